@@ -1,0 +1,211 @@
+"""The command line. Thin: every command reads its settings, calls one function elsewhere and says what came of it.
+
+Heavy imports stand inside the commands, so that the first line of output does not wait for them.
+"""
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from schemas.errors import SealpostError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Sealpost: a message broker that can forget.")
+topics_app = typer.Typer(no_args_is_help=True, help="Topics of the installation.")
+tenant_app = typer.Typer(no_args_is_help=True, help="Businesses that use this installation.")
+subject_app = typer.Typer(no_args_is_help=True, help="One person's data.")
+deadletters_app = typer.Typer(no_args_is_help=True, help="Records that could not be handled.")
+app.add_typer(topics_app, name="topics")
+app.add_typer(tenant_app, name="tenant")
+app.add_typer(subject_app, name="subject")
+app.add_typer(deadletters_app, name="deadletters")
+
+Data = Annotated[Path | None, typer.Option("--data", envvar="SEALPOST_DATA", help="Data folder of an embedded instance.")]
+JsonFile = Annotated[str, typer.Argument(help="A file, or - for standard input.")]
+
+
+class Role(StrEnum):
+    """The roles of DESIGN §12, and the simulated provider of an embedded instance."""
+
+    receiver = "receiver"
+    inbound = "inbound"
+    api = "api"
+    vault = "vault"
+    streams = "streams"
+    outbound = "outbound"
+    projector = "projector"
+    clock = "clock"
+    simulator = "simulator"
+
+
+@app.command()
+def up(
+    tour: Annotated[bool, typer.Option("--tour", help="Walk a person through the whole way.")] = False,
+    exit_after_tour: Annotated[bool, typer.Option("--exit-after-tour", help="End after the tour; implies --tour.")] = False,
+    data: Data = None,
+    port_base: Annotated[int, typer.Option(help="First port; 0 = free ports.", min=0, max=65_000)] = 0,
+    ready_file: Annotated[Path | None, typer.Option(help="Written once all roles serve (mode 0600).")] = None,
+) -> None:
+    """Start everything embedded and keep serving until Ctrl-C."""
+    print("Sealpost: starting Kafka, PostgreSQL and all roles on this machine …", flush=True)
+    from deploy.instance import DEFAULT_DATA
+    from deploy.up import Options, run
+
+    folder = (data or Path(DEFAULT_DATA)).resolve()
+    raise typer.Exit(run(Options(folder, port_base, ready_file, tour or exit_after_tour, exit_after_tour)))
+
+
+@app.command("run")
+def run_role(role: Role, data: Data = None) -> None:
+    """Run one role in the foreground until SIGTERM."""
+    from deploy.roles import run
+    from deploy.settings import for_data
+
+    raise typer.Exit(run(role.value, for_data(data)))
+
+
+@topics_app.command("apply")
+def topics_apply(data: Data = None) -> None:
+    """Make the topics that are missing; refuse what would lose data."""
+    from deploy.settings import for_data
+    from deploy.setup import apply_topics
+
+    for line in apply_topics(for_data(data)):
+        print(line)
+
+
+@app.command()
+def migrate(data: Data = None) -> None:
+    """Bring the three databases to this version's schema."""
+    from deploy.settings import for_data
+    from deploy.setup import apply_migrations
+
+    for line in apply_migrations(for_data(data)):
+        print(line)
+
+
+@tenant_app.command("register")
+def tenant_register(
+    tenant: str,
+    name: Annotated[str, typer.Option(help="The business's name, as people read it.")],
+    language: Annotated[str, typer.Option(help="Default language: de or en.")] = "de",
+    data: Data = None,
+) -> None:
+    """Register a business; prints its tokens once."""
+    from deploy.api_commands import command
+
+    body = {"id": tenant, "name": name, "default_language": language}
+    command(data, "POST", "/v1/tenants", "admin", body)
+
+
+@tenant_app.command("dpa")
+def tenant_dpa(
+    tenant: str,
+    version: Annotated[str, typer.Option(help="Version of the agreement that was signed.")] = "",
+    end: Annotated[bool, typer.Option("--end", help="The agreement has ended.")] = False,
+    data: Data = None,
+) -> None:
+    """Put a data-processing agreement on record, or end it."""
+    from deploy.api_commands import command
+
+    if not end and not version:
+        raise typer.BadParameter("give --version of the signed agreement, or --end")
+    path = f"/v1/tenants/{tenant}/dpa"
+    command(data, "DELETE" if end else "POST", path, "admin", None if end else {"version": version})
+
+
+@tenant_app.command("show")
+def tenant_show(tenant: str, data: Data = None) -> None:
+    """Show a tenant's published settings."""
+    from deploy.settings import for_data
+    from deploy.setup import show_tenant
+
+    print(show_tenant(for_data(data), tenant))
+
+
+@app.command()
+def parse(channel: str, file: JsonFile, data: Data = None) -> None:
+    """Parse a webhook body: one JSON object per inbound value."""
+    from deploy.channel_commands import parse_lines
+
+    for line in parse_lines(channel, _read(file)):
+        print(line)
+
+
+@app.command()
+def classify(
+    channel: str,
+    file: JsonFile,
+    status: Annotated[int, typer.Option("--status", help="HTTP status of the provider's answer.")],
+    data: Data = None,
+) -> None:
+    """Classify a provider's answer: what it means for the message."""
+    from deploy.channel_commands import classify_line
+
+    print(classify_line(channel, status, _read(file)))
+
+
+@subject_app.command("show")
+def subject_show(subject: str, data: Data = None) -> None:
+    """What is stored of a subject."""
+    from deploy.api_commands import command
+
+    command(data, "GET", f"/v1/subjects/{subject}", "officer")
+
+
+@subject_app.command("erase")
+def subject_erase(subject: str, data: Data = None) -> None:
+    """Erase a subject by destroying their keys."""
+    from deploy.api_commands import command
+
+    command(data, "POST", f"/v1/subjects/{subject}/erasure", "officer")
+
+
+@deadletters_app.command("list")
+def deadletters_list(data: Data = None) -> None:
+    """One JSON line a dead letter: where from, why, until when it can be replayed. Never its content."""
+    from deploy.deadletters import lines
+    from deploy.settings import for_data
+
+    for line in lines(for_data(data)):
+        print(line)
+
+
+@app.command()
+def recover(
+    role: Annotated[str | None, typer.Argument(help="The role to set; without it all positions are shown.")] = None,
+    to: Annotated[str | None, typer.Option(help="start, end, kafka (the group's offsets), or accept (as stored).")] = None,
+    data: Data = None,
+) -> None:
+    """Show where each role stands in the log; set a role's positions after a restore, when you have chosen."""
+    from deploy.recover import recover_role, show
+    from deploy.settings import for_data
+
+    settings = for_data(data)
+    for line in show(settings) if role is None else recover_role(settings, role, to):
+        print(line)
+
+
+def _read(file: str) -> bytes:
+    if file == "-":
+        return sys.stdin.buffer.read()
+    try:
+        return Path(file).read_bytes()
+    except OSError as error:
+        raise typer.BadParameter(f"cannot read {file}: {error.strerror}") from None
+
+
+def main() -> None:
+    """Entry point: errors of Sealpost are told in words, without a traceback."""
+    try:
+        app()
+    except SealpostError as error:
+        advice = (type(error).__doc__ or "").strip()
+        print(f"sealpost: {error}\n{advice}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""What role `clock` does: day keys ahead, day partitions made and dropped, horizons, commands that were never produced.
+
+Everything is repeatable and harmless when two clocks run; one advisory lock keeps the second one idle.
+"""
+
+import logging
+import threading
+from datetime import date
+
+import psycopg
+
+from schemas.clock import boot_s, today
+from schemas.errors import SealpostError
+from streams.kafka.producer import OrderedProducer
+from streams.step.contract import Output
+from streams.step.postgres import connect
+from streams.step.store import drop_seen_partitions, make_seen_partitions
+from vault.vault import Vault
+from workers.intake.tenants import ingress_key_output
+
+logger = logging.getLogger(__name__)
+
+ROUND_S = 60.0
+"""Between two rounds; partitions are made three days ahead, so a missed day harms nothing."""
+COMMANDS_ROUND_S = 2.0
+"""Between two looks for unsent commands."""
+UNPRODUCED_AFTER_S = 5.0
+"""A recorded command whose outputs are not in Kafka after this is produced by us (protocols §3)."""
+LOCK = 0x5EA1_C10C
+"""Advisory lock of the one active clock of an installation, held in the vault database."""
+PRODUCE_LIMIT_S = 30.0
+DAYS_KEPT = 9
+
+
+class Housekeeper:
+    """One round at a time; `ready` once the first round is through."""
+
+    def __init__(self, vault: Vault, producer: OrderedProducer, dsns: tuple[str, ...]) -> None:
+        """`dsns`: every database with step tables; the first one is the vault's and holds the lock."""
+        self._vault = vault
+        self._producer = producer
+        self._dsns = dsns
+        self.ready = False
+
+    def run(self, stop: threading.Event) -> None:
+        """Keep house until stopped. A round that fails (a part is away) is logged and tried again."""
+        next_round = 0.0
+        while not stop.is_set():
+            try:
+                with connect(self._dsns[0], application_name="sealpost-clock", autocommit=True) as lock:
+                    while not stop.is_set():
+                        if self._holds(lock) and boot_s() >= next_round:
+                            self.round(today())
+                            next_round = boot_s() + ROUND_S
+                        self.produce_unsent()
+                        self.ready = True
+                        stop.wait(COMMANDS_ROUND_S)
+            except (SealpostError, psycopg.Error) as error:
+                logger.warning("a round of the clock failed (%s); it is tried again", type(error).__name__)
+                stop.wait(COMMANDS_ROUND_S)
+
+    def round(self, day: date) -> None:
+        """Everything that has its place once in a while."""
+        self._vault.keep_house(day)
+        for dsn in self._dsns:
+            with connect(dsn, application_name="sealpost-clock", autocommit=True) as connection:
+                make_seen_partitions(connection, day)
+                drop_seen_partitions(connection, day, DAYS_KEPT)
+        self.make_day_keys(day)
+
+    def make_day_keys(self, day: date) -> None:
+        """Pairs for today and three days ahead; publishing those that exist already is harmless."""
+        outputs: list[Output] = []
+        for tenant, days in self._vault.day_keys_to_make(day).items():
+            with self._vault.transaction() as cursor:
+                outputs += [ingress_key_output(key) for key in self._vault.create_day_keys(cursor, tenant, days)]
+        if outputs:
+            self._producer.produce_all(outputs, PRODUCE_LIMIT_S)
+
+    def produce_unsent(self) -> None:
+        """Commands by HTTP that were recorded and not produced."""
+        for command in self._vault.unproduced(UNPRODUCED_AFTER_S):
+            self._producer.produce_all(command.outputs, PRODUCE_LIMIT_S)
+            self._vault.mark_produced(command.tenant, command.source, command.request_id)
+
+    @staticmethod
+    def _holds(lock: "psycopg.Connection[tuple[object, ...]]") -> bool:
+        row = lock.execute(
+            "select exists(select 1 from pg_locks where locktype = 'advisory' and pid = pg_backend_pid() and objid = %s)"
+            " or pg_try_advisory_lock(%s)",
+            (LOCK, LOCK),
+        ).fetchone()
+        return bool(row and row[0])

@@ -1,0 +1,80 @@
+"""Settings of a process, composed from the environment (`SEALPOST_*`), `sealpost.toml` and, for an embedded instance, its
+data folder. Each package owns its own limits (schemas.constants.Times); this is where addresses and secrets come from.
+"""
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from deploy import instance
+from schemas.constants import Times
+from schemas.errors import ConfigurationError
+
+HOST = "127.0.0.1"
+
+
+class Settings(BaseSettings):
+    """Where the parts are. Field `x` is read from `SEALPOST_X`."""
+
+    model_config = SettingsConfigDict(env_prefix="SEALPOST_", toml_file="sealpost.toml", extra="ignore")
+
+    kafka: str = ""
+    vault_dsn: str = ""
+    streams_dsn: str = ""
+    projections_dsn: str = ""
+    master_key_file: Path | None = None
+    data: Path | None = None
+    host: str = HOST
+    port: int = 0
+    metrics_port: int = 0
+    partitions: int = 48
+    replication: int = 3
+    embedded: bool = False
+    processor_feed: Literal["faust", "batch"] = "faust"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments before environment before `sealpost.toml`."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    def times(self) -> Times:
+        """The time limits, from the same environment."""
+        return Times.from_environment(os.environ)
+
+    def need(self, *names: str) -> None:
+        """ConfigurationError that names every setting of `names` which is empty."""
+        missing = [f"SEALPOST_{name.upper()}" for name in names if not getattr(self, name)]
+        if missing:
+            raise ConfigurationError(f"not set: {', '.join(missing)} (or give --data DIR of a running embedded instance)")
+
+
+def for_data(data: Path | None) -> Settings:
+    """Settings for a CLI command: the environment, filled up from the instance in `data` when it is given."""
+    settings = Settings()
+    folder = data or settings.data
+    if folder is None:
+        return settings
+    found = instance.require(folder)
+    return settings.model_copy(
+        update={
+            "kafka": settings.kafka or found.kafka,
+            "vault_dsn": settings.vault_dsn or found.vault_dsn,
+            "streams_dsn": settings.streams_dsn or found.streams_dsn,
+            "projections_dsn": settings.projections_dsn or found.projections_dsn,
+            "master_key_file": settings.master_key_file or Path(found.master_key_file),
+            "data": folder,
+            "embedded": True,
+            "replication": 1,
+            "partitions": 4,
+        }
+    )

@@ -1,0 +1,280 @@
+"""Answers about one subject: rows of the read models, what the vault says, and the words behind sealed blocks.
+
+The vault's word about a subject's state wins: an erased subject is erased for every caller at T1, whatever a projection
+still holds; a subject that the projection has not heard of yet is shown with empty lists.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, Protocol
+
+from projections.api import models
+from projections.api.opening import Fields, Opening
+from projections.api.reading import Reader, Row
+from projections.erasures import STATES
+from projections.tables import STATUS_TIMES
+from schemas.clock import at_ms, to_text
+from schemas.content import TextReference
+from schemas.events import statuses
+from schemas.http import Refusal
+from schemas.ids import is_id
+from schemas.settings import TenantSettings
+from schemas.wording import notice_of, wording
+from vault.vault import Vault
+
+_STATUS_OF_RANK = {statuses.rank(status): status for status in ("requested", *STATUS_TIMES)}
+
+
+class SettingsSource(Protocol):
+    """Published settings (streams.kafka.settings_follower)."""
+
+    def tenant(self, tenant: str) -> TenantSettings | None:
+        """Settings of one tenant."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """The subject is erased, or lost in a restore: nothing else is told."""
+
+    state: Literal["erased", "lost"]
+    erased_at: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Living:
+    """The subject is there."""
+
+    state: Literal["active", "restricted"]
+
+
+class Answers:
+    """Builds the answers of the query API."""
+
+    def __init__(self, vault: Vault, reader: Reader, settings: SettingsSource) -> None:
+        self._vault, self._reader, self._settings = vault, reader, settings
+
+    def standing(self, tenant: str, subject: str) -> Gone | Living:
+        """Whether the subject is there; Refusal `not_found` when the tenant has no such subject."""
+        state = self._vault.subject_state(tenant, subject) if is_id(subject) else None
+        if state is None:
+            raise Refusal("not_found")
+        if state.state == "erased" or state.state == "lost":
+            return Gone(state.state, None if state.erased_at_ms is None else to_text(state.erased_at_ms))
+        fenced_at = self._reader.fence(tenant, subject)
+        if fenced_at is not None:
+            # A vault that was restored is behind its ledger: the fence holds all the same.
+            return Gone("erased", _text(fenced_at))
+        return Living(state.state)
+
+    def subject(self, tenant: str, subject: str) -> models.SubjectAnswer:
+        """State, profile, addresses, subscriptions."""
+        standing = self.standing(tenant, subject)
+        if isinstance(standing, Gone):
+            return _gone(subject, standing)
+        row = self._reader.subject(tenant, subject) or {}
+        addresses = self._reader.addresses(tenant, subject)
+        opening = Opening(self._vault, tenant, subject)
+        profile_event = row.get("profile_event")
+        opening.want("profile", profile_event, "sealpost.profile.updated.v1", "identity", row.get("profile"))
+        for address in addresses:
+            name, event = f"address {address['event']}", address["event"]
+            opening.want(name, event, "sealpost.address.bound.v1", "identity", address["sealed"])
+        opening.open()
+        if opening.met_erased and isinstance(again := self.standing(tenant, subject), Gone):
+            return _gone(subject, again)
+        answer = models.SubjectAnswer(
+            subject=subject,
+            state=standing.state,
+            profile=models.Profile(name=opening.of("profile").get("name")),
+            addresses=_shown_addresses(addresses, opening),
+            subscriptions=[_shown_subscription(one) for one in self._reader.subscriptions(tenant, subject)],
+            permissions=[_shown_permission(one) for one in self._reader.permissions(tenant, subject)],
+        )
+        created_at = row.get("created_at") or row.get("first_event_at")
+        if created_at is not None:
+            answer.created_at = _text(created_at)
+        if row.get("language"):
+            answer.language = row["language"]
+        if row.get("stale"):
+            answer.stale = True
+        if opening.met_unreadable:
+            answer.unreadable = True
+        return answer
+
+    def messages(
+        self, tenant: str, subject: str, after: tuple[datetime, str] | None, limit: int
+    ) -> tuple[models.MessagesAnswer, tuple[datetime, str] | None]:
+        """A page of messages and where the next page begins."""
+        standing = self.standing(tenant, subject)
+        if isinstance(standing, Gone):
+            return models.MessagesAnswer(state=standing.state, items=[]), None
+        rows = self._reader.messages(tenant, subject, after, limit + 1)
+        page = rows[:limit]
+        opening = Opening(self._vault, tenant, subject)
+        for row in page:
+            opening.want(row["message"], row["content_event"], row["content_type"] or "", "content", row["content"])
+        opening.open()
+        if opening.met_erased and isinstance(again := self.standing(tenant, subject), Gone):
+            return models.MessagesAnswer(state=again.state, items=[]), None
+        settings = self._settings.tenant(tenant) or TenantSettings(tenant)
+        items = [_message(row, opening.of(row["message"]), settings) for row in page]
+        following = (page[-1]["at"], page[-1]["message"]) if len(rows) > limit else None
+        return models.MessagesAnswer(items=items), following
+
+    def consents(self, tenant: str, subject: str) -> models.ConsentsAnswer:
+        """The consent history with its evidence, in the order of the events."""
+        standing = self.standing(tenant, subject)
+        if isinstance(standing, Gone):
+            return models.ConsentsAnswer(state=standing.state, items=[])
+        rows = self._reader.consents(tenant, subject)
+        opening = Opening(self._vault, tenant, subject)
+        for row in rows:
+            evidence = row["evidence"] or {}
+            opening.want(row["event"], row["event"], evidence.get("type") or "", "evidence", row["evidence"])
+        opening.open()
+        if opening.met_erased and isinstance(again := self.standing(tenant, subject), Gone):
+            return models.ConsentsAnswer(state=again.state, items=[])
+        settings = self._settings.tenant(tenant) or TenantSettings(tenant)
+        return models.ConsentsAnswer(items=[_consent(row, opening.of(row["event"]), settings) for row in rows])
+
+    def erasure(self, tenant: str, erasure: str) -> models.ErasureAnswer:
+        """How far an erasure is; Refusal `not_found` when the projection knows none of this id."""
+        row = self._reader.erasure(tenant, erasure) if is_id(erasure) else None
+        if row is None:
+            raise Refusal("not_found")
+        receipts = self._reader.receipts(tenant, erasure)
+        times = {name: None if row[name] is None else _text(row[name]) for name in ("t0", "t1", "t2", "tr", "t3")}
+        answer = models.ErasureAnswer(
+            erasure=erasure,
+            subject=row["subject"],
+            state=STATES[row["state_rank"]],
+            receipts=[models.Receipt(store=r["store"], purged_at=_text(r["purged_at"])) for r in receipts],
+            **times,
+        )
+        for name in ("requested_by", "reason", "evidence", "missing", "certificate"):
+            if row[name] is not None:
+                setattr(answer, name, row[name])
+        if row["settled_at"] is not None:
+            answer.settled_at = _text(row["settled_at"])
+        return answer
+
+
+def _text(at: datetime) -> str:
+    return to_text(at_ms(at))
+
+
+def _gone(subject: str, gone: Gone) -> models.SubjectAnswer:
+    return models.SubjectAnswer(subject=subject, state=gone.state, erased_at=gone.erased_at)
+
+
+def _shown_addresses(rows: list[Row], opening: Opening) -> list[models.ShownAddress]:
+    """Each address once, however often it was bound; one that cannot be read is shown as null."""
+    shown: dict[tuple[str, str, str], models.ShownAddress] = {}
+    for row in rows:
+        address = opening.of(f"address {row['event']}").get("address")
+        entry = models.ShownAddress(channel=row["channel"], kind=row["kind"], address=address)
+        shown.setdefault((row["channel"], row["kind"], address or row["event"]), entry)
+    return list(shown.values())
+
+
+def _shown_subscription(row: Row) -> models.ShownSubscription:
+    activated_at, ended_at = row["activated_at"], row["ended_at"]
+    is_active = activated_at is not None and (ended_at is None or activated_at > ended_at)
+    since = activated_at if is_active else ended_at
+    shown = models.ShownSubscription(
+        list=row["list"],
+        purpose=row["purpose"],
+        channel=row["channel"],
+        state="active" if is_active else "ended",
+        since=None if since is None else _text(since),
+    )
+    for name in ("language", "basis"):
+        if row[name] is not None:
+            setattr(shown, name, row[name])
+    if not is_active and row["end_reason"] is not None:
+        shown.reason = row["end_reason"]
+    return shown
+
+
+def _shown_permission(row: Row) -> models.ShownPermission:
+    given_at, withdrawn_at = row["given_at"], row["withdrawn_at"]
+    is_given = given_at is not None and (withdrawn_at is None or given_at > withdrawn_at)
+    shown = models.ShownPermission(
+        purpose=row["purpose"], channel=row["channel"], state="given" if is_given else "withdrawn"
+    )
+    if given_at is not None:
+        shown.given_at = _text(given_at)
+    if withdrawn_at is not None:
+        shown.withdrawn_at = _text(withdrawn_at)
+    return shown
+
+
+def _message(row: Row, content: Fields, settings: TenantSettings) -> models.MessageItem:
+    is_incoming = row["direction"] == "in"
+    status = "received" if is_incoming else _STATUS_OF_RANK.get(row["status_rank"])
+    item = models.MessageItem(
+        message_id=row["message"],
+        direction=row["direction"],
+        channel=row["channel"],
+        purpose=row["purpose"],
+        kind=row["kind"],
+        text=_words(row, content, settings),
+        status=status,
+        reason=row["reason"],
+        times=_times(row, is_incoming),
+    )
+    if content.get("type") == "template":
+        item.template = {name: content.get(name) for name in ("name", "language", "variables")}
+    if row["code"] is not None:
+        item.code = row["code"]
+    if content.unreadable:
+        item.unreadable = True
+    return item
+
+
+def _words(row: Row, content: Fields, settings: TenantSettings) -> str | None:
+    if row["text"] is not None:
+        reference = TextReference.model_validate(row["text"])
+        return wording(settings, reference, row["about"] or row["purpose"] or "", row["notice"])
+    words = content.get("text") or content.get("option_title")
+    return words if isinstance(words, str) else None
+
+
+def _times(row: Row, is_incoming: bool) -> dict[str, str]:
+    first = {"received" if is_incoming else "requested": row["asked_at"]}
+    reached: Mapping[str, Any] = {**first, **{status: row[column] for status, column in STATUS_TIMES.items()}}
+    return {status: _text(at) for status, at in reached.items() if at is not None}
+
+
+def _consent(row: Row, evidence: Fields, settings: TenantSettings) -> models.ConsentItem:
+    data: dict[str, Any] = row["data"]
+    item = models.ConsentItem(
+        event=row["event"],
+        type=row["type"],
+        purpose=row["purpose"],
+        channel=row["channel"],
+        acted_at=None if row["acted_at"] is None else _text(row["acted_at"]),
+        recorded_at=_text(row["recorded_at"]),
+    )
+    for name in ("optin", "account", "language", "legal_basis", "entry_point", "message", "method"):
+        if data.get(name) is not None:
+            setattr(item, name, data[name])
+    reference = TextReference.model_validate(data["text"]) if data.get("text") else None
+    named: str | None = data.get("notice")
+    if reference is not None:
+        words = wording(settings, reference, row["purpose"], named)
+        item.text = models.ShownText(**reference.model_dump(), wording=words)
+    if named is not None:
+        notice = notice_of(settings, named, reference.language if reference else settings.default_language)
+        item.notice = models.ShownNotice(reference=named)
+        if notice is not None and notice.reference == named:
+            item.notice.url = notice.url
+    if evidence.values is not None:
+        item.evidence = evidence.values
+    elif evidence.erased:
+        item.evidence = {"state": "erased"}
+    if evidence.unreadable:
+        item.evidence, item.unreadable = None, True
+    return item

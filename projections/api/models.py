@@ -1,0 +1,179 @@
+"""What the query API answers. Fields that an answer does not have are left out; a field that cannot be read is null."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SUBJECT_EXAMPLE = "9f1c2d3e4f5061728394a5b6c7d8e9f0"
+TIME_EXAMPLE = "2026-11-23T10:00:00.123Z"
+
+
+class Answer(BaseModel):
+    """Base of all answers."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class LookupRequest(Answer):
+    """An address, in the body because no URL may hold one."""
+
+    channel: str = Field(max_length=40, examples=["whatsapp"])
+    address: str = Field(min_length=1, max_length=256, examples=["+49 151 23456789"])
+
+
+class LookupAnswer(Answer):
+    """Whom the address reaches now."""
+
+    subject: str = Field(examples=[SUBJECT_EXAMPLE])
+
+
+class Profile(Answer):
+    """What the person calls themselves."""
+
+    name: str | None = Field(examples=["Ada"])
+
+
+class ShownAddress(Answer):
+    """Where the person is reached."""
+
+    channel: str
+    kind: str
+    address: str | None = Field(examples=["4915123456789"])
+
+
+class ShownSubscription(Answer):
+    """Membership in a list; `since` is when the state began."""
+
+    list: str
+    purpose: str
+    channel: str
+    state: Literal["active", "ended"]
+    since: str | None = Field(examples=[TIME_EXAMPLE])
+    language: str | None = None
+    basis: str | None = None
+    reason: str | None = None
+
+
+class ShownPermission(Answer):
+    """What the consents of one purpose on one channel come to; given means that the yes is younger than the no."""
+
+    purpose: str
+    channel: str
+    state: Literal["given", "withdrawn"]
+    given_at: str | None = None
+    withdrawn_at: str | None = None
+
+
+class SubjectAnswer(Answer):
+    """A subject. Erased (or lost): `subject`, `state` and `erased_at` only."""
+
+    subject: str = Field(examples=[SUBJECT_EXAMPLE])
+    state: Literal["active", "restricted", "erased", "lost"]
+    erased_at: str | None = None
+    profile: Profile | None = None
+    addresses: list[ShownAddress] | None = None
+    subscriptions: list[ShownSubscription] | None = None
+    permissions: list[ShownPermission] | None = None
+    language: str | None = None
+    created_at: str | None = Field(default=None, examples=[TIME_EXAMPLE])
+    stale: bool | None = Field(default=None, description="An event of this subject could not be handled.")
+    unreadable: bool | None = Field(default=None, description="A sealed block did not open; null fields may be its.")
+
+
+class MessageItem(Answer):
+    """One message, in or out. `text` is null where there is none: templates have `template`, unsupported kinds nothing."""
+
+    message_id: str
+    direction: Literal["in", "out"] | None
+    channel: str | None
+    purpose: str | None
+    kind: str | None
+    text: str | None
+    template: dict[str, Any] | None = Field(default=None, examples=[{"name": "offer", "language": "de", "variables": []}])
+    status: str | None = Field(examples=["delivered"])
+    reason: str | None = Field(examples=["consent_withdrawn"])
+    code: int | None = None
+    times: dict[str, str] = Field(examples=[{"requested": TIME_EXAMPLE, "submitted": TIME_EXAMPLE}])
+    unreadable: bool | None = None
+
+
+class MessagesAnswer(Answer):
+    """Messages by time, oldest first; `next` is the cursor of the following page."""
+
+    state: Literal["erased", "lost"] | None = None
+    items: list[MessageItem]
+    next: str | None = None
+
+
+class ShownText(Answer):
+    """The wording a person was shown, rendered as it was then; null when this version does not know it any more."""
+
+    id: str
+    version: int
+    language: str
+    wording: str | None
+
+
+class ShownNotice(Answer):
+    """The privacy notice a person was shown."""
+
+    reference: str
+    url: str | None = None
+
+
+class ConsentItem(Answer):
+    """One event of the consent history."""
+
+    event: str
+    type: str = Field(examples=["ConsentGiven"])
+    purpose: str
+    channel: str
+    acted_at: str | None
+    recorded_at: str
+    optin: str | None = None
+    account: str | None = None
+    language: str | None = None
+    legal_basis: str | None = None
+    entry_point: str | None = None
+    message: str | None = None
+    method: str | None = None
+    text: ShownText | None = None
+    notice: ShownNotice | None = None
+    evidence: dict[str, Any] | None = Field(
+        default=None, description='What the person wrote, opened; {"state": "erased"} when nobody can open it again.'
+    )
+    unreadable: bool | None = None
+
+
+class ConsentsAnswer(Answer):
+    """The history in the order of the events."""
+
+    state: Literal["erased", "lost"] | None = None
+    items: list[ConsentItem]
+
+
+class Receipt(Answer):
+    """A store says that it is clean of the subject."""
+
+    store: str
+    purged_at: str
+
+
+class ErasureAnswer(Answer):
+    """How far an erasure is; times that have not come are null."""
+
+    erasure: str
+    subject: str
+    state: Literal["requested", "keys_destroyed", "incomplete", "erased", "settled", "refused"]
+    requested_by: str | None = None
+    reason: str | None = None
+    evidence: str | None = None
+    t0: str | None
+    t1: str | None
+    t2: str | None
+    tr: str | None = Field(description="When the last day key that sealed a raw webhook of the person dies.")
+    t3: str | None = Field(description="When the last backup that could hold a key dies.")
+    receipts: list[Receipt]
+    missing: list[str] | None = None
+    certificate: dict[str, Any] | None = None
+    settled_at: str | None = None

@@ -1,0 +1,116 @@
+"""SQL of the query API: rows of the read models of one subject, as dictionaries. Times are aware datetimes."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+import psycopg
+from psycopg.rows import dict_row
+from psycopg_pool import ConnectionPool
+
+READ_POOL_CONNECTIONS = 4
+CONNECTION_WAIT_S = 5.0
+"""How long a request waits for a connection before it is answered 503."""
+STATEMENT_LIMIT_MS = 5_000
+"""A query of one subject takes milliseconds; without a limit a lock would hold requests for ever."""
+Row = dict[str, Any]
+Pool = ConnectionPool[psycopg.Connection[Row]]
+
+
+def open_pool(dsn: str, *, connections: int = READ_POOL_CONNECTIONS) -> Pool:
+    """Read-only connections to the projections database, opened as they are needed; the caller closes the pool."""
+    return ConnectionPool(
+        dsn,
+        connection_class=psycopg.Connection[Row],
+        kwargs={
+            "row_factory": dict_row,
+            "autocommit": True,
+            "application_name": "sealpost-queries",
+            "connect_timeout": round(CONNECTION_WAIT_S),
+            "options": f"-c statement_timeout={STATEMENT_LIMIT_MS} -c default_transaction_read_only=on",
+        },
+        min_size=0,
+        max_size=connections,
+        timeout=CONNECTION_WAIT_S,
+        open=True,
+        check=ConnectionPool.check_connection,
+    )
+
+
+class Reader:
+    """Questions to the read models; every method is one consistent look."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    @contextmanager
+    def _look(self) -> Iterator[psycopg.Cursor[Row]]:
+        with self._pool.connection() as connection, connection.cursor() as cursor:
+            yield cursor
+
+    def fence(self, tenant: str, subject: str) -> datetime | None:
+        """When the subject was erased, as far as this projection knows."""
+        with self._look() as cursor:
+            row = cursor.execute(
+                "select erased_at from projections.fence where tenant = %s and subject = %s", (tenant, subject)
+            ).fetchone()
+            return row["erased_at"] if row else None
+
+    def subject(self, tenant: str, subject: str) -> Row | None:
+        """The subject's own row."""
+        with self._look() as cursor:
+            return cursor.execute(
+                "select * from projections.subject where tenant = %s and subject = %s", (tenant, subject)
+            ).fetchone()
+
+    def addresses(self, tenant: str, subject: str) -> list[Row]:
+        """Bound addresses, oldest first."""
+        return self._rows_of("address", "bound_at, event", tenant, subject)
+
+    def subscriptions(self, tenant: str, subject: str) -> list[Row]:
+        """Memberships, oldest first."""
+        return self._rows_of("subscription", "activated_at, subscription", tenant, subject)
+
+    def permissions(self, tenant: str, subject: str) -> list[Row]:
+        """Permissions by channel and purpose."""
+        return self._rows_of("permission", "channel, purpose", tenant, subject)
+
+    def consents(self, tenant: str, subject: str) -> list[Row]:
+        """The consent history in the order of the log."""
+        return self._rows_of("consent", "log_offset", tenant, subject)
+
+    def _rows_of(self, table: str, order: str, tenant: str, subject: str) -> list[Row]:
+        with self._look() as cursor:
+            return cursor.execute(
+                f"select * from projections.{table} where tenant = %s and subject = %s order by {order}",
+                (tenant, subject),
+            ).fetchall()
+
+    def messages(
+        self, tenant: str, subject: str, after: tuple[datetime, str] | None, limit: int
+    ) -> list[Row]:
+        """Messages by (at, message), oldest first, behind `after`."""
+        at, message = after or (None, None)
+        with self._look() as cursor:
+            return cursor.execute(
+                "select * from projections.message where tenant = %s and subject = %s"
+                " and (%s::timestamptz is null or (at, message) > (%s::timestamptz, %s::text))"
+                " order by at, message limit %s",
+                (tenant, subject, at, at, message, limit),
+            ).fetchall()
+
+    def erasure(self, tenant: str, erasure: str) -> Row | None:
+        """One erasure of this tenant."""
+        with self._look() as cursor:
+            return cursor.execute(
+                "select * from projections.erasure where tenant = %s and erasure = %s", (tenant, erasure)
+            ).fetchone()
+
+    def receipts(self, tenant: str, erasure: str) -> list[Row]:
+        """Purge receipts by store."""
+        with self._look() as cursor:
+            return cursor.execute(
+                "select store, purged_at from projections.receipt where tenant = %s and erasure = %s order by store",
+                (tenant, erasure),
+            ).fetchall()

@@ -1,0 +1,104 @@
+"""Routes of the query API."""
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from binascii import Error as Base64Error
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query
+
+from projections.api import models
+from projections.api.answers import Answers, SettingsSource
+from projections.api.reading import Pool, Reader
+from schemas.addresses import read_address
+from schemas.clock import at_ms, from_ms, to_ms, to_text
+from schemas.http import Access, Caller, FieldError, Gate, Refusal, described
+from schemas.ids import is_id
+from vault.vault import Vault
+
+PAGE_DEFAULT = 100
+PAGE_MAX = 500
+_SEPARATOR = "|"
+
+
+@dataclass(frozen=True, slots=True)
+class QueryParts:
+    """What the queries need. `check`: whose token it is (`vault.check_token`)."""
+
+    vault: Vault
+    pool: Pool
+    settings: SettingsSource
+    check: Callable[[str], Caller | None]
+
+
+def create_router(parts: QueryParts) -> APIRouter:
+    """The routes; every endpoint is synchronous and runs in the thread pool."""
+    answers = Answers(parts.vault, Reader(parts.pool), parts.settings)
+    gate = Gate(parts.check)
+    router = APIRouter(
+        prefix="/v1", tags=["queries"], responses=described("unauthorized", "forbidden", "not_found", "unavailable")
+    )
+    looks_up = Depends(gate.of_tenant("producer", "agent", "officer"))
+    sees_people = Depends(gate.of_tenant("agent", "officer"))
+    sees_proof = Depends(gate.of_tenant("agent", "officer", "legal"))
+    shown = {"response_model_exclude_unset": True}
+
+    @router.post("/subjects/lookup", responses=described("invalid"), summary="Whom an address reaches")
+    def lookup(body: models.LookupRequest, access: Annotated[Access, looks_up]) -> models.LookupAnswer:
+        """404 when nobody has written from this address, or when that person was erased."""
+        address = read_address(body.channel, body.address)
+        if address is None:
+            raise Refusal("invalid", "", [FieldError("/address", "is not an address of this channel")])
+        subject = parts.vault.find_subject(access.tenant, address)
+        if subject is None:
+            raise Refusal("not_found")
+        return models.LookupAnswer(subject=subject)
+
+    @router.get("/subjects/{subject}", **shown, summary="State, profile, addresses, subscriptions")
+    def show_subject(subject: str, access: Annotated[Access, sees_people]) -> models.SubjectAnswer:
+        """An erased subject is answered 200 with `state` and `erased_at` alone."""
+        return answers.subject(access.tenant, subject)
+
+    @router.get("/subjects/{subject}/messages", **shown, responses=described("invalid"), summary="Messages by time")
+    def show_messages(
+        subject: str,
+        access: Annotated[Access, sees_people],
+        limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = PAGE_DEFAULT,
+        cursor: Annotated[str | None, Query(max_length=200, description="`next` of the page before.")] = None,
+    ) -> models.MessagesAnswer:
+        """In and out, oldest first, with what became of each."""
+        after = None if cursor is None else _read_cursor(cursor)
+        answer, following = answers.messages(access.tenant, subject, after, limit)
+        if following is not None:
+            answer.next = _cursor(following)
+        return answer
+
+    @router.get("/subjects/{subject}/consents", **shown, summary="Consent history with evidence")
+    def show_consents(subject: str, access: Annotated[Access, sees_proof]) -> models.ConsentsAnswer:
+        """Every consent event in order: wording and notice as they were shown, the act, and the person's own words."""
+        return answers.consents(access.tenant, subject)
+
+    @router.get("/erasures/{erasure}", **shown, summary="How far an erasure is")
+    def show_erasure(
+        erasure: str, access: Annotated[Access, Depends(gate.of_tenant("officer", "agent"))]
+    ) -> models.ErasureAnswer:
+        """T0 to T3, and the receipts of every store."""
+        return answers.erasure(access.tenant, erasure)
+
+    return router
+
+
+def _cursor(position: tuple[datetime, str]) -> str:
+    return urlsafe_b64encode(f"{to_text(at_ms(position[0]))}{_SEPARATOR}{position[1]}".encode()).decode().rstrip("=")
+
+
+def _read_cursor(text: str) -> tuple[datetime, str]:
+    try:
+        at, _, message = urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode().partition(_SEPARATOR)
+        if not is_id(message):
+            raise ValueError("not a message id")
+        return from_ms(to_ms(at)), message
+    except (ValueError, Base64Error):
+        raise Refusal("invalid", "", [FieldError("cursor", "is not a cursor of this list")]) from None

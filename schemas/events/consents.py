@@ -1,0 +1,101 @@
+"""Events of `sealpost.consents`: the double opt-in and its end, each with the time of the person's own act (`acted_at`).
+
+Sealed evidence: `{"text", "sender", "kind", "provider_time", "name", "provider_id"}`, sealed by inbound for the message
+that held the act and copied, never re-sealed, by the processor (`sealed_in`, `type`).
+"""
+
+from typing import ClassVar, Literal
+
+from schemas.content import TextReference
+from schemas.envelope import EventData
+
+Method = Literal["keyword", "button", "provider_preference", "api"]
+
+
+class OptInRequested(EventData):
+    """The person asked to be signed up."""
+
+    TYPE: ClassVar[str] = "sealpost.optin.requested.v1"
+    optin: str
+    purpose: str
+    account: str
+    entry_point: str
+    language: str
+    acted_at: str
+
+
+class ConsentRequested(EventData):
+    """The question is asked for: which wording and which privacy notice, in which message."""
+
+    TYPE: ClassVar[str] = "sealpost.consent.requested.v1"
+    optin: str
+    purpose: str
+    account: str
+    text: TextReference
+    notice: str
+    message: str
+
+
+class ConfirmationSent(EventData):
+    """The provider took the question. Sealed content: `{"provider_id"}`."""
+
+    TYPE: ClassVar[str] = "sealpost.confirmation.sent.v1"
+    optin: str
+    purpose: str
+    message: str
+
+
+class OptInConfirmed(EventData):
+    """The person answered yes, on the channel itself, to the question that `optin` names."""
+
+    TYPE: ClassVar[str] = "sealpost.optin.confirmed.v1"
+    optin: str
+    purpose: str
+    account: str
+    text: TextReference
+    notice: str
+    method: Method
+    acted_at: str
+
+
+class ConsentGiven(EventData):
+    """Consent to one purpose on one channel; counts only for the opt-in it names. Its event id is what `basis` names."""
+
+    TYPE: ClassVar[str] = "sealpost.consent.given.v1"
+    optin: str
+    purpose: str
+    account: str
+    text: TextReference
+    notice: str
+    legal_basis: Literal["consent"] = "consent"
+    method: Method
+    language: str
+    acted_at: str
+
+
+class ConsentRefused(EventData):
+    """The person answered no."""
+
+    TYPE: ClassVar[str] = "sealpost.consent.refused.v1"
+    optin: str
+    purpose: str
+    acted_at: str
+
+
+class ConsentWithdrawn(EventData):
+    """Consent to a purpose on this channel is over. Written by whoever recognises the withdrawal, first."""
+
+    TYPE: ClassVar[str] = "sealpost.consent.withdrawn.v1"
+    purpose: str
+    method: Method
+    language: str | None = None
+    acted_at: str
+
+
+class ConsentExpired(EventData):
+    """The question was not answered in time; the opt-in is dead."""
+
+    TYPE: ClassVar[str] = "sealpost.consent.expired.v1"
+    optin: str
+    purpose: str
+    acted_at: str

@@ -1,0 +1,67 @@
+"""Events of `sealpost.messages` (what was said and asked) and the send command of the outbound topics."""
+
+from typing import ClassVar, Literal
+
+from schemas.content import TextReference
+from schemas.envelope import EventData
+
+Delivery = Literal["at_most_once", "at_least_once"]
+ReceivedKind = Literal["text", "button_reply", "list_reply", "unsupported"]
+RequestedKind = Literal["text", "template", "own_text"]
+
+
+class MessageReceived(EventData):
+    """The person wrote. Sealed content: `{"text"?, "option_title"?, "provider_id", "provider_time", "in_reply_to"?, "raw"?}`.
+
+    `kind` "unsupported" keeps the provider's JSON whole in `raw`; `provider_kind` is the provider's word for it.
+    `option` is the id of the button or row chosen, when it is one of Sealpost's own. `intent` is what the words ask for.
+    """
+
+    TYPE: ClassVar[str] = "sealpost.message.received.v1"
+    message: str
+    account: str
+    kind: ReceivedKind
+    provider_kind: str
+    intent: Literal["start", "stop", "yes", "no"] | None = None
+    language: str | None = None
+    acted_at: str
+
+
+class _Asked(EventData):
+    """`about` is the purpose that one of our own texts speaks of, where it is another than the message's own `purpose`."""
+
+    message: str
+    account: str
+    purpose: str
+    about: str | None = None
+    kind: RequestedKind
+    text: TextReference | None = None
+    notice: str | None = None
+    template: str | None = None
+    language: str | None = None
+    delivery: Delivery
+    expires: str
+    basis: str | None = None
+    settings: int | None = None
+    request: str | None = None
+
+
+class MessageRequested(_Asked):
+    """Somebody asks for a message. Sealed content: the content model's JSON; none when `text` names one of our own texts."""
+
+    TYPE: ClassVar[str] = "sealpost.message.requested.v1"
+
+
+class SendCommand(_Asked):
+    """Send this (message, part). Written in the same step as MessageRequested, after it; lies in an outbound topic.
+
+    Its sealed content is the one of MessageRequested (`sealed_in`). `on_submitted` names what outbound writes beside
+    Submitted once the provider took the message.
+    """
+
+    TYPE: ClassVar[str] = "sealpost.send.command.v1"
+    part: int = 0
+    parts: int = 1
+    requested_at: str
+    on_submitted: Literal["confirmation_sent"] | None = None
+    optin: str | None = None

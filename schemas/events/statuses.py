@@ -1,0 +1,95 @@
+"""Events of `sealpost.statuses`: what became of a message.
+
+Status is a lattice: requested < submitted < sent < delivered < read; rejected, failed and expired end it, except that a later
+delivered or read wins; unknown gives way to anything. `join` is its only implementation.
+Sealed content of all: `{"provider_id"?, "provider_error"?}`.
+"""
+
+from typing import ClassVar, Literal
+
+from schemas.envelope import EventData
+
+Status = Literal["requested", "unknown", "submitted", "sent", "rejected", "failed", "expired", "delivered", "read"]
+_RANK: dict[Status, int] = {
+    "requested": 0, "unknown": 1, "submitted": 2, "sent": 3, "expired": 4, "failed": 5, "rejected": 6, "delivered": 7, "read": 8,
+}  # fmt: skip
+
+
+def rank(status: Status) -> int:
+    """Place of a status in the lattice; the larger wins. A total order, so a join never depends on the order of arrival."""
+    return _RANK[status]
+
+
+def join(one: Status, other: Status) -> Status:
+    """Least upper bound of two statuses: commutative, associative, idempotent."""
+    return one if _RANK[one] >= _RANK[other] else other
+
+
+class _StatusData(EventData):
+    message: str
+    part: int = 0
+    account: str
+    purpose: str | None = None
+    template: str | None = None
+    language: str | None = None
+    reason: str | None = None
+    code: int | None = None
+    attempt: int | None = None
+    acted_at: str
+    STATUS: ClassVar[Status]
+
+
+class MessageRejected(_StatusData):
+    """The permit refused; `reason` says why (schemas.reasons)."""
+
+    TYPE: ClassVar[str] = "sealpost.message.rejected.v1"
+    STATUS: ClassVar[Status] = "rejected"
+
+
+class MessageSubmitted(_StatusData):
+    """The provider took the message."""
+
+    TYPE: ClassVar[str] = "sealpost.message.submitted.v1"
+    STATUS: ClassVar[Status] = "submitted"
+
+
+class MessageSent(_StatusData):
+    """The provider says the message went out."""
+
+    TYPE: ClassVar[str] = "sealpost.message.sent.v1"
+    STATUS: ClassVar[Status] = "sent"
+
+
+class MessageDelivered(_StatusData):
+    """The message is on the person's device."""
+
+    TYPE: ClassVar[str] = "sealpost.message.delivered.v1"
+    STATUS: ClassVar[Status] = "delivered"
+
+
+class MessageRead(_StatusData):
+    """The person opened the message (or played it)."""
+
+    TYPE: ClassVar[str] = "sealpost.message.read.v1"
+    STATUS: ClassVar[Status] = "read"
+
+
+class MessageFailed(_StatusData):
+    """The provider refused; `reason` is the failure class, `code` the provider's number."""
+
+    TYPE: ClassVar[str] = "sealpost.message.failed.v1"
+    STATUS: ClassVar[Status] = "failed"
+
+
+class MessageExpired(_StatusData):
+    """The message's time ran out before it could be sent."""
+
+    TYPE: ClassVar[str] = "sealpost.message.expired.v1"
+    STATUS: ClassVar[Status] = "expired"
+
+
+class MessageUnknown(_StatusData):
+    """The call was made or may have been made, and nobody knows whether the provider took it; it is not repeated."""
+
+    TYPE: ClassVar[str] = "sealpost.message.unknown.v1"
+    STATUS: ClassVar[Status] = "unknown"

@@ -1,0 +1,302 @@
+"""HTTP as all of Sealpost's APIs speak it: problem details (RFC 9457), bearer tokens with roles, a limit for bodies.
+
+Queries and commands live in packages that must not know one another; what both need of FastAPI is here.
+"""
+
+import logging
+import traceback
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Annotated, Any, Protocol
+
+import orjson
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from schemas.errors import SealpostError
+from schemas.problems import MEDIA_TYPE, PROBLEM_PREFIX, PROBLEMS
+
+BODY_MAX_BYTES = 256 * 1024
+"""Largest request body of the API; a message is a few kilobytes. Without it one caller could fill the memory."""
+RETRY_AFTER_S = 1
+CHALLENGE = 'Bearer realm="sealpost"'
+log = logging.getLogger(__name__)
+
+_BEARER = HTTPBearer(auto_error=False, description="A token of one (tenant, role); role admin has no tenant.")
+_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["type", "title", "status"],
+    "properties": {
+        "type": {"type": "string", "examples": [PROBLEM_PREFIX + "invalid"]},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "pointer": {"type": "string", "examples": ["/to/address"]},
+                    "detail": {"type": "string"},
+                },
+            },
+        },
+    },
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """What is wrong with one field: a JSON pointer (RFC 6901) into the body, or a parameter's name; never its value."""
+
+    pointer: str
+    detail: str
+
+
+class Refusal(SealpostError):
+    """A request is refused; `code` is one of schemas.problems. The caller reads the answer; there is nothing to operate."""
+
+    def __init__(self, code: str, detail: str = "", errors: Sequence[FieldError] = ()) -> None:
+        super().__init__(code)
+        self.code, self.detail, self.errors = code, detail, tuple(errors)
+
+
+class Caller(Protocol):
+    """Who a token stands for (vault.tokens.Principal)."""
+
+    @property
+    def tenant(self) -> str | None:
+        """None for the installation's admin."""
+        ...
+
+    @property
+    def role(self) -> str:
+        """The access role."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """A caller that may do what it asks for; `tenant` is empty for the installation's admin."""
+
+    tenant: str
+    role: str
+
+
+class Gate:
+    """Makes dependencies that let only some roles through: 401 without a valid token, 403 with another role's."""
+
+    def __init__(self, check: Callable[[str], Caller | None]) -> None:
+        """`check` says whose token it is; it may block."""
+        self._check = check
+
+    def of_tenant(self, *roles: str) -> Callable[..., Access]:
+        """Callers of one of these roles, in their own tenant."""
+
+        def depend(credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]) -> Access:
+            caller = self._caller(credentials)
+            if caller.role not in roles or caller.tenant is None:
+                raise Refusal("forbidden", f"This needs the role {' or '.join(roles)}.")
+            return Access(caller.tenant, caller.role)
+
+        return depend
+
+    def of_installation(self) -> Callable[..., Access]:
+        """The installation's admin."""
+
+        def depend(credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]) -> Access:
+            caller = self._caller(credentials)
+            if caller.role != "admin" or caller.tenant is not None:
+                raise Refusal("forbidden", "This needs the role admin of the installation.")
+            return Access("", caller.role)
+
+        return depend
+
+    def _caller(self, credentials: HTTPAuthorizationCredentials | None) -> Caller:
+        caller = self._check(credentials.credentials) if credentials and credentials.credentials else None
+        if caller is None:
+            raise Refusal("unauthorized")
+        return caller
+
+
+def problem_response(code: str, detail: str = "", errors: Sequence[FieldError] = ()) -> Response:
+    """A problem of the catalogue as an answer."""
+    problem = PROBLEMS[code]
+    headers: dict[str, str] = {}
+    if problem.status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = CHALLENGE
+    if problem.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers["Retry-After"] = str(RETRY_AFTER_S)
+    body: dict[str, Any] = {"type": PROBLEM_PREFIX + code, "title": problem.title, "status": problem.status}
+    if detail:
+        body["detail"] = detail
+    if errors:
+        body["errors"] = [{"pointer": error.pointer, "detail": error.detail} for error in errors]
+    return Response(orjson.dumps(body), problem.status, headers, MEDIA_TYPE)
+
+
+def described(*codes: str) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of an operation that may answer with these problems, for OpenAPI."""
+    found: dict[int | str, dict[str, Any]] = {}
+    for code in codes:
+        problem = PROBLEMS[code]
+        entry = found.setdefault(
+            problem.status, {"description": problem.title, "content": {MEDIA_TYPE: {"schema": _SCHEMA, "examples": {}}}}
+        )
+        example = {"type": PROBLEM_PREFIX + code, "title": problem.title, "status": problem.status}
+        entry["content"][MEDIA_TYPE]["examples"][code] = {"value": example}
+        if problem.title not in entry["description"]:
+            entry["description"] += f"; {problem.title}"
+    return found
+
+
+def create_app(
+    title: str,
+    version: str,
+    routers: Iterable[APIRouter],
+    *,
+    unavailable: Sequence[type[Exception]],
+    lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None,
+) -> FastAPI:
+    """One API of several routers. `unavailable`: errors that mean that a part is away; they are answered 503."""
+    app = FastAPI(title=title, version=version, lifespan=lifespan, redoc_url=None)
+    for router in routers:
+        app.include_router(router)
+
+    def away(_request: Request, error: Exception) -> Response:
+        log.warning("a part is away", extra={"error": type(error).__name__})
+        return problem_response("unavailable")
+
+    def refused(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, Refusal)
+        return problem_response(error.code, error.detail, error.errors)
+
+    def invalid(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        return problem_response("invalid", "", [field_error(one, error.body) for one in error.errors()])
+
+    def http_error(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        return _http_problem(error)
+
+    app.add_exception_handler(Refusal, refused)
+    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(HTTPException, http_error)
+    for kind in unavailable:
+        app.add_exception_handler(kind, away)
+    app.add_middleware(_Guard)
+    return app
+
+
+def _http_problem(error: HTTPException) -> Response:
+    by_status = {404: "not_found", 413: "too_large", 401: "unauthorized", 403: "forbidden", 422: "invalid", 400: "invalid"}
+    code = by_status.get(error.status_code)
+    if code is not None:
+        return problem_response(code)
+    body = {"type": "about:blank", "title": HTTPStatus(error.status_code).phrase, "status": error.status_code}
+    return Response(orjson.dumps(body), error.status_code, error.headers, MEDIA_TYPE)
+
+
+class _Guard:
+    """Limits bodies, and answers what nobody expected with 500: the log gets the kind of error and the place, never its
+    words, which may hold what the caller sent."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        received = 0
+        started = False
+
+        async def limited() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > BODY_MAX_BYTES:
+                raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+            return message
+
+        async def watched(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, limited, watched)
+        except Exception as error:  # noqa: BLE001 - the last line: whatever it is, its words must not reach the log
+            frames = traceback.extract_tb(error.__traceback__)
+            place = " < ".join(f"{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno}" for frame in reversed(frames[-6:]))
+            log.error("a request failed: %s at %s", type(error).__name__, place)
+            if not started:
+                body = {"type": "about:blank", "title": "Internal error", "status": 500}
+                await Response(orjson.dumps(body), 500, media_type=MEDIA_TYPE)(scope, receive, send)
+
+
+_WORDS = {
+    "missing": "is missing",
+    "extra_forbidden": "is not a known field",
+    "json_invalid": "is not JSON",
+    "string_pattern_mismatch": "does not have the expected form",
+    "string_too_short": "is too short",
+    "string_too_long": "is too long",
+    "string_unicode": "is not valid Unicode",
+    "union_tag_invalid": "is none of the known kinds",
+    "union_tag_not_found": "does not say which kind it is",
+    "too_long": "has too many elements",
+}
+_SAFE_WORDS = ("literal_error", "enum", "greater_than", "greater_than_equal", "less_than", "less_than_equal")
+"""Kinds of errors whose own words speak of the rule only."""
+
+
+def field_error(error: Mapping[str, Any], body: Any) -> FieldError:
+    """One of pydantic's errors in our words: the field, never its value."""
+    kind, where = str(error["type"]), tuple(error["loc"])
+    if kind in _WORDS:
+        words = _WORDS[kind]
+    elif kind in _SAFE_WORDS or kind.endswith("_type"):
+        words = str(error["msg"])
+    elif kind == "value_error":
+        words = str(error["msg"]).removeprefix("Value error, ")
+    else:
+        words = "is not valid"
+    if where[:1] != ("body",):
+        return FieldError(str(where[-1]) if where else "", words)
+    return FieldError(pointer(where[1:] if kind != "json_invalid" else (), body, missing=kind == "missing"), words)
+
+
+def pointer(where: Sequence[str | int], body: Any, *, missing: bool) -> str:
+    """JSON pointer to what an error's location means; names of union members, which pydantic puts in between, are left out.
+
+    `missing`: the last part is a field that the body does not have.
+    """
+    parts = list(where)
+    while parts:
+        found = _resolve(body, parts, missing)
+        if found is not None:
+            return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in found)
+        parts.pop()
+    return ""
+
+
+def _resolve(value: Any, parts: Sequence[str | int], missing: bool) -> list[str | int] | None:
+    if not parts:
+        return []
+    first, rest = parts[0], parts[1:]
+    if isinstance(value, dict):
+        if first in value and (inner := _resolve(value[first], rest, missing)) is not None:
+            return [first, *inner]
+        if rest:
+            return _resolve(value, rest, missing)
+        return [first] if missing else None
+    if isinstance(value, list) and isinstance(first, int) and first < len(value):
+        inner = _resolve(value[first], rest, missing)
+        return None if inner is None else [first, *inner]
+    return None

@@ -1,0 +1,11 @@
+"""Reason codes: why a message was refused, failed or waits. Stable words; they stand in events, answers and metrics."""
+
+from typing import Literal
+
+RefusalReason = Literal[
+    "erased", "restricted", "no_dpa", "no_consent", "consent_withdrawn", "window_closed", "expired", "cancelled",
+    "unreachable", "unknown_purpose", "unknown_account", "unsupported", "clock",
+]  # fmt: skip
+WaitReason = Literal["vault_behind", "basis", "settings", "busy", "echo"]
+FailureClass = Literal["RETRY", "RATE", "PERM", "WINDOW", "UNREACH", "AUTH", "ACCOUNT"]
+"""What a provider's error means for the broker; see channel-apis.md, first table."""

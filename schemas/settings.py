@@ -1,0 +1,104 @@
+"""Settings of tenants as an immutable snapshot: the fold of `sealpost.tenants`.
+
+Every process reads the topic whole before it is ready and follows it; a snapshot names the offset it was made at, and an
+event that depends on settings carries that offset.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from schemas.envelope import Event
+from schemas.events import registry, tenants
+
+DEFAULT_PURPOSES: Mapping[str, str] = {"service": "contract", "newsletter": "consent"}
+"""What every tenant starts with: purpose → legal basis."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A published privacy notice."""
+
+    notice: str
+    version: int
+    language: str
+    url: str
+
+    @property
+    def reference(self) -> str:
+        """How events name it: `<id>/<version>/<language>`."""
+        return f"{self.notice}/{self.version}/{self.language}"
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A sender of a tenant: opaque account id, its channel and connection."""
+
+    account: str
+    channel: str
+    connection: str
+
+
+@dataclass(frozen=True, slots=True)
+class TenantSettings:
+    """Everything published about one tenant. `offset` is the last settings event folded in, of any tenant."""
+
+    tenant: str
+    name: str = ""
+    default_language: str = "de"
+    dpa: bool = False
+    purposes: Mapping[str, str] = field(default_factory=dict)
+    notices: Mapping[str, Notice] = field(default_factory=dict)
+    notice_history: Mapping[str, Notice] = field(default_factory=dict)
+    """Every version ever published, by its reference: what a person was shown must stay findable."""
+    accounts: Mapping[str, Account] = field(default_factory=dict)
+    offset: int = -1
+
+    def needs_consent(self, purpose: str) -> bool:
+        """True when each message of this purpose must rest on a consent; unknown purposes do."""
+        return self.purposes.get(purpose, "consent") == "consent"
+
+    def consent_purposes(self) -> tuple[str, ...]:
+        """The purposes that need consent, in order."""
+        return tuple(sorted(p for p, basis in self.purposes.items() if basis == "consent"))
+
+    def notice_for(self, language: str) -> Notice | None:
+        """The privacy notice to show in a language: that language's, else the default language's, else any."""
+        by_language = {notice.language: notice for notice in self.notices.values()}
+        return by_language.get(language) or by_language.get(self.default_language) or next(iter(by_language.values()), None)
+
+
+Settings = Mapping[str, TenantSettings]
+
+
+def fold(settings: TenantSettings, event: Event, offset: int) -> TenantSettings:
+    """Apply one event of `sealpost.tenants`; types of other tenants must not be given. Unknown types change nothing."""
+    if event.type not in registry.MODELS:
+        return replace(settings, offset=offset)
+    data = registry.read(event)
+    now = replace(settings, offset=offset)
+    match data:
+        case tenants.TenantRegistered():
+            return replace(now, name=data.name, default_language=data.default_language)
+        case tenants.DpaSigned():
+            return replace(now, dpa=True)
+        case tenants.DpaEnded():
+            return replace(now, dpa=False)
+        case tenants.PurposeDefined():
+            return replace(now, purposes={**now.purposes, data.purpose: data.legal_basis})
+        case tenants.NoticePublished():
+            notice = Notice(data.notice, data.version, data.language, data.url)
+            history = {**now.notice_history, notice.reference: notice}
+            return replace(now, notices={**now.notices, data.language: notice}, notice_history=history)
+        case tenants.ChannelApproved():
+            account = Account(data.account, event.channel or "", data.connection)
+            return replace(now, accounts={**now.accounts, data.account: account})
+    return now
+
+
+def fold_all(events: Iterable[tuple[int, Event]]) -> dict[str, TenantSettings]:
+    """Fold a whole topic: (offset, event) in order → settings by tenant."""
+    result: dict[str, TenantSettings] = {}
+    for offset, event in events:
+        current = result.get(event.tenant) or TenantSettings(event.tenant)
+        result[event.tenant] = fold(current, event, offset)
+    return result

@@ -1,0 +1,30 @@
+"""The words of one of Sealpost's own texts as a person reads them: business, purpose and privacy notice filled in.
+
+Outbound sends them, the query API shows them: one function, so that what is shown is what was sent.
+"""
+
+from schemas import texts
+from schemas.content import TextReference
+from schemas.settings import Notice, TenantSettings
+
+
+def wording(settings: TenantSettings, text: TextReference, purpose: str, notice: str | None) -> str | None:
+    """Render a text for a tenant. `purpose` is what the text speaks of, `notice` a notice's reference (`id/version/language`).
+
+    None when this version does not know the text, or when the text shows a notice and the tenant has published none.
+    """
+    shown = notice_of(settings, notice, text.language)
+    variables = {
+        "business": settings.name,
+        "purpose": texts.purpose_name(purpose, text.language),
+        **({"notice_url": shown.url} if shown else {}),
+    }
+    try:
+        return texts.render(text.id, text.version, text.language, variables)
+    except KeyError:
+        return None
+
+
+def notice_of(settings: TenantSettings, reference: str | None, language: str) -> Notice | None:
+    """The notice a reference names, whatever was published since; without a reference the one to show in a language."""
+    return settings.notice_history.get(reference or "") or settings.notice_for(language)

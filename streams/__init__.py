@@ -1,0 +1,1 @@
+"""Kafka clients, the step engine and the processors (DESIGN §6, §8)."""

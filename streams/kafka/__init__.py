@@ -1,0 +1,1 @@
+"""Producers, consumers and topic administration: the only place where librdkafka is set up."""

@@ -1,0 +1,102 @@
+"""Consumers: settings that all share, and reading a topic to its end once."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from schemas.clock import boot_s
+from schemas.errors import SealpostError
+from streams.kafka import admin
+from streams.step.contract import Record
+
+FETCH_BACKOFF_MS = 5
+"""librdkafka's default of 1,000 makes a fast consumer run dry for a second whenever its queue was full."""
+MAX_POLL_S = 300.0
+"""A member that did not poll for so long is thrown out; a step never takes as long (postgres.WATCHDOG_S)."""
+READ_BATCH = 1_000
+READ_TURN_S = 0.5
+
+
+class ReadFailed(SealpostError):
+    """A consumer cannot go on reading; the message holds Kafka's error name. Look at the broker and its access rules."""
+
+
+def consumer_settings(
+    bootstrap: str, *, group: str, client_id: str, session_s: float, extra: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """librdkafka settings of every Sealpost consumer. Positions live in PostgreSQL: a missing one is an error, not a reset."""
+    settings: dict[str, Any] = {
+        "bootstrap.servers": bootstrap,
+        "group.id": group,
+        "client.id": client_id,
+        "auto.offset.reset": "error",
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "partition.assignment.strategy": "range",
+        "session.timeout.ms": round(session_s * 1000),
+        "heartbeat.interval.ms": max(100, round(session_s * 1000 / 5)),
+        "max.poll.interval.ms": round(max(MAX_POLL_S, session_s) * 1000),
+        "fetch.queue.backoff.ms": FETCH_BACKOFF_MS,
+        "allow.auto.create.topics": False,
+        "log.connection.close": False,
+    }
+    settings.update(extra or {})
+    return settings
+
+
+def to_record(message: Message) -> Record:
+    """A message without error as a Record."""
+    topic, partition, offset = message.topic(), message.partition(), message.offset()
+    assert topic is not None and partition is not None and offset is not None
+    return Record(topic, partition, offset, message.key(), message.value(), message.timestamp()[1])
+
+
+def read_to_end(bootstrap: str, topic: str, *, timeout_s: float) -> Iterator[Record]:
+    """Every record a topic holds at the time of the call, in order within each partition; joins no group.
+
+    ReadFailed when Kafka refuses or `timeout_s` passes before the end is reached, TopicMismatch when there is no topic.
+    """
+    identity = admin.ClusterIdentity(bootstrap)
+    parts = [(topic, partition) for partition in range(identity.partitions(topic))]
+    ranges = identity.log_ranges(parts)
+    missing = {part: found.high for part, found in ranges.items() if found.high > found.low}
+    if not missing:
+        return
+    settings = consumer_settings(bootstrap, group="sealpost.read", client_id="sealpost-read", session_s=10.0)
+    consumer = Consumer({**settings, "enable.partition.eof": True})
+    deadline = boot_s() + timeout_s
+    try:
+        consumer.assign([TopicPartition(topic, number, ranges[(topic, number)].low) for _, number in missing])
+        while missing:
+            if boot_s() > deadline:
+                raise ReadFailed(f"{topic}: its end was not reached in {timeout_s:.0f} s")
+            for message in consumer.consume(READ_BATCH, READ_TURN_S):
+                part = (topic, int(message.partition() or 0))
+                error = message.error()
+                if error is None:
+                    yield to_record(message)
+                elif error.code() != KafkaError._PARTITION_EOF:
+                    raise_unless_passing(error)
+                    continue
+                # At the end of a partition Kafka reports the offset of the record to come.
+                reached = int(message.offset() or 0) + (1 if error is None else 0)
+                if reached >= missing.get(part, reached + 1):
+                    del missing[part]
+    except KafkaException as error:
+        raise ReadFailed(f"{topic}: {error.args[0]}") from None
+    finally:
+        consumer.close()
+
+
+def raise_unless_passing(error: KafkaError) -> None:
+    """ReadFailed for errors that do not go away by waiting; librdkafka reconnects by itself after the others."""
+    lasting = (
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError._AUTHENTICATION,
+        KafkaError._FATAL,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+    )
+    if error.fatal() or error.code() in lasting:
+        raise ReadFailed(error.name())

@@ -1,0 +1,1 @@
+"""The double opt-in machine: who has asked, been asked, said yes, said no, said stop; in which language."""

@@ -1,0 +1,139 @@
+-- The step engine's tables; the same in each of the three databases (protocols §1).
+create schema if not exists step;
+
+-- Who may write for a role and partition number: the process that holds the newest epoch.
+create table step.owner (
+    role text not null,
+    partition integer not null,
+    epoch bigint not null,
+    primary key (role, partition)
+);
+
+-- The offset of the next record to handle. Valid for this cluster and topic id only.
+create table step.position (
+    role text not null,
+    topic text not null,
+    partition integer not null,
+    next_offset bigint not null,
+    cluster_id text not null,
+    topic_id text not null,
+    primary key (role, topic, partition)
+);
+
+-- What was recorded and may not have been acknowledged by Kafka yet (streams.step.store, encode_outputs).
+create table step.outbox (
+    role text not null,
+    partition integer not null,
+    records bytea not null,
+    primary key (role, partition)
+);
+alter table step.outbox alter column records set storage external;
+
+-- Ids of handled inputs, by UTC day of their broker time.
+create table step.seen (
+    day date not null,
+    role text not null,
+    id uuid not null,
+    primary key (role, id, day)
+) partition by range (day);
+create table step.seen_default partition of step.seen default;
+
+-- Days that have a partition of their own.
+create table step.seen_day (
+    day date primary key,
+    made_at timestamptz not null default clock_timestamp()
+);
+
+-- Everything that waits. `at` is milliseconds since the epoch.
+create table step.due (
+    role text not null,
+    partition integer not null,
+    at bigint not null,
+    seq bigint generated always as identity,
+    key text not null,
+    kind text not null,
+    body jsonb not null,
+    primary key (role, partition, at, seq)
+);
+create index due_key on step.due (role, key);
+
+-- The database each role last ran on: a restore or a promotion changes it.
+create table step.incarnation (
+    role text primary key,
+    system_identifier text not null,
+    timeline integer not null
+);
+
+-- Makes the partitions of `count` days from `first` on; returns how many were missing. May run anywhere, at any time.
+create function step.make_seen_partitions(first date, count integer) returns integer
+language plpgsql as $$
+declare
+    wanted date;
+    name text;
+    made integer := 0;
+begin
+    for wanted in select first + n from generate_series(0, count - 1) as n loop
+        continue when exists (select from step.seen_day where day = wanted);
+        -- One maker at a time; whoever waited looks again.
+        perform pg_advisory_xact_lock(hashtext('step.make_seen_partitions'));
+        continue when exists (select from step.seen_day where day = wanted);
+        name := 'seen_' || to_char(wanted, 'YYYYMMDD');
+        execute format('create table step.%I (like step.seen including all)', name);
+        -- Ids of this day that came before its partition.
+        lock table step.seen_default in access exclusive mode;
+        execute format('with moved as (delete from step.seen_default where day = %L returning *) '
+                       'insert into step.%I select * from moved', wanted, name);
+        execute format('alter table step.seen attach partition step.%I for values from (%L) to (%L)',
+                       name, wanted, wanted + 1);
+        insert into step.seen_day (day) values (wanted);
+        made := made + 1;
+    end loop;
+    return made;
+end
+$$;
+
+-- Drops the days before `oldest`; returns how many. A day that a rebuild has just made for old records stays a day longer.
+create function step.drop_seen_partitions(oldest date) returns integer
+language plpgsql as $$
+declare
+    old date;
+    dropped integer := 0;
+begin
+    perform pg_advisory_xact_lock(hashtext('step.make_seen_partitions'));
+    for old in select day from step.seen_day
+               where day < oldest and made_at < clock_timestamp() - interval '1 day' order by day loop
+        execute format('drop table step.%I', 'seen_' || to_char(old, 'YYYYMMDD'));
+        delete from step.seen_day where day = old;
+        dropped := dropped + 1;
+    end loop;
+    delete from step.seen_default where day < oldest;
+    return dropped;
+end
+$$;
+
+-- Notes ids as handled and returns the places (1 = first) of those that had been before, within `kept` days around the day.
+-- Planned for index look-ups whatever the statistics say: a plan made while the table was empty must not scan it later.
+create function step.note_seen(reader text, on_day date, ids uuid[], kept integer) returns setof integer
+language plpgsql
+set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
+as $$
+begin
+    return query
+    with given as (
+        select g.id, g.place::integer as place from unnest(ids) with ordinality as g(id, place)
+    ), noted as (
+        insert into step.seen (day, role, id)
+        select on_day, reader, given.id from given
+        where not exists (
+            select from step.seen s
+            where s.role = reader and s.id = given.id and s.day between on_day - kept and on_day + kept
+        )
+        on conflict do nothing
+        returning seen.id
+    )
+    select given.place from given where (select count(*) from noted) < cardinality(ids)
+        and not exists (select from noted where noted.id = given.id);
+end
+$$;
+
+select step.make_seen_partitions((now() at time zone 'utc')::date - 1, 5);

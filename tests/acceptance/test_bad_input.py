@@ -1,0 +1,211 @@
+"""Bad input from outside: a clear answer, nothing stored, nothing lost."""
+
+import hashlib
+import hmac
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import pytest
+
+from deploy.http_client import call
+from tests.acceptance_instance import RunningInstance, topic_records, until
+
+
+def post(url: str, body: bytes, signature: str | None) -> int:
+    """POST raw bytes; the HTTP status."""
+    headers = {"Content-Type": "application/json"}
+    if signature is not None:
+        headers["X-Hub-Signature-256"] = signature
+    try:
+        with urlopen(Request(url, data=body, headers=headers, method="POST"), timeout=15) as answer:
+            return int(answer.status)
+    except HTTPError as error:
+        return error.code
+
+
+def sign(secret: str, body: bytes) -> str:
+    """The header that Meta sends."""
+    return "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+
+
+def inbound_count(instance: RunningInstance) -> int:
+    """Records in the raw topic."""
+    return len(topic_records(instance.ready["kafka"], "sealpost.inbound.whatsapp"))
+
+
+def test_wrong_or_missing_signature(instance: RunningInstance) -> None:
+    """401, counted, nothing stored."""
+    before = inbound_count(instance)
+    url = instance.whatsapp["webhook_url"]
+    assert post(url, b"{}", None) == 401
+    assert post(url, b"{}", "sha256=" + "0" * 64) == 401
+    assert post(url, b"{}", sign("another secret", b"{}")) == 401
+    with urlopen(instance.ready["roles"]["receiver"]["metrics_url"], timeout=5) as answer:
+        metrics = answer.read().decode()
+    assert "sealpost_signature_failures_total" in metrics
+    assert inbound_count(instance) == before
+
+
+def test_unknown_connection_and_handshake(instance: RunningInstance) -> None:
+    """404 for a connection nobody made; Meta's handshake is answered with the challenge."""
+    url = instance.whatsapp["webhook_url"]
+    unknown = url.rsplit("/", 1)[0] + "/nobody"
+    assert post(unknown, b"{}", sign(instance.whatsapp["app_secret"], b"{}")) == 404
+    query = f"?hub.mode=subscribe&hub.verify_token={instance.whatsapp['verify_token']}&hub.challenge=31415"
+    with urlopen(url + query, timeout=5) as answer:
+        assert answer.read() == b"31415"
+    with pytest.raises(HTTPError) as refused:
+        urlopen(url + "?hub.mode=subscribe&hub.verify_token=wrong&hub.challenge=1", timeout=5)
+    assert refused.value.code == 403
+
+
+def test_body_over_the_limit(instance: RunningInstance) -> None:
+    """413."""
+    body = b"x" * (3 * 1024 * 1024 + 1)
+    assert post(instance.whatsapp["webhook_url"], body, sign(instance.whatsapp["app_secret"], body)) == 413
+
+
+def test_authentic_but_not_parseable(instance: RunningInstance) -> None:
+    """200, dead-lettered sealed, visible by CLI."""
+    body = b'{"object": "whatsapp_business_account", "entry": [not json marker-65537'
+    assert post(instance.whatsapp["webhook_url"], body, sign(instance.whatsapp["app_secret"], body)) == 200
+    command = [str(Path(sys.executable).with_name("sealpost")), "deadletters", "list", "--data", str(instance.data)]
+
+    def listed() -> list[dict[str, Any]]:
+        output = subprocess.run(command, capture_output=True, check=True, timeout=60).stdout
+        return [json.loads(line) for line in output.splitlines()]
+
+    until("the dead letter", lambda: any(letter["role"] == "receiver" for letter in listed()))
+    for _, value, _ in topic_records(instance.ready["kafka"], "sealpost.deadletters"):
+        assert b"marker-65537" not in (value or b"")
+
+
+def test_api_names_the_field(instance: RunningInstance) -> None:
+    """422 with the pointer of the field, never its value; 401 without token; 403 for a wrong role."""
+    number = instance.new_number()
+    instance.write(number, "Hallo")
+    subject = instance.subject_of(number)
+    to = {"channel": "whatsapp", "address": number}
+    text = {"type": "text", "text": "hallo"}
+    good = {"to": to, "purpose": "service", "content": text}
+    bad: list[tuple[dict[str, Any], str]] = [
+        ({**good, "colour": "red-4711"}, "colour"),
+        ({**good, "to": {"channel": "whatsapp", "address": "red-4711"}}, "address"),
+        ({**good, "content": {"type": "text", "text": ""}}, "text"),
+        ({**good, "content": {"type": "text", "text": "ab" * 2049}}, "text"),
+        ({**good, "purpose": "red-4711"}, "purpose"),
+        ({"purpose": "service", "content": text}, "to"),
+    ]
+    for body, field in bad:
+        answer = instance.api("POST", "/v1/messages", "producer", body)
+        assert answer.status == 422, (field, answer)
+        assert field in str(answer.body["errors"]), (field, answer.body)
+        assert "red-4711" not in str(answer.body)
+        assert "abab" not in str(answer.body)
+    stranger = instance.send("4915999999999", "hallo")
+    assert stranger.status == 422
+    assert stranger.body["type"].endswith("unknown_recipient")
+    url = instance.ready["api_url"]
+    assert call("POST", url + "/v1/messages", body=good).status == 401
+    assert call("POST", url + "/v1/messages", token="wrong", body=good).status == 401
+    assert instance.api("POST", f"/v1/subjects/{subject}/erasure", "producer").status == 403
+    assert instance.api("POST", "/v1/tenants", "officer", {"id": "x", "name": "X"}).status == 403
+    assert instance.api("GET", f"/v1/subjects/{'0' * 32}").status == 404
+
+
+def test_an_unknown_recipient_leaves_no_trace(instance: RunningInstance) -> None:
+    """No subject, no key, no event for an address that never wrote."""
+    import psycopg
+
+    kafka = instance.ready["kafka"]
+
+    def counts() -> tuple[int, ...]:
+        with psycopg.connect(instance.ready["vault_dsn"]) as connection:
+            rows = connection.execute("select (select count(*) from vault.subject), (select count(*) from vault.keys)").fetchone()
+        assert rows is not None
+        names = ("sealpost.messages", "sealpost.subscriptions", "sealpost.outbound.whatsapp")
+        return (*rows, *(len(topic_records(kafka, name)) for name in names))
+
+    before = counts()
+    assert instance.send("4915888888888", "hallo").status == 422
+    assert counts() == before
+
+
+def test_idempotency_key(instance: RunningInstance) -> None:
+    """The same key and body: the same answer, one message; the same key, another body: 409."""
+    number = instance.new_number()
+    instance.write(number, "Hallo")
+    subject = instance.subject_of(number)
+    key = f"key-{number}"
+    first = instance.send(number, "einmal", idempotency_key=key)
+    second = instance.send(number, "einmal", idempotency_key=key)
+    assert (first.status, first.body) == (second.status, second.body) == (202, first.body)
+    conflict = instance.send(number, "zweimal", idempotency_key=key)
+    assert conflict.status == 409
+    assert conflict.body["type"].endswith("idempotency_conflict")
+    instance.item(subject, first.body["message_id"], {"delivered", "read"})
+    assert [m["body"] for m in instance.phone(number)] == ["einmal"]
+
+
+def test_batch_webhook_each_once_and_repeats_change_nothing(instance: RunningInstance) -> None:
+    """3 entries × 2 changes × messages: each handled once; the same webhook five times leaves all other topics as they were."""
+    account = instance.whatsapp["account"]
+    numbers = [instance.new_number() for _ in range(6)]
+    changes = [
+        {
+            "field": "messages",
+            "value": {
+                "messaging_product": "whatsapp",
+                "metadata": {"display_phone_number": "4930000000", "phone_number_id": account},
+                "contacts": [{"wa_id": number, "profile": {"name": "Batch"}}],
+                "messages": [
+                    {"from": number, "id": f"wamid.batch-{number}-{i}", "timestamp": "1763900000", "type": "text", "text": {"body": f"Nr {i}"}}
+                    for i in range(2)
+                ],
+                "statuses": [{"id": f"wamid.unknown-{number}", "status": "sent", "timestamp": "1763900000", "recipient_id": number}],
+            },
+        }
+        for number in numbers
+    ]
+    entries = [{"id": f"waba-{i}", "changes": changes[2 * i : 2 * i + 2]} for i in range(3)]
+    body = json.dumps({"object": "whatsapp_business_account", "entry": entries}).encode()
+    signature = sign(instance.whatsapp["app_secret"], body)
+    assert post(instance.whatsapp["webhook_url"], body, signature) == 200
+    subjects = [instance.subject_of(number) for number in numbers]
+    for subject in subjects:
+        until("both messages", lambda s=subject: len(instance.api("GET", f"/v1/subjects/{s}/messages").body.get("items", [])) == 2)
+
+    names = [f"sealpost.{n}" for n in ("subscriptions", "consents", "messages", "statuses", "deletions", "outbound.whatsapp", "deadletters")]
+
+    def counts() -> list[int]:
+        return [len(topic_records(instance.ready["kafka"], name)) for name in names]
+
+    before = counts()
+    for _ in range(5):
+        assert post(instance.whatsapp["webhook_url"], body, signature) == 200
+    marker = instance.new_number()
+    instance.write(marker, "danach")
+    instance.subject_of(marker)  # a later record of each partition may lag, but this one shows that inbound goes on
+    until("inbound has read all", lambda: inbound_lag(instance) == 0)
+    after = counts()
+    grown = dict(zip(names, (a - b for a, b in zip(after, before, strict=True)), strict=True))
+    assert grown.pop("sealpost.subscriptions") <= 3, grown  # the marker person alone: created, bound, profile
+    assert grown.pop("sealpost.messages") == 1, grown
+    assert not any(grown.values()), grown
+
+
+def inbound_lag(instance: RunningInstance) -> float:
+    """Records that inbound has not yet handled, by its positions in the vault database."""
+    import psycopg
+
+    with psycopg.connect(instance.ready["vault_dsn"]) as connection:
+        row = connection.execute(
+            "select coalesce(sum(next_offset), 0) from step.position where role = 'inbound' and topic = 'sealpost.inbound.whatsapp'"
+        ).fetchone()
+    assert row is not None
+    return inbound_count(instance) - float(row[0])

@@ -1,0 +1,90 @@
+"""`sealpost up` as a black box: ready file, ends cleanly, side by side, continues with its data, roles come back."""
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance_instance import SHORT_TIMES, RunningInstance, running_instance, until
+
+ROLES = {"receiver", "inbound", "api", "vault", "streams", "outbound", "projector", "clock"}
+
+
+def processes_of(folder: Path) -> list[int]:
+    """Process ids whose command line or environment names a folder."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        try:
+            text = (entry / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if str(folder).encode() in text:
+            found.append(int(entry.name))
+    return found
+
+
+def test_ready_file(instance: RunningInstance) -> None:
+    """Mode 0600 and every key of the contract; each role has a live process and metrics."""
+    ready = instance.ready
+    assert stat.S_IMODE(instance.ready_file.stat().st_mode) == 0o600
+    assert set(ready["roles"]) == ROLES
+    assert set(ready["tokens"]) == {"admin", "officer", "agent", "producer"}
+    assert set(ready["channels"]["whatsapp"]) == {
+        "webhook_url", "connection", "account", "app_secret", "verify_token", "simulator_url",
+    }  # fmt: skip
+    for key in ("receiver_url", "api_url", "kafka", "vault_dsn", "streams_dsn", "projections_dsn", "data_dir", "tenant"):
+        assert ready[key], key
+    for role in ready["roles"].values():
+        os.kill(role["pid"], 0)
+
+
+@pytest.mark.parametrize("role", sorted(ROLES))
+def test_a_killed_role_comes_back(instance: RunningInstance, role: str) -> None:
+    """SIGKILL a role: another process is there, ready, and the ready file names it."""
+    instance.wait_back(role, instance.kill(role))
+
+
+def test_side_by_side_and_again(tmp_path: Path) -> None:
+    """A second instance with another folder runs beside the first; after Ctrl-C no process is left and its data goes on."""
+    with running_instance(tmp_path / "two") as second:
+        number = second.new_number()
+        subject = second.sign_up(number)
+        folder = second.data
+        command = [str(Path(sys.executable).with_name("sealpost")), "up", "--data", str(folder)]
+        refused = subprocess.run(command, capture_output=True, timeout=30, check=False)
+        assert refused.returncode != 0
+        assert b"already" in refused.stdout + refused.stderr
+    until("no process is left", lambda: not processes_of(folder), 20)
+    with running_instance(tmp_path / "two") as again:
+        assert again.subject_of(number) == subject
+        accepted = again.send(number, "Weiter", "newsletter")
+        assert accepted.status == 202
+        again.item(subject, accepted.body["message_id"], {"sent", "delivered", "read"})
+
+
+def test_tour_ends_with_zero_and_leaves_nothing(tmp_path: Path) -> None:
+    """`up --exit-after-tour` walks every step, ends with 0 and leaves no process behind."""
+    command = [str(Path(sys.executable).with_name("sealpost")), "up", "--exit-after-tour", "--data", str(tmp_path / "data")]
+    done = subprocess.run(command, capture_output=True, timeout=180, check=False, env={**os.environ, **SHORT_TIMES})
+    output = done.stdout.decode()
+    assert done.returncode == 0, output[-3000:] + done.stderr.decode()[-2000:]
+    assert output.count("✓") >= 9, output[-3000:]
+    assert not processes_of(tmp_path / "data")
+
+
+def test_kill_of_the_supervisor_leaves_no_process(tmp_path: Path) -> None:
+    """kill -9 of `up` itself ends every child."""
+    try:
+        with running_instance(tmp_path / "three") as third:
+            folder = third.data
+            os.kill(third.process.pid, signal.SIGKILL)
+            third.process.wait(10)
+            until("no process is left", lambda: not processes_of(folder), 30)
+    finally:
+        assert not processes_of(tmp_path / "three" / "data")

@@ -1,0 +1,210 @@
+"""A running `sealpost up` as a black box: started once for the acceptance tests, driven by HTTP, ended with them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from confluent_kafka import Consumer, TopicPartition
+
+from deploy.http_client import Answer, call
+
+SHORT_TIMES = {
+    "SEALPOST_SESSION_S": "3",
+    "SEALPOST_LEASE_S": "2",
+    "SEALPOST_LEASE_OUTBOUND_S": "2",
+    "SEALPOST_HTTP_S": "2",
+    "SEALPOST_ECHO_S": "3",
+}
+START_LIMIT_S = 120.0
+T = TypeVar("T")
+
+
+def until(what: str, look: Callable[[], T], limit_s: float = 45.0) -> T:
+    """Look again until the result is true; the failure names `what`."""
+    end = time.monotonic() + limit_s
+    while time.monotonic() < end:
+        seen = look()
+        if seen:
+            return seen
+        time.sleep(0.05)
+    raise AssertionError(f"{what}: not seen within {limit_s:g} s")
+
+
+@dataclass
+class RunningInstance:
+    """One instance and the shortest ways to act on it as a person, a business or an officer."""
+
+    process: subprocess.Popen[bytes]
+    ready_file: Path
+    data: Path
+    log: Path
+    numbers: Iterator[int] = field(default_factory=lambda: iter(range(491510000000, 491519999999)))
+
+    @property
+    def ready(self) -> dict[str, Any]:
+        """The ready file as it stands now (process ids change)."""
+        content: dict[str, Any] = json.loads(self.ready_file.read_text())
+        return content
+
+    @property
+    def whatsapp(self) -> dict[str, str]:
+        """The sandbox account."""
+        account: dict[str, str] = self.ready["channels"]["whatsapp"]
+        return account
+
+    def api(self, method: str, path: str, role: str = "agent", body: Any = None) -> Answer:
+        """One call of the HTTP API with a role's token."""
+        ready = self.ready
+        return call(method, ready["api_url"] + path, token=ready["tokens"][role], body=body)
+
+    def new_number(self) -> str:
+        """A number that nobody used before in this instance."""
+        return str(next(self.numbers))
+
+    def write(self, number: str, text: str, name: str = "Ada") -> None:
+        """A person writes; the webhook must be taken."""
+        body = {"from": number, "name": name, "text": text}
+        answer = call("POST", f"{self.whatsapp['simulator_url']}/control/inbound", body=body)
+        assert answer.status < 300, answer
+
+    def phone(self, number: str) -> list[dict[str, Any]]:
+        """What the provider accepted for this number, in order."""
+        answer = call("GET", f"{self.whatsapp['simulator_url']}/control/messages?to={number}")
+        messages: list[dict[str, Any]] = answer.body["messages"]
+        return messages
+
+    def record(self) -> list[dict[str, Any]]:
+        """Everything the provider accepted."""
+        messages: list[dict[str, Any]] = call("GET", f"{self.whatsapp['simulator_url']}/control/messages").body["messages"]
+        return messages
+
+    def subject_of(self, number: str) -> str:
+        """Wait until the number has a subject."""
+        body = {"channel": "whatsapp", "address": number}
+
+        def look() -> str:
+            answer = self.api("POST", "/v1/subjects/lookup", body=body)
+            return str(answer.body["subject"]) if answer.status == 200 else ""
+
+        return until("a subject", look)
+
+    def sign_up(self, number: str, name: str = "Ada") -> str:
+        """Walk the double opt-in; the subject."""
+        self.write(number, "START", name)
+        until("the question", lambda: len(self.phone(number)) >= 1)
+        self.write(number, "JA", name)
+        until("the welcome", lambda: len(self.phone(number)) >= 2)
+        return self.subject_of(number)
+
+    def send(self, number: str, text: str, purpose: str = "service", **more: Any) -> Answer:
+        """The business asks for a text."""
+        to = {"channel": "whatsapp", "address": number}
+        body = {"to": to, "purpose": purpose, "content": {"type": "text", "text": text}, **more}
+        return self.api("POST", "/v1/messages", "producer", body)
+
+    def item(self, subject: str, message: str, statuses: set[str], limit_s: float = 45.0) -> dict[str, Any]:
+        """Wait until a message of a subject has one of the statuses."""
+
+        def look() -> dict[str, Any] | None:
+            answer = self.api("GET", f"/v1/subjects/{subject}/messages?limit=500")
+            items = answer.body["items"] if answer.status == 200 else []
+            return next((i for i in items if i["message_id"] == message and i["status"] in statuses), None)
+
+        found = until(f"status in {sorted(statuses)}", look, limit_s)
+        assert found is not None
+        return found
+
+    def consent_types(self, subject: str) -> list[str]:
+        """Types of a subject's consent events, in order."""
+        answer = self.api("GET", f"/v1/subjects/{subject}/consents")
+        return [item["type"] for item in answer.body["items"]] if answer.status == 200 else []
+
+    def erase(self, subject: str) -> dict[str, Any]:
+        """Erase and wait for SubjectErased; the erasure."""
+        accepted = self.api("POST", f"/v1/subjects/{subject}/erasure", "officer")
+        assert accepted.status == 202, accepted
+
+        def look() -> dict[str, Any] | None:
+            answer = self.api("GET", f"/v1/erasures/{accepted.body['erasure_id']}", "officer")
+            return answer.body if answer.status == 200 and answer.body["state"] in {"erased", "settled"} else None
+
+        found = until("SubjectErased", look, 60)
+        assert found is not None
+        return found
+
+    def kill(self, role: str) -> int:
+        """SIGKILL a role by the process id of the ready file; the id."""
+        pid = int(self.ready["roles"][role]["pid"])
+        os.kill(pid, signal.SIGKILL)
+        return pid
+
+    def wait_back(self, role: str, old_pid: int) -> None:
+        """Wait until a killed role has a new process that says ready."""
+
+        def look() -> bool:
+            entry = self.ready["roles"][role]
+            if entry["pid"] == old_pid:
+                return False
+            try:
+                return call("GET", entry["metrics_url"].replace("/metrics", "/readyz"), timeout_s=2).status == 200
+            except Exception:  # noqa: BLE001 - whatever it is, the role is not back yet
+                return False
+
+        until(f"{role} is back", look, 60)
+
+
+def topic_records(bootstrap: str, topic: str) -> list[tuple[bytes | None, bytes | None, int]]:
+    """Every record of a topic: (key, value, partition), each partition in order."""
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "reader", "enable.auto.commit": False})
+    try:
+        partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+        found: list[tuple[bytes | None, bytes | None, int]] = []
+        for number in partitions:
+            low, high = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=10)
+            consumer.assign([TopicPartition(topic, number, low)])
+            position = low
+            while position < high:
+                for message in consumer.consume(1000, 1.0):
+                    assert message.error() is None, message.error()
+                    found.append((message.key(), message.value(), number))
+                    position = (message.offset() or 0) + 1
+        return found
+    finally:
+        consumer.close()
+
+
+@contextmanager
+def running_instance(folder: Path, *arguments: str, times: dict[str, str] | None = None) -> Iterator[RunningInstance]:
+    """`sealpost up` on a data folder with free ports until the block ends (SIGINT, as Ctrl-C)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    data, ready_file, log = folder / "data", folder / "ready.json", folder / "up.log"
+    ready_file.unlink(missing_ok=True)
+    environment = {**os.environ, **SHORT_TIMES, **(times or {})}
+    command = [str(Path(sys.executable).with_name("sealpost")), "up", "--data", str(data)]
+    command += ["--ready-file", str(ready_file), *arguments]
+    with log.open("ab") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output, env=environment, start_new_session=True)
+    instance = RunningInstance(process, ready_file, data, log)
+    try:
+        def look() -> bool:
+            assert process.poll() is None, f"up ended with {process.returncode}:\n{log.read_text()[-4000:]}"
+            return ready_file.exists()
+
+        until("the ready file", look, START_LIMIT_S)
+        yield instance
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+        try:
+            process.wait(40)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise AssertionError("up did not end within 40 s of SIGINT") from None

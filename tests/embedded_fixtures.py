@@ -1,0 +1,132 @@
+"""One real Kafka and one real PostgreSQL for a test session, in a temporary folder, on free loopback ports.
+
+They end with the session; should pytest be killed, the kernel ends them. A test that needs Kafka or PostgreSQL to be away
+uses the handle: pause, resume, kill (it comes back by itself), stop, start.
+"""
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from deploy.embedded import kafka, ports, postgres
+from deploy.embedded.supervisor import Child, Supervisor
+from schemas.ids import random_id
+
+TEST_ROLE = "sealpost_test"
+BACK_LIMIT_S = 60.0
+
+
+class Controlled:
+    """What a test may do to a part."""
+
+    def __init__(self, child: Child, part: kafka.Kafka | postgres.Postgres) -> None:
+        self.child = child
+        self._part = part
+
+    @property
+    def pid(self) -> int:
+        """Process id; fails when it does not run."""
+        pid = self.child.pid
+        assert pid is not None, f"{self.child.program.name} does not run"
+        return pid
+
+    def pause(self) -> None:
+        """SIGSTOP: it keeps its connections and says nothing."""
+        assert self.child.send(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT."""
+        assert self.child.send(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """SIGKILL, and wait until it is back, at the same address, with its data."""
+        deaths = self.child.deaths
+        assert self.child.send(signal.SIGKILL)
+        self.child.await_ready(lambda: self.child.deaths > deaths, BACK_LIMIT_S)
+        self._part.await_ready()
+
+    def stop(self) -> None:
+        """End it in order; it stays away until `start`."""
+        self.child.stop()
+
+    def start(self) -> None:
+        """Start it again after `stop`, at the same address, and wait until it answers."""
+        self.child.start()
+        self._part.await_ready()
+
+
+class KafkaServer(Controlled):
+    """The session's broker."""
+
+    def __init__(self, part: kafka.Kafka) -> None:
+        super().__init__(part.child, part)
+        self.bootstrap = part.bootstrap
+        """`host:port` for clients."""
+
+    def __str__(self) -> str:
+        return self.bootstrap
+
+
+class PostgresServer(Controlled):
+    """The session's server."""
+
+    def __init__(self, part: postgres.Postgres) -> None:
+        super().__init__(part.child, part)
+        self.part = part
+
+    def admin_dsn(self, database: str = postgres.ADMIN) -> str:
+        """As the superuser."""
+        return self.part.admin_dsn(database)
+
+    def dsn(self, database: str) -> str:
+        """As the ordinary role that owns what `fresh_database` makes."""
+        return self.part.admin_dsn(database).replace(f"//{postgres.ADMIN}:", f"//{TEST_ROLE}:")
+
+    def fresh_database(self, name: str = "test") -> str:
+        """Make an empty database whose name begins with `name`; where its owner, an ordinary role, connects."""
+        database = sql.Identifier(f"{name}_{random_id()[:8]}")
+        with psycopg.connect(self.admin_dsn(), autocommit=True) as connection:
+            if not connection.execute("select 1 from pg_roles where rolname = %s", (TEST_ROLE,)).fetchone():
+                password = sql.Literal(self.part.passwords[postgres.ADMIN])
+                connection.execute(
+                    sql.SQL("create role {} login password {}").format(sql.Identifier(TEST_ROLE), password)
+                )
+            connection.execute(
+                sql.SQL("create database {} owner {}").format(database, sql.Identifier(TEST_ROLE))
+            )
+        return self.dsn(database.as_string().strip('"'))
+
+
+@pytest.fixture(scope="session")
+def embedded_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the session's Kafka and PostgreSQL keep their data."""
+    return tmp_path_factory.mktemp("embedded")
+
+
+@pytest.fixture(scope="session")
+def supervisor() -> Iterator[Supervisor]:
+    """Looks after what the session started, and ends it."""
+    started = Supervisor()
+    try:
+        yield started
+    finally:
+        started.stop()
+
+
+@pytest.fixture(scope="session")
+def kafka_server(supervisor: Supervisor, embedded_folder: Path) -> KafkaServer:
+    """A running broker without topics; tests make their own, with names nobody else uses."""
+    chosen = ports.choose(("kafka", "kafka_controller"), embedded_folder)
+    port, controller_port = chosen["kafka"], chosen["kafka_controller"]
+    return KafkaServer(kafka.start(supervisor, embedded_folder, port, controller_port, print))
+
+
+@pytest.fixture(scope="session")
+def postgres_server(supervisor: Supervisor, embedded_folder: Path) -> PostgresServer:
+    """A running server; tests take a database of their own by `fresh_database`."""
+    chosen = ports.choose(("postgres",), embedded_folder)
+    return PostgresServer(postgres.start(supervisor, embedded_folder, chosen["postgres"], print))

@@ -1,0 +1,405 @@
+"""The double opt-in machine: examples, and what holds for every order and repetition."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.clock import to_ms, to_text
+from schemas.constants import DAY_S
+from schemas.envelope import Event
+from schemas.events import consents, deletions, messages, registry, subscriptions
+from schemas.ids import message_day
+from schemas.texts import LANGUAGES, LATEST, TEXTS
+from streams.processors.contract import Heard, NewEvent
+from streams.processors.subscriber.state import ANSWERS_MAX_PER_HOUR
+from tests.optin_world import SETTINGS, World, active, as_event, build, run_interleaved, said, withdrawn
+
+QUESTION = ["OptInRequested", "ConsentRequested", "MessageRequested", "SendCommand"]
+CONFIRMATION = ["OptInConfirmed", "ConsentGiven", "SubscriptionActivated", "MessageRequested", "SendCommand"]
+
+
+def only(world: World, kind: type) -> NewEvent:
+    """The one event of a type that was written."""
+    found = [event for event in world.written if isinstance(event.data, kind)]
+    assert len(found) == 1, world.types()
+    return found[0]
+
+
+@pytest.mark.parametrize(
+    ("start", "yes", "language"),
+    [(None, None, "de"), ("de", "de", "de"), ("en", "en", "en"), (None, "en", "en")],
+)
+def test_sign_up(start: str | None, yes: str | None, language: str) -> None:
+    """START asks with the notice of that language; a yes gives consent and activates; each message is asked for once."""
+    world = World()
+    question = said("start", 10, start)
+    world.give(question)
+    assert world.types() == QUESTION
+    asked_language = start or "de"
+    command = only(world, messages.SendCommand).data
+    assert isinstance(command, messages.SendCommand)
+    assert (command.purpose, command.about) == ("service", "newsletter")
+    assert (command.delivery, command.on_submitted) == ("at_least_once", "confirmation_sent")
+    assert command.text is not None and command.text.language == asked_language
+    assert (command.notice, command.settings, command.basis) == ("notice-1", SETTINGS.offset, None)
+    assert to_ms(command.expires) == to_ms(question.time) + 40 + DAY_S * 1000
+    assert message_day(command.message).isoformat() == "2026-11-23"
+    requested = only(world, messages.MessageRequested).data
+    assert (
+        set(requested.model_dump().items() ^ command.model_dump(include=set(requested.model_dump())).items())
+        == set()
+    )
+
+    world.give(said("yes", 30, yes))
+    assert world.types() == QUESTION + CONFIRMATION
+    assert world.texts() == [("consent_question", asked_language), ("welcome", language)]
+    given_event = only(world, consents.ConsentGiven)
+    welcome = world.written[-1].data
+    assert isinstance(welcome, messages.SendCommand)
+    assert (welcome.purpose, welcome.basis, welcome.on_submitted) == ("newsletter", given_event.id, None)
+    activated = only(world, subscriptions.SubscriptionActivated).data
+    assert isinstance(activated, subscriptions.SubscriptionActivated)
+    assert (activated.list, activated.basis, activated.language) == ("newsletter", given_event.id, language)
+
+
+def test_evidence_is_copied_with_the_identity_it_was_sealed_for() -> None:
+    """OptInRequested carries the block of the START, OptInConfirmed and ConsentGiven that of the yes; others carry none."""
+    world = World()
+    start, yes = said("start", 10), said("yes", 30, kind="button")
+    world.give(start)
+    world.give(yes)
+    for kind, source in (
+        (consents.OptInRequested, start),
+        (consents.OptInConfirmed, yes),
+        (consents.ConsentGiven, yes),
+    ):
+        data = only(world, kind).data
+        assert data.sealed is not None and data.sealed.evidence is not None
+        original = source.block("evidence")
+        assert original is not None
+        assert data.sealed.evidence == original.model_copy(
+            update={"sealed_in": source.id, "type": "sealpost.message.received.v1"}
+        )
+    others = [
+        e for e in world.written if not isinstance(e.data, (consents.OptInRequested, consents.OptInConfirmed))
+    ]
+    assert all(e.data.sealed is None for e in others if not isinstance(e.data, consents.ConsentGiven))
+    given_data = only(world, consents.ConsentGiven).data
+    assert isinstance(given_data, consents.ConsentGiven)
+    assert (given_data.method, given_data.acted_at, given_data.notice) == (
+        "button",
+        to_text(to_ms(yes.time)),
+        "notice-1/3/de",
+    )
+
+
+def test_no_is_recorded_and_answered() -> None:
+    """A no refuses; a later yes to the same question counts nothing; a new START asks anew."""
+    world = World()
+    for event in (said("start", 10), said("no", 20), said("yes", 30)):
+        world.give(event)
+    assert world.types() == [*QUESTION, "ConsentRefused", "MessageRequested", "SendCommand"]
+    assert world.texts()[-1] == ("refused", "de")
+    world.give(said("start", 40))
+    assert world.types()[-4:] == QUESTION
+
+
+def test_yes_without_a_question_and_plain_text_do_nothing() -> None:
+    """Neither a yes nobody asked for nor ordinary words lead to anything."""
+    world = World()
+    assert world.give(said("yes", 10)) == []
+    assert world.give(said(None, 20)) == []
+    assert world.give(said("no", 30)) == []
+
+
+def test_a_yes_of_the_same_moment_as_the_start_does_not_count() -> None:
+    """Who has not seen the question cannot have answered it."""
+    world = World()
+    world.give(said("start", 10))
+    assert world.give(said("yes", 10)) == []
+    assert "ConsentGiven" in [type(e.data).__name__ for e in world.give(said("yes", 10.001))]
+
+
+def test_start_again_replaces_the_open_question() -> None:
+    """A second START asks again under a new opt-in; the yes confirms that one, the wake of the first does nothing."""
+    world = World()
+    world.give(said("start", 10))
+    first = world.open_question()
+    world.give(said("start", 20))
+    second = world.open_question()
+    assert first != second and world.types() == QUESTION + QUESTION
+    world.give(said("yes", 30))
+    given_data = only(world, consents.ConsentGiven).data
+    assert isinstance(given_data, consents.ConsentGiven) and given_data.optin == second
+    assert world.wake_all() == []
+
+
+def test_start_of_a_subscriber_asks_nothing() -> None:
+    """Who is subscribed is not asked a second time."""
+    world = World()
+    world.give(said("start", 10))
+    world.give(said("yes", 20))
+    assert world.give(said("start", 30)) == []
+    assert world.counted[-1] == "already"
+
+
+@pytest.mark.parametrize("message_first", [True, False])
+@pytest.mark.parametrize(("keyword", "language"), [("de", "de"), ("en", "en"), (None, "de")])
+def test_stop_ends_and_is_confirmed(message_first: bool, keyword: str | None, language: str) -> None:
+    """Whichever topic is ahead: SubscriptionEnded once, one confirmation, and the withdrawal itself is not written again."""
+    world = World()
+    world.give(said("start", 10))
+    world.give(said("yes", 20))
+    before = len(world.written)
+    events = [said("stop", 30, keyword), withdrawn(30)]
+    for event in events if message_first else reversed(events):
+        world.give(event)
+    assert sorted(world.types()[before:]) == ["MessageRequested", "SendCommand", "SubscriptionEnded"]
+    assert world.texts()[-1] == ("stopped", language)
+    command = world.written[-1].data if message_first is False else world.written[before + 2].data
+    assert isinstance(command, messages.SendCommand) and command.purpose == "service"
+    activated, ended = (
+        only(world, kind).data
+        for kind in (subscriptions.SubscriptionActivated, subscriptions.SubscriptionEnded)
+    )
+    assert isinstance(activated, subscriptions.SubscriptionActivated) and isinstance(
+        ended, subscriptions.SubscriptionEnded
+    )
+    assert activated.subscription == ended.subscription
+
+
+def test_stop_of_a_stranger_is_confirmed() -> None:
+    """Somebody without any consent gets the confirmation, too."""
+    world = World()
+    assert [type(e.data).__name__ for e in world.give(said("stop", 10))] == [
+        "MessageRequested",
+        "SendCommand",
+    ]
+
+
+def test_a_withdrawal_closes_the_open_question() -> None:
+    """After a withdrawal the yes to an older question gives nothing; a later START begins anew."""
+    world = World()
+    world.give(said("start", 10))
+    world.give(withdrawn(15, "provider_preference"))
+    assert world.give(said("yes", 20)) == []
+    world.give(said("start", 30))
+    world.give(said("yes", 40))
+    assert world.types().count("ConsentGiven") == 1
+
+
+def test_an_act_older_than_a_withdrawal_never_activates() -> None:
+    """START and yes that are read after a later withdrawal ask and give nothing."""
+    world = World()
+    world.give(withdrawn(50))
+    assert world.give(said("start", 10)) == []
+    assert world.give(said("yes", 20)) == []
+
+
+def test_a_withdrawal_that_comes_late_wins_over_the_consent_it_should_have_prevented() -> None:
+    """START, yes, and then the news that between them the person had withdrawn: the log's permission ends inactive."""
+    world = World()
+    log = run_interleaved(
+        world, [said("start", 10), said("yes", 20)], [withdrawn(15, "provider_preference")], [True, True]
+    )
+    assert not active(registry.read(event) for event in log)
+    assert not world.state.consent("whatsapp", "newsletter").active
+    assert world.types().count("SubscriptionEnded") == 1
+    void = only(world, consents.ConsentWithdrawn).data
+    assert isinstance(void, consents.ConsentWithdrawn) and to_ms(void.acted_at) == to_ms(said("yes", 20).time)
+
+
+def test_a_given_counts_only_for_the_request_it_names() -> None:
+    """A Given of another opt-in changes nothing."""
+    world = World()
+    world.give(said("start", 10))
+    other = World()
+    other.give(said("start", 11))
+    other.give(said("yes", 20))
+    foreign = as_event(only(other, consents.ConsentGiven), to_ms(said("yes", 20).time))
+    assert world.give(foreign) == []
+    assert not world.state.consent("whatsapp", "newsletter").active
+
+
+def test_the_question_expires() -> None:
+    """Not answered in time: ConsentExpired, once; a yes after it does not count, one said in time still does."""
+    late, in_time = World(), World()
+    for world in (late, in_time):
+        world.give(said("start", 10))
+        wakes = list(world.wakes)
+        assert [type(e.data).__name__ for e in world.wake_all()] == ["ConsentExpired"]
+        world.wakes = wakes
+        assert world.wake_all() == []
+    assert late.give(said("yes", 10 + 7 * DAY_S)) == []
+    assert "ConsentGiven" in [type(e.data).__name__ for e in in_time.give(said("yes", 9 + 7 * DAY_S))]
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        (replace(SETTINGS, notices={}), "no_notice"),
+        (replace(SETTINGS, purposes={"service": "contract"}), "no_purpose"),
+        (replace(SETTINGS, dpa=False), "no_dpa"),
+    ],
+)
+def test_no_question_without_what_it_needs(settings: object, reason: str) -> None:
+    """A tenant without notice, purpose or agreement: nothing is written, the reason is counted, and settings are re-read."""
+    world = World(settings=settings)  # type: ignore[arg-type]  # parametrised values are objects to mypy
+    start = said("start", 10)
+    assert world.give(start) == []
+    assert world.counted[-1] == reason
+    assert world.subscriber.lacks(world.settings, Heard(start, registry.read(start), 0))
+    assert not world.subscriber.lacks(SETTINGS, Heard(start, registry.read(start), 0))
+
+
+def test_a_flood_comes_to_rest() -> None:
+    """Two machines that answer one another: ten answers an hour, the rest is counted; the next hour answers again."""
+    world = World()
+    for second in range(30):
+        world.give(said("stop", second))
+    assert len(world.texts()) == ANSWERS_MAX_PER_HOUR
+    assert world.counted.count("flood") == 30 - ANSWERS_MAX_PER_HOUR
+    world.give(said("stop", 3700))
+    assert len(world.texts()) == ANSWERS_MAX_PER_HOUR + 1
+
+
+def test_a_yes_within_a_flood_counts_without_an_answer() -> None:
+    """What the person decides is recorded, whatever the number of answers."""
+    world = World()
+    for second in range(ANSWERS_MAX_PER_HOUR - 1):
+        world.give(said("stop", second))
+    world.give(said("start", 100))
+    world.give(said("yes", 110))
+    assert world.types().count("ConsentGiven") == 1
+    assert world.texts()[-1][0] == "consent_question"
+
+
+def test_small_talk_does_not_use_up_answers() -> None:
+    """Many a yes in a chat is no automatic answer: the START after it is answered."""
+    world = World()
+    for second in range(40):
+        world.give(said("yes", second))
+    world.give(said("start", 100))
+    assert world.types() == QUESTION
+
+
+def test_key_destroyed_purges() -> None:
+    """State goes, a receipt is written; the same event again gives the same receipt."""
+    world = World()
+    world.give(said("start", 10))
+    data = deletions.KeyDestroyed(
+        erasure="e" * 32, classes=["identity"], evidence="destroyed", t1=to_text(0), day_keys_until=to_text(1)
+    )
+    event = build(data, "d" * 32, to_ms(said("start", 60).time))
+    first, second = world.give(event), world.give(event)
+    assert world.row is None and world.purged
+    assert [e.id for e in first] == [e.id for e in second]
+    receipt = first[0].data
+    assert isinstance(receipt, deletions.StorePurged) and receipt.store == "streams.subscriber"
+
+
+def test_every_text_it_asks_for_exists_in_every_language() -> None:
+    """The machine's texts are in the catalogue, German and English alike."""
+    for text in ("consent_question", "welcome", "refused", "stopped"):
+        assert set(TEXTS[text][LATEST[text]]) == set(LANGUAGES)
+
+
+ACTS = st.lists(
+    st.tuples(st.sampled_from(["start", "yes", "no", "stop"]), st.sampled_from([None, "de", "en"])),
+    max_size=9,
+)
+TURNS = st.lists(st.booleans(), max_size=60)
+
+
+def story(acts: list[tuple[str, str | None]]) -> tuple[list[Event], list[Event]]:
+    """Acts ten seconds apart → what stands in `messages`, and the withdrawals inbound wrote before each STOP."""
+    heard = [said(intent, 10.0 * n, language) for n, (intent, language) in enumerate(acts, 1)]  # type: ignore[arg-type]  # sampled
+    ends = [withdrawn(10.0 * n) for n, (intent, _) in enumerate(acts, 1) if intent == "stop"]
+    return heard, ends
+
+
+def in_order(world: World, heard: list[Event], ends: list[Event]) -> list[Event]:
+    """The topics as they come when nothing is late."""
+    turns: list[bool] = []
+    for event in heard:
+        turns += [False] * 8 if any(e.time == event.time for e in ends) else []
+        turns += [True] + [False] * 8
+    return run_interleaved(world, heard, ends, turns)
+
+
+def ending(world: World, log: list[Event]) -> tuple[bool, bool, str | None, str | None]:
+    """What must not depend on order: permission of the log, membership, the open question, the language."""
+    consent = world.state.consent("whatsapp", "newsletter")
+    return (
+        active(registry.read(event) for event in log),
+        consent.active,
+        world.open_question(),
+        world.state.language,
+    )
+
+
+@given(ACTS, TURNS)
+def test_any_interleaving_of_the_topics_ends_the_same(
+    acts: list[tuple[str, str | None]], turns: list[bool]
+) -> None:
+    """However far one topic is ahead of the other: same permission, membership, open question, language."""
+    heard, ends = story(acts)
+    expected_world, world = World(), World()
+    expected = ending(expected_world, in_order(expected_world, heard, list(ends)))
+    assert ending(world, run_interleaved(world, heard, list(ends), turns)) == expected
+    assert expected[0] == expected[1]
+
+
+@given(ACTS, st.lists(st.integers(1, 99), max_size=3), TURNS)
+def test_foreign_withdrawals_never_leave_more_permission(
+    acts: list[tuple[str, str | None]], foreign: list[int], turns: list[bool]
+) -> None:
+    """A withdrawal from a page or the provider, however late: the log's permission is never active where order gives none."""
+    heard, ends = story(acts)
+    ends = sorted(
+        [*ends, *(withdrawn(float(at), "provider_preference") for at in foreign)], key=lambda e: to_ms(e.time)
+    )
+    expected_world, world = World(), World()
+    expected_log = run_interleaved(expected_world, heard, list(ends), [False] * len(ends))
+    log = run_interleaved(world, heard, list(ends), turns)
+    permitted, member, _, _ = ending(world, log)
+    assert permitted == member
+    assert permitted <= ending(expected_world, expected_log)[0]
+
+
+@given(ACTS, TURNS, TURNS)
+def test_after_a_loss_of_all_state_nothing_new_is_written(
+    acts: list[tuple[str, str | None]], turns: list[bool], again: list[bool]
+) -> None:
+    """The log read again from its start, withdrawals and consents first: the same ending, and no event with a new id."""
+    heard, ends = story(acts)
+    world = World()
+    log = run_interleaved(world, heard, list(ends), turns)
+    new = world.forget()
+    replayed = run_interleaved(new, heard, list(log), [False] * len(log) + again)
+    assert {e.id for e in new.written} <= {e.id for e in world.written}
+    assert ending(new, replayed) == ending(world, log)
+
+
+@given(ACTS, TURNS, st.data())
+def test_an_input_twice_equals_once(
+    acts: list[tuple[str, str | None]], turns: list[bool], data: st.DataObject
+) -> None:
+    """Any input again, at any distance, also at another broker time and day: same state, same events by id."""
+    heard, ends = story(acts)
+    first = World()
+    log = run_interleaved(first, heard, list(ends), turns)
+    inputs = heard + log
+    order = data.draw(st.permutations(range(len(inputs)))) if len(inputs) < 4 else list(range(len(inputs)))
+    once, twice = World(), World()
+    for n in order:
+        once.give(inputs[n])
+        twice.give(inputs[n])
+        if n:
+            earlier = order[: order.index(n) + 1]
+            repeat = inputs[data.draw(st.sampled_from(earlier))]
+            twice.give(repeat, delay_ms=data.draw(st.sampled_from([40, 3_600_000, 2 * DAY_S * 1000])))
+    assert twice.row == once.row
+    assert {e.id for e in twice.written} == {e.id for e in once.written}

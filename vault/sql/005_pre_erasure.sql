@@ -1,0 +1,65 @@
+-- T1 in one statement: fence, keys, addresses and everything else that knows the subject. The caller's transaction adds the
+-- events. A second call for the same subject changes nothing and answers from the fence.
+create function vault.erase(
+    erased_tenant text, erased_subject uuid, not_before_ms bigint, day_key_ms bigint, keep_evidence_until date,
+    evidence_entries bytea[]
+)
+returns table (state text, t1_ms bigint, day_keys_until_ms bigint, evidence text, classes text[])
+language plpgsql as $$
+#variable_conflict use_column
+declare
+    standing text;
+    t1 bigint;
+    until_ms bigint;
+    retained boolean := false;
+    destroyed text[];
+begin
+    select s.state into standing from vault.subjects s
+        where s.subject = erased_subject and s.tenant = erased_tenant for update;
+    if standing in ('active', 'restricted', 'lost') then
+        -- Taken while the lock is held: every lease and permit of before has ended its statement by now.
+        t1 := greatest(vault.now_ms(), not_before_ms);
+        until_ms := (t1 / 86400000 + 1) * 86400000 + day_key_ms;
+        if keep_evidence_until is not null then
+            update vault.keys k set retained_until = keep_evidence_until
+                where k.subject = erased_subject and k.tenant = erased_tenant and k.class = 'evidence'
+                and k.wrapped is not null and k.consent is not null;
+            retained := found;
+        end if;
+        with gone as (
+            update vault.keys k set wrapped = null, destroyed_ms = t1
+                where k.subject = erased_subject and k.tenant = erased_tenant and k.wrapped is not null
+                and (k.class <> 'evidence' or k.retained_until is null)
+                returning k.class
+        )
+        select coalesce(array_agg(distinct class order by class), '{}') || '{}'::text[] into destroyed from gone;
+        if retained then
+            insert into vault.evidence_index (entry, tenant, subject, until)
+                select e, erased_tenant, erased_subject, keep_evidence_until from unnest(evidence_entries) e
+                on conflict do nothing;
+        end if;
+        with moved as (
+            delete from vault.addresses where subject = erased_subject and tenant = erased_tenant returning entry
+        )
+        insert into vault.erased_index (entry, tenant, t1_ms, until_ms)
+            select entry, erased_tenant, t1, until_ms from moved order by entry
+            on conflict (entry, tenant) do update
+            set t1_ms = greatest(vault.erased_index.t1_ms, excluded.t1_ms),
+                until_ms = greatest(vault.erased_index.until_ms, excluded.until_ms);
+        delete from vault.profiles where subject = erased_subject and tenant = erased_tenant;
+        delete from vault.reach where subject = erased_subject and tenant = erased_tenant;
+        delete from vault.permissions where subject = erased_subject and tenant = erased_tenant;
+        delete from vault.consents where subject = erased_subject and tenant = erased_tenant;
+        delete from vault.list_members where subject = erased_subject and tenant = erased_tenant;
+        delete from vault.requests where subject = erased_subject and tenant = erased_tenant;
+        delete from vault.blocked where subject = erased_subject;
+        update vault.subjects s
+            set state = 'erased', t1_ms = t1, day_keys_until_ms = until_ms, classes = destroyed,
+                evidence = case when retained then 'retained' else 'destroyed' end
+            where s.subject = erased_subject and s.tenant = erased_tenant;
+    end if;
+    return query
+        select s.state, s.t1_ms, s.day_keys_until_ms, s.evidence, s.classes from vault.subjects s
+        where s.subject = erased_subject and s.tenant = erased_tenant;
+end
+$$;

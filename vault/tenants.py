@@ -1,0 +1,76 @@
+"""Tenants in the vault: their secrets, DPA, purposes, approved accounts; all but the secrets follow `sealpost.tenants`."""
+
+from dataclasses import dataclass
+
+from schemas.ids import random_bytes
+from schemas.settings import DEFAULT_PURPOSES
+from streams.step.contract import Cursor
+from vault.base import VaultBase, as_json
+from vault.keyring import check_value, wrap
+from vault.sealing import KEY_BYTES
+
+FIRST_PEPPER = 1
+
+
+@dataclass(frozen=True, slots=True)
+class TenantState:
+    """What the vault knows of a tenant: `dpa` and `purposes` (purpose → legal basis) as applied so far."""
+
+    tenant: str
+    dpa: bool
+    purposes: dict[str, str]
+
+
+class TenantsPart(VaultBase):
+    """Tenants."""
+
+    def register_tenant(self, cursor: Cursor, tenant: str) -> bool:
+        """Make the tenant's secrets where missing, in the caller's transaction; True when they were made now. Other
+        processes see them after the commit. DPA and the rest come by events."""
+        key = random_bytes(KEY_BYTES)
+        what = ("tenant key", tenant)
+        cursor.execute(
+            """insert into vault.tenants (tenant, wrapped_key, kcv, wrapped_ids, wrapped_routing)
+               values (%s, %s, %s, %s, %s) on conflict do nothing""",
+            [
+                tenant,
+                self.keyring.wrap(what, key),
+                check_value(key, what),
+                wrap(key, ("id key", tenant), random_bytes(KEY_BYTES)),
+                wrap(key, ("routing key", tenant), random_bytes(KEY_BYTES)),
+            ],
+        )
+        if cursor.rowcount == 0:
+            return False
+        pepper = wrap(key, ("pepper", tenant, str(FIRST_PEPPER)), random_bytes(KEY_BYTES))
+        cursor.execute("insert into vault.peppers values (%s, %s, %s)", [tenant, FIRST_PEPPER, pepper])
+        cursor.execute(
+            "insert into vault.purposes select %s, key, value from json_each_text(%s::json)",
+            [tenant, as_json(dict(DEFAULT_PURPOSES))],
+        )
+        return True
+
+    def tenant_ids(self, tenant: str) -> bytes:
+        """The tenant's id key, for `schemas.ids`; never rotated. UnknownTenant when there is none."""
+        return self._secrets([tenant])[tenant].ids
+
+    def tenant_ids_within(self, cursor: Cursor, tenant: str) -> bytes:
+        """`tenant_ids` for a tenant that may have been registered in this very transaction."""
+        return self._secrets([tenant], cursor)[tenant].ids
+
+    def tenant_state(self, tenant: str) -> TenantState | None:
+        """What has been applied of the tenant's settings; None when it is unknown."""
+        with self._statement() as cursor:
+            cursor.execute(
+                """select t.dpa, json_object_agg(p.purpose, p.legal_basis) filter (where p.purpose is not null)
+                   from vault.tenants t left join vault.purposes p using (tenant) where tenant = %s group by t.dpa""",
+                [tenant],
+            )
+            row = cursor.fetchone()
+        return TenantState(tenant, row[0], row[1] or {}) if row else None
+
+    def tenants(self) -> list[str]:
+        """All tenants, in order."""
+        with self._statement() as cursor:
+            cursor.execute("select tenant from vault.tenants order by tenant")
+            return [tenant for (tenant,) in cursor.fetchall()]

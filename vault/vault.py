@@ -1,0 +1,37 @@
+"""The vault as callers see it."""
+
+from vault.certificates import CertificatesPart
+from vault.claims import ClaimsPart
+from vault.connections import ConnectionsPart
+from vault.daykeys import DayKeysPart
+from vault.housekeeping import HousekeepingPart
+from vault.keys import KeysPart
+from vault.permissions import PermissionsPart
+from vault.permits import PermitsPart
+from vault.requests import RequestsPart
+from vault.resolving import ResolvingPart
+from vault.subjects import SubjectsPart
+from vault.tenants import TenantsPart
+from vault.tokens import TokensPart
+
+
+class Vault(
+    SubjectsPart,
+    ResolvingPart,
+    KeysPart,
+    PermissionsPart,
+    PermitsPart,
+    ClaimsPart,
+    RequestsPart,
+    TenantsPart,
+    DayKeysPart,
+    ConnectionsPart,
+    TokensPart,
+    CertificatesPart,
+    HousekeepingPart,
+):
+    """All of the vault, one object a process: `Vault(dsn, keyring, times, pool_size=4)`.
+
+    Methods that take a cursor run in the caller's transaction in the vault database; the others take a connection from the
+    pool and are committed when they return. All block: asyncio callers use a thread. Thread-safe.
+    """

@@ -1,0 +1,1 @@
+"""Between the world and the log: channels, receiver, inbound, outbound, intake."""

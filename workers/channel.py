@@ -1,0 +1,457 @@
+"""The channel contract: what a channel is to the rest of Sealpost (DESIGN §9).
+
+A channel is pure: bytes and typed values in, typed values out. It opens no connection, reads no clock and keeps no state;
+receiver, inbound and outbound do all I/O. Whatever names a person or a secret is left out of every `repr`.
+"""
+
+import dataclasses
+import re
+from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from schemas.addresses import Address
+from schemas.content import TemplateContent, TextContent
+from schemas.errors import SealpostError
+from schemas.ids import is_id
+from schemas.reasons import FailureClass
+
+JsonObject = dict[str, Any]
+ContentKind = Literal["text", "template"]
+MessageKind = Literal["text", "button_reply", "list_reply", "unsupported"]
+ReportedStatus = Literal["sent", "delivered", "read", "played", "failed"]
+DenialReason = Literal["missing", "malformed", "mismatch", "no_secret", "handshake", "method"]
+RejectionReason = Literal["malformed", "timestamp", "no_id", "no_address", "error_code"]
+
+_ECHO = re.compile(r"^([0-9a-f]{32})\.(0|[1-9][0-9]{0,4})$", re.ASCII)
+_PART_MAX = 99_999
+
+
+class ChannelError(SealpostError):
+    """Something about a channel is wrong; the kind and the message say what. Nothing personal stands in either."""
+
+
+class UnknownChannel(ChannelError):
+    """No installed package offers a channel of this name; install it, or correct the name the message suggests."""
+
+
+class UnparseableBody(ChannelError):
+    """An authentic webhook body is not what the provider documents; it is answered 200 and dead-lettered sealed.
+
+    Look it up with `sealpost deadletters list`; compare the provider's changelog.
+    """
+
+
+class UnparseableFragment(ChannelError):
+    """One part of an authentic webhook cannot be understood; it is dead-lettered, its neighbours are handled.
+
+    `why` is a constant word. Look it up with `sealpost deadletters list`; compare the provider's changelog.
+    """
+
+    def __init__(self, why: RejectionReason) -> None:
+        super().__init__(f"a webhook fragment was rejected: {why}")
+        self.why = why
+
+
+class UnsupportedContent(ChannelError):
+    """The channel does not declare this kind of content or address; change what is sent, nothing was sent."""
+
+
+class InvalidLink(ChannelError):
+    """A click-to-chat link cannot be made: correct the account's number or the token named in the message."""
+
+
+# ---- what a channel declares --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a channel can do, and its limits. What is not declared is refused with a reason, never dropped in silence.
+
+    `window_s`: free-form content may go out this long after the person's last message (None: always).
+    `first_contact`: what a business may send to somebody who has not written. `rate_per_s`: messages a second of one account;
+    `pair_interval_s`: seconds between messages of one account to one person after a burst of `pair_burst` (None: no such limit).
+    `token_carrier`: where a click-to-chat token comes back.
+    """
+
+    content_kinds: frozenset[ContentKind]
+    address_kinds: frozenset[str]
+    text_max_characters: int
+    window_s: float | None
+    first_contact: Literal["anything", "template", "nothing"]
+    receipts: frozenset[ReportedStatus]
+    rate_per_s: float
+    pair_interval_s: float | None
+    pair_burst: int
+    token_carrier: Literal["message_text", "payload", "none"]
+    echoes_our_id: bool
+    """Statuses carry the id we sent along, so that an unknown outcome can be settled later."""
+
+
+@dataclass(frozen=True, slots=True)
+class Processing:
+    """Who receives one kind of personal data through this channel, where it lies, and on which ground it may go there."""
+
+    data: str
+    company: str
+    country: str
+    region_at_rest: str
+    transfer_tool: str
+    source: str
+    checked: str
+    """UTC day (`YYYY-MM-DD`) on which `source` was last read."""
+
+
+# ---- webhooks in --------------------------------------------------------------------------------------------------
+
+
+class ConnectionSecrets(Protocol):
+    """What `authenticate` needs of a connection."""
+
+    @property
+    def app_secret(self) -> str:
+        """Key of the provider's signature."""
+        ...
+
+    @property
+    def verify_token(self) -> str:
+        """What the provider must show in its handshake."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookRequest:
+    """One HTTP request as received: method in upper case, header names in lower case, body raw."""
+
+    method: str
+    query: Mapping[str, str] = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The proof is right: split the body."""
+
+
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """Answer `status`, without words to the caller; `why` is for the metric."""
+
+    status: int
+    why: DenialReason
+
+
+@dataclass(frozen=True, slots=True)
+class Handshake:
+    """Answer 200 with this body as text/plain; nothing else happens."""
+
+    body: bytes = field(repr=False)
+
+
+Authenticity = Accepted | Denied | Handshake
+
+
+@dataclass(frozen=True, slots=True)
+class Fragment:
+    """The smallest part of a webhook that can be handled by itself, with all it needs of what surrounded it.
+
+    `account_ref` is the provider's id of our account, "" where the provider names none (news about the whole connection).
+    `sender_ref` is the most stable id of the person, "" where nobody is meant; it routes and is never stored in clear.
+    """
+
+    account_ref: str
+    sender_ref: str = field(repr=False)
+    raw: JsonObject = field(repr=False)
+
+
+# ---- inbound values -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class InboundMessage:
+    """A person wrote. `addresses` is never empty; all of them reach the same person.
+
+    `text` is what was typed (kind `text`); replies by button or list have `option_id` and `option_title`. Kind `unsupported`
+    keeps the provider's fragment whole in `raw`. `provider_kind` is a word of a fixed list, so it may stand in clear.
+    """
+
+    account_ref: str
+    provider_id: str = field(repr=False)
+    provider_time_ms: int
+    addresses: tuple[Address, ...] = field(repr=False)
+    name: str | None = field(repr=False)
+    kind: MessageKind
+    provider_kind: str
+    text: str | None = field(default=None, repr=False)
+    option_id: str | None = field(default=None, repr=False)
+    option_title: str | None = field(default=None, repr=False)
+    in_reply_to: str | None = field(default=None, repr=False)
+    raw: JsonObject | None = field(default=None, repr=False)
+
+    @property
+    def words(self) -> str:
+        """What the person said, typed or chosen; "" when nothing can be read."""
+        return self.text or self.option_title or ""
+
+
+@dataclass(frozen=True, slots=True)
+class InboundStatus:
+    """The provider reports what became of a message of ours. `echo` is the id we sent along, where it came back.
+
+    `error_code` and `error_class` are set for `failed`; `raw_error` is the provider's error object, personal data.
+    """
+
+    account_ref: str
+    provider_id: str = field(repr=False)
+    status: ReportedStatus
+    provider_time_ms: int
+    recipient: Address | None = field(default=None, repr=False)
+    echo: str | None = field(default=None, repr=False)
+    error_code: int | None = None
+    error_class: FailureClass | None = None
+    raw_error: JsonObject | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class InboundOptOut:
+    """A person used the provider's own switch for messages of a scope: `stop` forbids, `resume` lifts that (it is no consent).
+
+    The provider gives such a report no id; `provider_id` is made of its facts, so that a repetition has the same one.
+    """
+
+    account_ref: str
+    provider_id: str = field(repr=False)
+    provider_time_ms: int
+    addresses: tuple[Address, ...] = field(repr=False)
+    scope: Literal["marketing"]
+    value: Literal["stop", "resume"]
+
+
+@dataclass(frozen=True, slots=True)
+class InboundAccountError:
+    """The provider says that something is wrong with our account; nobody is meant."""
+
+    account_ref: str
+    code: int
+    error_class: FailureClass
+
+
+@dataclass(frozen=True, slots=True)
+class InboundUnsupported:
+    """Something Sealpost does not handle yet and that is no message of one person to us: kept whole and counted.
+
+    `field` and `provider_kind` are words of fixed lists (else `other`), so they may be labels. `group` is a message in a group.
+    """
+
+    account_ref: str
+    field: str
+    provider_kind: str
+    provider_id: str | None = dataclasses.field(repr=False)
+    raw: JsonObject = dataclasses.field(repr=False)
+
+
+Inbound = InboundMessage | InboundStatus | InboundOptOut | InboundAccountError | InboundUnsupported
+
+
+# ---- messages out -------------------------------------------------------------------------------------------------
+
+
+class AccountAccess(Protocol):
+    """What `deliver` needs of an account."""
+
+    @property
+    def provider_account_id(self) -> str:
+        """The provider's id of our sender."""
+        ...
+
+    @property
+    def access_token(self) -> str:
+        """The secret that goes with every call."""
+        ...
+
+    @property
+    def api_base_url(self) -> str:
+        """Where the provider's API is, with its version, without a slash at the end."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderRequest:
+    """One HTTP call the runtime shall make. Redirects must not be followed: the headers hold a secret."""
+
+    method: str
+    url: str = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderResponse:
+    """What the provider answered; header names in any case."""
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Classified:
+    """What an error means (schemas.reasons.FailureClass) and how long to wait (None: back off).
+
+    `pair_only`: only this person's lane must slow down. `alarm`: an operator must look. `tries_max`: give up after so many
+    tries (None: until the message expires). `text`: the provider's words, personal data, for the sealed block only.
+    """
+
+    failure_class: FailureClass
+    code: int | None
+    retry_after_s: float | None = None
+    pair_only: bool = False
+    alarm: bool = False
+    tries_max: int | None = None
+    text: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """The provider took the message and calls it `provider_id` (personal data)."""
+
+    provider_id: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The provider surely did not take the message; fields as in `Classified`."""
+
+    failure_class: FailureClass
+    code: int | None
+    retry_after_s: float | None
+    text: str | None = field(default=None, repr=False)
+    pair_only: bool = False
+    alarm: bool = False
+    tries_max: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unclear:
+    """There was an answer, but it does not tell whether the message was taken: the same as no answer at all."""
+
+    status: int
+
+
+Outcome = Submitted | Failed | Unclear
+DeliverySteps = Generator[ProviderRequest, ProviderResponse, Outcome]
+"""Yields calls to make, is sent their answers, returns the outcome (the form of httpx's auth flows)."""
+
+
+class Channel(Protocol):
+    """One channel; `workers/channels/<name>/channel.py` makes the object and an entry point of `sealpost.channels` names it."""
+
+    @property
+    def name(self) -> str:
+        """Constant lower-case word; part of topic names."""
+        ...
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the channel can do."""
+        ...
+
+    @property
+    def processing(self) -> Sequence[Processing]:
+        """Who receives what, where: one entry a kind of data."""
+        ...
+
+    def read_address(self, text: str) -> Address | None:
+        """An address of this channel from what an API caller wrote, normalised; None when it is none."""
+        ...
+
+    def authenticate(self, request: WebhookRequest, connection: ConnectionSecrets) -> Authenticity:
+        """Check the proof over the raw bytes in constant time, or answer the provider's handshake. Never raises."""
+        ...
+
+    def split(self, body: bytes) -> list[Fragment]:
+        """Cut an authentic body into fragments, in order; raises UnparseableBody and nothing else."""
+        ...
+
+    def parse(self, raw: JsonObject) -> list[Inbound]:
+        """Read one fragment; [] for what means nothing. Raises UnparseableFragment and nothing else."""
+        ...
+
+    def deliver(
+        self,
+        content: TextContent | TemplateContent,
+        address: Address,
+        account: AccountAccess,
+        echo: str,
+    ) -> DeliverySteps:
+        """Send one part. Raises UnsupportedContent at the first `next`, before any call."""
+        ...
+
+    def classify(self, response: ProviderResponse) -> Classified:
+        """What an answer that is no success means. Never raises."""
+        ...
+
+    def describe(self, raw: JsonObject) -> list[JsonObject]:
+        """The facts of one fragment for `sealpost parse`, flat and JSON-able, one object an inbound value. Never raises."""
+        ...
+
+    def chat_link(self, account_number: str, token: str) -> str:
+        """The click-to-chat link with `token` in the draft; raises InvalidLink."""
+        ...
+
+
+# ---- our id at the provider ---------------------------------------------------------------------------------------
+
+
+def echo_of(message: str, part: int) -> str:
+    """What we send along so that statuses name our message: `<message id>.<part>`; ValueError when it is neither."""
+    if not is_id(message) or not 0 <= part <= _PART_MAX:
+        raise ValueError("not a message id and part")
+    return f"{message}.{part}"
+
+
+def read_echo(echo: str | None) -> tuple[str, int] | None:
+    """(message id, part) of an echo; None when there is none or it is not ours."""
+    match = _ECHO.match(echo or "")
+    return (match[1], int(match[2])) if match else None
+
+
+# ---- simulators ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedAccount:
+    """One sender that a simulator offers: the provider's id, the number shown, and the token that may send with it."""
+
+    provider_account_id: str
+    number: str
+    access_token: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatorSettings:
+    """How a simulator runs. `port` 0 takes a free one; `ready` is called with the base URL once it listens.
+
+    `statuses` are reported for every message it takes, in this order (() withholds them), each as soon as the one before was
+    taken by the webhook. A webhook that is not answered 2xx is repeated after `retry_first_s`, doubled up to `retry_max_s`.
+    """
+
+    webhook_url: str
+    app_secret: str = field(repr=False)
+    accounts: tuple[SimulatedAccount, ...]
+    host: str = "127.0.0.1"
+    port: int = 0
+    window_s: float = 24 * 3600.0
+    rate_per_s: float = 80.0
+    pair_limit: bool = False
+    statuses: tuple[str, ...] = ("sent", "delivered", "read")
+    status_batch: int = 50
+    retry_first_s: float = 0.2
+    retry_max_s: float = 5.0
+    kept_messages: int = 200_000
+    ready: Callable[[str], None] | None = field(default=None, repr=False)
+
+
+Simulator = Callable[[SimulatorSettings], Coroutine[Any, Any, None]]
+"""`serve(settings)`: runs until cancelled. Entry-point group `sealpost.simulators`."""

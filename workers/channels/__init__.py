@@ -1,0 +1,1 @@
+"""One folder a channel, always with the same files; nothing outside names a channel but its entry point."""

@@ -1,0 +1,108 @@
+"""WhatsApp as a channel: what it can do, who processes what, and where its parts are."""
+
+from collections.abc import Sequence
+
+from schemas.addresses import Address, whatsapp_address
+from schemas.content import TemplateContent, TextContent
+from workers.channel import (
+    AccountAccess,
+    Authenticity,
+    Capabilities,
+    Channel,
+    Classified,
+    ConnectionSecrets,
+    DeliverySteps,
+    Fragment,
+    Inbound,
+    JsonObject,
+    Processing,
+    ProviderResponse,
+    WebhookRequest,
+)
+from workers.channels.whatsapp import errors, receive, send
+
+CAPABILITIES = Capabilities(
+    content_kinds=frozenset(("text", "template")),
+    address_kinds=frozenset(("phone", "bsuid")),
+    text_max_characters=send.TEXT_MAX_CHARACTERS,
+    window_s=24 * 3600.0,
+    first_contact="template",
+    receipts=frozenset(("sent", "delivered", "read", "played", "failed")),
+    rate_per_s=80.0,
+    pair_interval_s=6.0,
+    pair_burst=45,
+    token_carrier="message_text",
+    echoes_our_id=True,
+)
+
+_META_ADDENDUM = "https://www.whatsapp.com/legal/business-data-transfer-addendum"
+_META_PRIVACY = "https://developers.facebook.com/docs/whatsapp/cloud-api/overview/data-privacy-and-security"
+PROCESSING = (
+    Processing(
+        data="content of messages in both directions",
+        company="WhatsApp Ireland Limited, with Meta Platforms, Inc. (Cloud API)",
+        country="Ireland; United States",
+        region_at_rest="Meta's choice, or the region set by local storage; kept up to 30 days",
+        transfer_tool="EU-U.S. Data Privacy Framework; standard contractual clauses held ready",
+        source=_META_PRIVACY,
+        checked="2026-11-23",
+    ),
+    Processing(
+        data="phone number or business-scoped user id, profile name, times, receipts",
+        company="WhatsApp Ireland Limited, with WhatsApp LLC and Meta Platforms, Inc.",
+        country="Ireland; United States",
+        region_at_rest="Meta's choice; numbers go with the messages they belong to",
+        transfer_tool="EU-U.S. Data Privacy Framework; standard contractual clauses held ready",
+        source=_META_ADDENDUM,
+        checked="2026-11-23",
+    ),
+)
+
+
+class WhatsApp:
+    """The channel object; it holds nothing. Members are those of `workers.channel.Channel`."""
+
+    name = "whatsapp"
+    capabilities = CAPABILITIES
+    processing: Sequence[Processing] = PROCESSING
+
+    def read_address(self, text: str) -> Address | None:
+        """International digits (with + and separators allowed) or `CC.…`; None when it is neither."""
+        return whatsapp_address(text.strip())
+
+    def authenticate(self, request: WebhookRequest, connection: ConnectionSecrets) -> Authenticity:
+        """Meta's signature or handshake."""
+        return receive.authenticate(request, connection)
+
+    def split(self, body: bytes) -> list[Fragment]:
+        """Fragments of a body, in order."""
+        return receive.split(body)
+
+    def parse(self, raw: JsonObject) -> list[Inbound]:
+        """Values of one fragment."""
+        return receive.parse(raw)
+
+    def deliver(
+        self,
+        content: TextContent | TemplateContent,
+        address: Address,
+        account: AccountAccess,
+        echo: str,
+    ) -> DeliverySteps:
+        """One part to one address."""
+        return send.deliver(content, address, account, echo)
+
+    def classify(self, response: ProviderResponse) -> Classified:
+        """Class of an answer that is no success."""
+        return errors.classify(response)
+
+    def describe(self, raw: JsonObject) -> list[JsonObject]:
+        """Facts of one fragment, for the command line."""
+        return receive.describe(raw)
+
+    def chat_link(self, account_number: str, token: str) -> str:
+        """`https://wa.me/…`."""
+        return send.chat_link(account_number, token)
+
+
+CHANNEL: Channel = WhatsApp()

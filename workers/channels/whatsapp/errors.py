@@ -1,0 +1,262 @@
+"""Error codes of the WhatsApp Cloud API and what each means for us.
+
+Source: channel-apis §1 and §2.7 (pywa for codes and texts, nyaruka/courier for the throttle and retry lists, heltar for HTTP
+statuses), checked 2026-08-19. The code in the body decides, then the HTTP status: a 4xx can be transient, a 403 can be a rate.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any
+
+import orjson
+
+from schemas.reasons import FailureClass
+from workers.channel import Classified, JsonObject, ProviderResponse
+
+CHECKED = "2026-08-19"
+SOURCE = "channel-apis §2.7"
+LIMITED_TRIES = 5
+"""Codes that mean "something went wrong": repeated a few times, for they can also be permanent."""
+FEW_TRIES = 3
+"""131053: the provider could not fetch our medium; more tries rarely help."""
+WAIT_MAX_S = 86_400.0
+"""A wait the provider names is believed up to a day; anything longer would outlive the message."""
+TEXT_MAX_CHARACTERS = 1_000
+S_PER_MINUTE = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Class of one code, the HTTP status it usually comes with, and what is special; fields as in `Classified`."""
+
+    failure_class: FailureClass
+    http: int
+    note: str
+    pair_only: bool = False
+    alarm: bool = False
+    tries_max: int | None = None
+
+
+CODES: Mapping[int, Rule] = {
+    4: Rule("RATE", 429, "too many calls of the app"),
+    80007: Rule("RATE", 429, "too many calls of the business account"),
+    613: Rule("RATE", 429, "too many calls"),
+    130429: Rule("RATE", 400, "throughput of the number; seen with 403 too"),
+    131056: Rule(
+        "RATE",
+        400,
+        "too many messages to this person; other chats go on",
+        pair_only=True,
+    ),
+    131048: Rule("RATE", 400, "spam limit: quality problem, wait for hours", alarm=True),
+    131064: Rule("RATE", 400, "messaging limit cut after a wrong template category", alarm=True),
+    133016: Rule("RATE", 400, "too many attempts to register the number"),
+    132069: Rule("RATE", 400, "flow throttled"),
+    1: Rule("RETRY", 500, "unknown API error"),
+    2: Rule("RETRY", 503, "service down or overloaded"),
+    131000: Rule("RETRY", 500, "something went wrong", tries_max=LIMITED_TRIES),
+    131016: Rule("RETRY", 503, "service overloaded"),
+    135000: Rule("RETRY", 400, "generic user error", tries_max=LIMITED_TRIES),
+    131057: Rule("RETRY", 500, "number in maintenance or being upgraded"),
+    131053: Rule(
+        "RETRY",
+        400,
+        "medium could not be fetched; permanent when its type is not supported",
+        tries_max=FEW_TRIES,
+    ),
+    131047: Rule("WINDOW", 400, "more than 24 hours since the person's last message"),
+    131026: Rule("UNREACH", 400, "not on WhatsApp, old client, or terms not accepted"),
+    131021: Rule("UNREACH", 400, "recipient is the sender"),
+    131030: Rule("UNREACH", 400, "recipient not on the sandbox list"),
+    131050: Rule("UNREACH", 400, "the person stopped marketing messages"),
+    131049: Rule(
+        "UNREACH",
+        400,
+        "held back for the ecosystem's health; not again within 24 hours",
+    ),
+    130472: Rule("UNREACH", 400, "the person is part of an experiment; do not send again"),
+    131062: Rule("PERM", 400, "needs the phone number, a user id is not allowed"),
+    137000: Rule("PERM", 400, "identity key changed; drop the stored hash"),
+    132000: Rule("PERM", 400, "number of template parameters"),
+    132001: Rule("PERM", 404, "template does not exist in this language, or is not approved"),
+    132005: Rule("PERM", 400, "translated text too long"),
+    132007: Rule("PERM", 400, "template content against a policy"),
+    132008: Rule("PERM", 400, "template parameter wrong"),
+    132012: Rule("PERM", 400, "template parameter of the wrong form"),
+    132015: Rule("PERM", 400, "template paused", alarm=True),
+    132016: Rule("PERM", 400, "template disabled", alarm=True),
+    132068: Rule("PERM", 400, "flow blocked"),
+    131063: Rule("PERM", 400, "marketing templates switched off here"),
+    33: Rule("PERM", 400, "the object does not exist"),
+    100: Rule("PERM", 400, "wrong parameter"),
+    131008: Rule("PERM", 400, "parameter missing"),
+    131009: Rule("PERM", 400, "parameter value"),
+    131051: Rule("PERM", 400, "message type not supported"),
+    131052: Rule("PERM", 400, "medium of the person could not be fetched"),
+    0: Rule("AUTH", 401, "the app could not be authenticated", alarm=True),
+    3: Rule("AUTH", 500, "capability or permission missing", alarm=True),
+    10: Rule("AUTH", 403, "permission missing or withdrawn", alarm=True),
+    190: Rule("AUTH", 401, "access token expired or invalid", alarm=True),
+    131005: Rule("AUTH", 403, "access denied", alarm=True),
+    368: Rule("ACCOUNT", 403, "blocked for policy violations", alarm=True),
+    131031: Rule("ACCOUNT", 403, "account locked", alarm=True),
+    130497: Rule("ACCOUNT", 403, "may not message people of this country", alarm=True),
+    131042: Rule("ACCOUNT", 400, "payment", alarm=True),
+    131045: Rule("ACCOUNT", 400, "certificate of the number", alarm=True),
+    131037: Rule("ACCOUNT", 400, "display name not approved", alarm=True),
+    133010: Rule("ACCOUNT", 400, "number not registered", alarm=True),
+    139100: Rule("PERM", 400, "block list: some could not be blocked"),
+    139101: Rule("PERM", 400, "block list: limit reached"),
+    139102: Rule("PERM", 400, "block list: changed meanwhile"),
+    139103: Rule("PERM", 400, "block list: internal error"),
+}
+
+SUBCODES: Mapping[tuple[int, int], Rule] = {
+    (100, 33): Rule(
+        "PERM",
+        400,
+        "the number id does not exist or the token may not see it",
+        alarm=True,
+    ),
+    (190, 460): Rule("AUTH", 401, "password changed", alarm=True),
+    (190, 463): Rule("AUTH", 401, "access token expired", alarm=True),
+    (190, 467): Rule("AUTH", 401, "access token invalid", alarm=True),
+}
+"""(code, subcode) where the subcode says more; deprecated for WhatsApp since v16, still sent."""
+
+PERMISSION_CODES = range(200, 300)
+_PERMISSION = Rule("AUTH", 403, "permission missing", alarm=True)
+_TRANSIENT = Rule("RETRY", 500, "the provider calls it transient", tries_max=LIMITED_TRIES)
+_UNSUPPORTED_MEDIUM = Rule("PERM", 400, "the medium's type is not supported")
+_BY_HTTP: Mapping[int, Rule] = {
+    401: Rule("AUTH", 401, "not authorised", alarm=True),
+    403: Rule("AUTH", 403, "forbidden", alarm=True),
+    408: Rule("RETRY", 408, "timeout"),
+    429: Rule("RATE", 429, "too many requests"),
+}
+_SERVER = Rule("RETRY", 500, "the provider's server failed")
+_OTHER = Rule("PERM", 400, "unknown")
+
+
+def classify(response: ProviderResponse) -> Classified:
+    """Class of an answer that is no success. Reads `{"error": {…}}`, a bare error object, or a status's `{"errors": […]}`."""
+    error = read_error(response.body)
+    code = _number(error.get("code"))
+    found = rule_of(code, error, response.status)
+    wait_s = _wait_s(response.headers) if found.failure_class in ("RATE", "RETRY") else None
+    return _classified(found, code, error, wait_s)
+
+
+def classify_reported(error: JsonObject) -> Classified:
+    """Class of an error object that came in a webhook, without HTTP status and headers."""
+    code = _number(error.get("code"))
+    return _classified(rule_of(code, error, None), code, error, None)
+
+
+def rule_of(code: int | None, error: Mapping[str, Any], http: int | None) -> Rule:
+    """The rule that applies: subcode, code, permission range, the provider's own `is_transient`, HTTP status."""
+    if code is not None:
+        subcode = _number(error.get("error_subcode"))
+        known = (SUBCODES.get((code, subcode)) if subcode is not None else None) or CODES.get(code)
+        if code == 131053 and _names_unsupported_type(error):
+            return _UNSUPPORTED_MEDIUM
+        if known is not None:
+            return known
+        if code in PERMISSION_CODES:
+            return _PERMISSION
+    if error.get("is_transient") is True:
+        return _TRANSIENT
+    if http is not None and http >= 500:
+        return _SERVER
+    return _BY_HTTP.get(http or 0, _OTHER)
+
+
+def read_error(body: bytes) -> JsonObject:
+    """The error object of an answer, {} when there is none."""
+    try:
+        found = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return {}
+    if not isinstance(found, dict):
+        return {}
+    inner = found.get("error")
+    if isinstance(inner, dict):
+        return inner
+    listed = found.get("errors")
+    if isinstance(listed, list) and listed and isinstance(listed[0], dict):
+        return listed[0]
+    return found if "code" in found else {}
+
+
+def error_text(error: Mapping[str, Any]) -> str | None:
+    """The provider's words, personal data: message or title, and the details (at the old or the new place)."""
+    nested = error.get("error_data")
+    details = nested.get("details") if isinstance(nested, dict) else error.get("details")
+    parts = [
+        text
+        for text in (error.get("message") or error.get("title"), details)
+        if isinstance(text, str) and text
+    ]
+    return ": ".join(parts)[:TEXT_MAX_CHARACTERS] or None
+
+
+def _classified(rule: Rule, code: int | None, error: Mapping[str, Any], wait_s: float | None) -> Classified:
+    return Classified(
+        rule.failure_class,
+        code,
+        wait_s,
+        rule.pair_only,
+        rule.alarm,
+        rule.tries_max,
+        text=error_text(error),
+    )
+
+
+def _names_unsupported_type(error: Mapping[str, Any]) -> bool:
+    words = (error_text(error) or "").casefold()
+    return "unsupported" in words or "not supported" in words
+
+
+def _number(value: object) -> int | None:
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        return value
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 9:
+        return int(value)
+    return None
+
+
+def _wait_s(headers: Mapping[str, str]) -> float | None:
+    """Seconds to wait: `Retry-After` in seconds, else the longest `estimated_time_to_regain_access` (minutes), else None."""
+    by_name = {name.lower(): value for name, value in headers.items()}
+    candidates = [*_seconds(by_name.get("retry-after"), 1)]
+    if not candidates:
+        for name in ("x-business-use-case-usage", "x-app-usage"):
+            candidates += _regain_s(by_name.get(name))
+    return min(max(candidates), WAIT_MAX_S) if candidates else None
+
+
+def _regain_s(header: str | None) -> Iterator[float]:
+    if not header:
+        return
+    try:
+        pending = [orjson.loads(header)]
+    except orjson.JSONDecodeError:
+        return
+    while pending:
+        value = pending.pop()
+        if isinstance(value, dict):
+            yield from _seconds(value.get("estimated_time_to_regain_access"), S_PER_MINUTE)
+        if isinstance(value, dict | list):
+            pending.extend(value.values() if isinstance(value, dict) else value)
+
+
+def _seconds(value: object, unit_s: int) -> Iterator[float]:
+    try:
+        number = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else 0.0
+    except (ValueError, OverflowError):
+        return
+    if isfinite(number) and number > 0:
+        yield number * unit_s

@@ -1,0 +1,136 @@
+"""Sending through the WhatsApp Cloud API: one call a part, `POST {base}/{phone number id}/messages`. Source: channel-apis §2.3."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+
+from schemas.addresses import Address
+from schemas.content import TemplateContent, TextContent
+from workers.channel import (
+    AccountAccess,
+    Classified,
+    DeliverySteps,
+    Failed,
+    InvalidLink,
+    JsonObject,
+    Outcome,
+    ProviderRequest,
+    ProviderResponse,
+    Submitted,
+    Unclear,
+    UnsupportedContent,
+)
+from workers.channels.whatsapp import errors
+
+API_BASE_URL = "https://graph.facebook.com/v25.0"
+"""Newest version found (channel-apis §1); an account's own `api_base_url` says which one is called."""
+TEXT_MAX_CHARACTERS = 4_096
+SERVICE_UNAVAILABLE = 503
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+_NUMBER = re.compile(r"[1-9][0-9]{6,14}", re.ASCII)
+
+
+def deliver(
+    content: TextContent | TemplateContent,
+    address: Address,
+    account: AccountAccess,
+    echo: str,
+) -> DeliverySteps:
+    """Send one part to one address; `echo` comes back in every status of it."""
+    body = _body(content) | _recipient(address) | {"biz_opaque_callback_data": echo}
+    response = yield ProviderRequest(
+        method="POST",
+        url=f"{account.api_base_url.rstrip('/')}/{quote(account.provider_account_id, safe='')}/messages",
+        headers={
+            "Authorization": f"Bearer {account.access_token}",
+            "Content-Type": "application/json",
+        },
+        body=orjson.dumps({"messaging_product": "whatsapp", **body}),
+    )
+    return outcome_of(response)
+
+
+def outcome_of(response: ProviderResponse) -> Outcome:
+    """Submitted, Failed, or Unclear where the answer does not tell whether the message was taken.
+
+    A gateway's own 5xx (no error object of the API in it) can come after the API took the message: only 503, which says that
+    nothing was tried, counts as a failure.
+    """
+    taken = 200 <= response.status < 300
+    error = errors.read_error(response.body)
+    if "code" in error:
+        return _failed(errors.classify(response))
+    if taken:
+        provider_id = _provider_id(response.body)
+        return Submitted(provider_id) if provider_id else Unclear(response.status)
+    if response.status >= 500 and response.status != SERVICE_UNAVAILABLE:
+        return Unclear(response.status)
+    return _failed(errors.classify(response))
+
+
+def chat_link(account_number: str, token: str) -> str:
+    """`https://wa.me/<digits>?text=<token>`; InvalidLink when the number is not international or the token cannot ride."""
+    digits = re.sub(r"[\s()+\-./]", "", account_number)
+    if not _NUMBER.fullmatch(digits):
+        raise InvalidLink("the account's number is not an international phone number")
+    if not _TOKEN.fullmatch(token):
+        raise InvalidLink("a token has 1 to 64 characters of A-Z a-z 0-9 _ -")
+    return f"https://wa.me/{digits}?text={quote(token, safe='')}"
+
+
+def _failed(found: Classified) -> Failed:
+    return Failed(
+        failure_class=found.failure_class,
+        code=found.code,
+        retry_after_s=found.retry_after_s,
+        text=found.text,
+        pair_only=found.pair_only,
+        alarm=found.alarm,
+        tries_max=found.tries_max,
+    )
+
+
+def _recipient(address: Address) -> JsonObject:
+    if address.channel != "whatsapp":
+        raise UnsupportedContent(f"an address of channel {address.channel!r} is none of whatsapp")
+    if address.kind == "phone":
+        return {"recipient_type": "individual", "to": address.value}
+    return {"recipient_type": "individual", "recipient": address.value}
+
+
+def _body(content: TextContent | TemplateContent) -> JsonObject:
+    if isinstance(content, TextContent):
+        if len(content.text) > TEXT_MAX_CHARACTERS:
+            raise UnsupportedContent(f"a WhatsApp text has at most {TEXT_MAX_CHARACTERS} characters")
+        return {"type": "text", "text": {"preview_url": False, "body": content.text}}
+    template: JsonObject = {
+        "name": content.name,
+        "language": {
+            "policy": "deterministic",
+            "code": content.language.replace("-", "_"),
+        },
+    }
+    parameters = _parameters(content.variables)
+    if parameters:
+        template["components"] = [{"type": "body", "parameters": parameters}]
+    return {"type": "template", "template": template}
+
+
+def _parameters(variables: list[str] | Mapping[str, str]) -> list[dict[str, Any]]:
+    if isinstance(variables, list):
+        return [{"type": "text", "text": text} for text in variables]
+    return [{"type": "text", "parameter_name": name, "text": text} for name, text in variables.items()]
+
+
+def _provider_id(body: bytes) -> str | None:
+    try:
+        found = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    messages = found.get("messages") if isinstance(found, dict) else None
+    first = messages[0] if isinstance(messages, list) and messages else None
+    provider_id = first.get("id") if isinstance(first, dict) else None
+    return provider_id if isinstance(provider_id, str) and provider_id else None

@@ -1,0 +1,504 @@
+"""The Graph API as far as Sealpost uses it, with a control side; runs as a process of its own, for sandbox, tests and benchmarks.
+
+It obeys what the provider obeys: token, validation, service window, throughput, pair limit; it answers with the provider's
+error bodies and reports statuses as signed webhooks. It keeps what it received in memory only, and logs none of it.
+The control side is described in README.md.
+"""
+
+import asyncio
+import logging
+import math
+import re
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from schemas import clock, ids
+from workers.channel import JsonObject, SimulatedAccount, SimulatorSettings
+from workers.channels.whatsapp import errors, receive, send, wire
+from workers.simulation import (
+    Fault,
+    Faults,
+    InvalidControl,
+    MessageRecord,
+    RateLimit,
+    Webhooks,
+    Windows,
+    control_body,
+    json_answer,
+    suffer,
+)
+
+log = logging.getLogger(__name__)
+
+REQUEST_MAX_BYTES = 1024 * 1024
+ECHO_MAX_CHARACTERS = 512
+PAIR_PER_S, PAIR_BURST = 1 / 6, 45
+STATUS_WORDS = ("sent", "delivered", "read", "played", "failed", "deleted")
+_VERSION = r"v{version:\d+(?:\.\d+)?}"
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class GraphError(Exception):
+    """The API answers with an error body; `details` never quotes the request."""
+
+    def __init__(
+        self, code: int, details: str, *, http: int | None = None, subcode: int | None = None
+    ) -> None:
+        super().__init__(code)
+        self.code, self.details, self.subcode = code, details, subcode
+        self.http = http or (errors.CODES[code].http if code in errors.CODES else 400)
+
+    def response(self, retry_after_s: float | None = None) -> web.Response:
+        """The provider's answer, with a usage header when a wait is named."""
+        title = errors.CODES[self.code].note if self.code in errors.CODES else "error"
+        body: JsonObject = {
+            "message": f"(#{self.code}) {title}",
+            "type": "OAuthException",
+            "code": self.code,
+            "error_data": {"messaging_product": "whatsapp", "details": self.details},
+            "fbtrace_id": ids.random_id(),
+        }
+        if self.subcode is not None:
+            body["error_subcode"] = self.subcode
+        answer = json_answer({"error": body}, self.http)
+        if retry_after_s is not None:
+            minutes = math.ceil(retry_after_s / errors.S_PER_MINUTE)
+            usage = [{"type": "messaging", "call_count": 100, "estimated_time_to_regain_access": minutes}]
+            answer.headers["X-Business-Use-Case-Usage"] = orjson.dumps(
+                {wire.BUSINESS_ACCOUNT_ID: usage}
+            ).decode()
+            answer.headers["Retry-After"] = f"{retry_after_s:g}"
+        return answer
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """A request to send that passed validation; `to` is digits or a business-scoped user id."""
+
+    to: str
+    kind: str
+    body: str
+    template: JsonObject | None
+    echo: str | None
+
+
+def read_send(raw: bytes, own_number: str) -> Send:
+    """Validate a send request as the API does; raises GraphError."""
+    try:
+        body = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        raise GraphError(100, "The body is not valid JSON.") from None
+    if not isinstance(body, dict) or body.get("messaging_product") != "whatsapp":
+        raise GraphError(100, "The parameter messaging_product is required.")
+    to = _recipient(body)
+    if to == re.sub(r"\D", "", own_number):
+        raise GraphError(131021, "Recipient phone number cannot be sender phone number.")
+    echo = body.get("biz_opaque_callback_data")
+    if echo is not None and (not isinstance(echo, str) or len(echo) > ECHO_MAX_CHARACTERS):
+        raise GraphError(100, "Parameter biz_opaque_callback_data must be text of at most 512 characters.")
+    kind = body.get("type", "text")
+    if kind == "text":
+        return Send(to, kind, _text(body), None, echo)
+    if kind == "template":
+        template = _template(body)
+        return Send(to, kind, " ".join([template["name"], *template["variables"]]), template, echo)
+    raise GraphError(131051, "The simulator takes text and template.")
+
+
+def _recipient(body: JsonObject) -> str:
+    given = body.get("to") if body.get("to") is not None else body.get("recipient")
+    if given is None:
+        raise GraphError(100, "The parameter to is required.")
+    found = wire.address(given)
+    if found is None or (body.get("to") is not None) != (found.kind == "phone"):
+        raise GraphError(131009, "Parameter to must be a phone number, recipient a business-scoped user ID.")
+    return found.value
+
+
+def _text(body: JsonObject) -> str:
+    text = wire.mapping(body.get("text")).get("body")
+    if not isinstance(text, str) or not text.strip():
+        raise GraphError(100, "The parameter text['body'] is required.")
+    if len(text) > send.TEXT_MAX_CHARACTERS:
+        raise GraphError(100, "Param text['body'] must be at most 4096 characters long.")
+    return text
+
+
+def _template(body: JsonObject) -> JsonObject:
+    template = wire.mapping(body.get("template"))
+    name, language = template.get("name"), wire.mapping(template.get("language")).get("code")
+    if not isinstance(name, str) or not name or not isinstance(language, str) or not language:
+        raise GraphError(131008, "Template name and language code are required.")
+    components = template.get("components", [])
+    if not isinstance(components, list):
+        raise GraphError(132012, "Template components must be a list.")
+    variables: list[str] = []
+    for component in components:
+        parameters = wire.mapping(component).get("parameters", [])
+        for parameter in parameters if isinstance(parameters, list) else [None]:
+            text = wire.mapping(parameter).get("text")
+            if not isinstance(text, str):
+                raise GraphError(132012, "A template parameter must have a text.")
+            variables.append(text)
+    return {"name": name, "language": language, "variables": variables, "components": components}
+
+
+class GraphSimulator:
+    """The provider's side of one connection: its accounts, windows, limits, faults and reports."""
+
+    def __init__(self, settings: SimulatorSettings) -> None:
+        self.settings = settings
+        self.accounts = {account.provider_account_id: account for account in settings.accounts}
+        self.record = MessageRecord(settings.kept_messages)
+        self.faults = Faults()
+        self.report: tuple[Any, ...] = settings.statuses
+        self.webhooks = Webhooks(
+            settings.webhook_url,
+            lambda body: {"X-Hub-Signature-256": receive.signature(settings.app_secret, body)},
+            first_s=settings.retry_first_s,
+            max_s=settings.retry_max_s,
+        )
+        self._rate = RateLimit(settings.rate_per_s, settings.rate_per_s)
+        self._pairs = RateLimit(PAIR_PER_S, PAIR_BURST)
+        self._windows = Windows(settings.window_s)
+        self._statuses: deque[tuple[str, JsonObject]] = deque(maxlen=settings.kept_messages * 3)
+        self._wanted = asyncio.Event()
+
+    # ---- sending
+
+    async def messages(self, request: web.Request) -> web.StreamResponse:
+        """`POST /v{n}/{phone number id}/messages`."""
+        account = self._authorised(request)
+        raw = await request.read()
+        read_receipt = _read_receipt(raw)
+        if read_receipt is not None:
+            return read_receipt
+        asked = read_send(raw, account.number)
+        fault = self.faults.take(asked.to)
+        if fault is not None and fault.when == "before":
+            answer = await suffer(request, fault, _fault_error)
+            if answer is not None:
+                return answer
+        self._check_limits(account, asked)
+        provider_id = self._accept(account, asked, fault)
+        if fault is not None and fault.when == "after":
+            answer = await suffer(request, fault, _fault_error)
+            if answer is not None:
+                return answer
+        contact = {"input": asked.to, "wa_id" if asked.to.isdigit() else "user_id": asked.to}
+        message = {"id": provider_id} | ({"message_status": "accepted"} if asked.kind == "template" else {})
+        return json_answer({"messaging_product": "whatsapp", "contacts": [contact], "messages": [message]})
+
+    def _authorised(self, request: web.Request) -> SimulatedAccount:
+        account = self.accounts.get(request.match_info["account"])
+        given = request.headers.get("Authorization", "")
+        tokens = {f"Bearer {known.access_token}" for known in self.accounts.values()}
+        if given not in tokens:
+            raise GraphError(190, "Invalid OAuth access token.", subcode=467)
+        if account is None or given != f"Bearer {account.access_token}":
+            raise GraphError(
+                100, "Object does not exist or cannot be loaded due to missing permissions.", subcode=33
+            )
+        return account
+
+    def _check_limits(self, account: SimulatedAccount, asked: Send) -> None:
+        own = account.provider_account_id
+        if not self._rate.take(own):
+            raise GraphError(130429, "Too many messages were sent from this phone number in a short time.")
+        if self.settings.pair_limit and not self._pairs.take(f"{own}/{asked.to}"):
+            raise GraphError(131056, "Too many messages were sent to this recipient in a short time.")
+        if asked.kind == "template":
+            return
+        if not self._windows.is_open(own, asked.to):
+            raise GraphError(131047, "More than 24 hours have passed since the recipient last replied.")
+
+    def _accept(self, account: SimulatedAccount, asked: Send, fault: Fault | None) -> str:
+        provider_id = wire.message_id(asked.to, outgoing=True)
+        message: JsonObject = {
+            "to": asked.to,
+            "body": asked.body,
+            "at": clock.to_text(clock.now_ms()),
+            "id": provider_id,
+            "type": asked.kind,
+            "account": account.provider_account_id,
+        }
+        if asked.template is not None:
+            message["template"] = asked.template
+        if asked.echo is not None:
+            message["biz_opaque_callback_data"] = asked.echo
+        self.record.add(message)
+        for status in self.report if fault is None or fault.statuses is None else fault.statuses:
+            self._statuses.append((account.provider_account_id, _status_of(message, status)))
+        self._wanted.set()
+        return provider_id
+
+    # ---- reporting
+
+    async def report_statuses(self) -> None:
+        """Post what there is to report, in order, several statuses in one webhook; runs until cancelled."""
+        while True:
+            if not self._statuses:
+                self._wanted.clear()
+                await self._wanted.wait()
+            await self.webhooks.calm()
+            batch: dict[str, list[JsonObject]] = {}
+            for _ in range(min(self.settings.status_batch, len(self._statuses))):
+                own, status = self._statuses.popleft()
+                batch.setdefault(own, []).append(status)
+            if batch:
+                changes = [self._change(own, {"statuses": found}) for own, found in batch.items()]
+                await self.webhooks.send(wire.webhook_json(changes))
+
+    def _change(self, own: str, value: JsonObject) -> JsonObject:
+        metadata = {"display_phone_number": self.accounts[own].number, "phone_number_id": own}
+        around = {"messaging_product": "whatsapp", "metadata": metadata}
+        return {"value": around | value, "field": "messages"}
+
+    # ---- control
+
+    async def inbound(self, request: web.Request) -> web.StreamResponse:
+        """A person writes: sends the webhook and answers with its HTTP status."""
+        body = await control_body(request)
+        own = str(body.get("account", next(iter(self.accounts), "")))
+        if own not in self.accounts:
+            raise InvalidControl("account: the simulator has none of this id")
+        message, contact = _inbound_message(body)
+        if "group_id" not in message:
+            age_s = max(0.0, clock.now_ms() / wire.MS_PER_S - int(message["timestamp"]))
+            for key in ("wa_id", "user_id"):
+                if key in contact:
+                    self._windows.opened(own, contact[key], age_s)
+        value = {"contacts": [contact], "messages": [message]}
+        status = await self.webhooks.send(wire.webhook_json([self._change(own, value)]))
+        return json_answer({"id": message["id"], "status": status}, status if 200 <= status < 600 else 502)
+
+    async def list_messages(self, request: web.Request) -> web.StreamResponse:
+        """What was accepted, in order; `?to=` one recipient, `?after=` without the first n."""
+        to = request.query.get("to")
+        after = request.query.get("after", "0")
+        if not (after.isascii() and after.isdigit()):
+            raise InvalidControl("after: how many to leave out")
+        recipient = None if to is None else _recipient_key(to) or to
+        found = self.record.messages(recipient)
+        return json_answer({"messages": found[int(after[:9]) :], "count": len(found)})
+
+    async def add_fault(self, request: web.Request) -> web.StreamResponse:
+        """Something shall go wrong."""
+        fault = Fault.read(await control_body(request), _recipient_key)
+        for status in fault.statuses or ():
+            _check_status(status)
+        return json_answer({"active": self.faults.add(fault)})
+
+    async def set_report(self, request: web.Request) -> web.StreamResponse:
+        """Which statuses are reported from now on, in which order; [] withholds them."""
+        wanted = (await control_body(request)).get("report")
+        if not isinstance(wanted, list):
+            raise InvalidControl("report: a list of statuses")
+        for status in wanted:
+            _check_status(status)
+        self.report = tuple(wanted)
+        return json_answer({"report": wanted})
+
+    async def send_status(self, request: web.Request) -> web.StreamResponse:
+        """Report one status of one accepted message now; answers with the webhook's HTTP status."""
+        body = await control_body(request)
+        found = next((m for m in self.record.messages() if m["id"] == body.get("id")), None)
+        if found is None:
+            raise InvalidControl("id: no message of this id was accepted")
+        wanted = {"status": body.get("status"), "code": body.get("code")}
+        _check_status(wanted)
+        status = await self.webhooks.send(
+            wire.webhook_json([self._change(found["account"], {"statuses": [_status_of(found, wanted)]})])
+        )
+        return json_answer({"status": status}, status if 200 <= status < 600 else 502)
+
+    async def state(self, request: web.Request) -> web.StreamResponse:
+        """Counts, nothing personal."""
+        hooks = self.webhooks
+        counts = {
+            "taken": hooks.taken,
+            "repeated": hooks.repeated,
+            "dropped": hooks.dropped,
+            "waiting": hooks.waiting,
+        }
+        messages = len(self.record.messages())
+        return json_answer(
+            {"messages": messages, "statuses_waiting": len(self._statuses), "webhooks": counts}
+        )
+
+    async def forget(self, request: web.Request) -> web.StreamResponse:
+        """Forget messages, faults, reports and repeats; `?windows=close` closes every service window too."""
+        self.record.clear()
+        self.faults.clear()
+        self.webhooks.clear()
+        self._statuses.clear()
+        self._rate.clear()
+        self._pairs.clear()
+        self.report = self.settings.statuses
+        if request.query.get("windows") == "close":
+            self._windows.clear()
+        return web.Response(status=204)
+
+
+# ---- pieces -------------------------------------------------------------------------------------------------------
+
+
+def _fault_error(fault: Fault) -> web.Response:
+    error = fault.error or {}
+    if "code" not in error:
+        return web.Response(status=error["http"])
+    asked = GraphError(error["code"], "A fault asked for by a test.", http=error.get("http"))
+    return asked.response(fault.retry_after_s)
+
+
+def _read_receipt(raw: bytes) -> web.Response | None:
+    """The answer to a mark-as-read or typing request, None when it is none."""
+    if b'"status"' not in raw or b'"message_id"' not in raw:
+        return None
+    try:
+        body = wire.mapping(orjson.loads(raw))
+    except orjson.JSONDecodeError:
+        return None
+    return json_answer({"success": True}) if body.get("status") == "read" and "type" not in body else None
+
+
+def _inbound_message(body: JsonObject) -> tuple[JsonObject, JsonObject]:
+    """(message, contact) of a control request."""
+    person = wire.address(body.get("from"))
+    if person is None:
+        raise InvalidControl("from: a phone number or a business-scoped user id is needed")
+    at_s = body.get("at", clock.now_ms() // wire.MS_PER_S)
+    if not isinstance(at_s, int) or isinstance(at_s, bool) or at_s < 0:
+        raise InvalidControl("at: seconds since 1970")
+    message: JsonObject = {
+        "from": person.value,
+        "id": str(body.get("id") or wire.message_id(person.value, outgoing=False)),
+        "timestamp": str(at_s),
+    }
+    contact: JsonObject = {"wa_id": person.value} if person.kind == "phone" else {"user_id": person.value}
+    if isinstance(body.get("name"), str):
+        contact["profile"] = {"name": body["name"]}
+    user_id = wire.address(body.get("user_id"))
+    if user_id is not None and user_id.kind == "bsuid":
+        contact["user_id"] = message["from_user_id"] = user_id.value
+    if isinstance(body.get("reply_to"), str):
+        message["context"] = {"from": person.value, "id": body["reply_to"]}
+    if isinstance(body.get("group_id"), str):
+        message["group_id"] = body["group_id"]
+    return message | _said(body), contact
+
+
+def _said(body: JsonObject) -> JsonObject:
+    kind = body.get("type")
+    if kind == "button":
+        pressed = _choice(body, "button")
+        return {"type": "button", "button": {"text": pressed["title"], "payload": pressed["id"]}}
+    if "button" in body:
+        return {
+            "type": "interactive",
+            "interactive": {"type": "button_reply", "button_reply": _choice(body, "button")},
+        }
+    if "list" in body:
+        return {
+            "type": "interactive",
+            "interactive": {"type": "list_reply", "list_reply": _choice(body, "list")},
+        }
+    if kind in (None, "text"):
+        if not isinstance(body.get("text"), str):
+            raise InvalidControl("text: what the person writes")
+        return {"type": "text", "text": {"body": body["text"]}}
+    if not isinstance(kind, str):
+        raise InvalidControl("type: a message type")
+    return {"type": kind, kind: body.get("raw", {"id": "1000000000000001"})}
+
+
+def _choice(body: JsonObject, name: str) -> JsonObject:
+    choice = wire.mapping(body.get(name))
+    if not isinstance(choice.get("id"), str) or not isinstance(choice.get("title"), str):
+        raise InvalidControl(f"{name}: id and title are needed")
+    return {"id": choice["id"], "title": choice["title"]}
+
+
+def _check_status(status: Any) -> None:
+    word = status.get("status") if isinstance(status, dict) else status
+    if word not in STATUS_WORDS:
+        raise InvalidControl(f"status: one of {', '.join(STATUS_WORDS)}")
+
+
+def _status_of(message: JsonObject, wanted: Any) -> JsonObject:
+    """One status object; `wanted` is a word, or `{"status", "code"}` for `failed`."""
+    word = wanted["status"] if isinstance(wanted, dict) else wanted
+    error = None
+    if word == "failed":
+        code = (wanted.get("code") if isinstance(wanted, dict) else None) or 131026
+        title = errors.CODES[code].note if code in errors.CODES else "error"
+        details = {"details": "A failure asked for by a test."}
+        error = {"code": code, "title": title, "message": title, "error_data": details}
+    return wire.status_json(message, word, clock.now_ms() // wire.MS_PER_S, error)
+
+
+def _recipient_key(text: str) -> str | None:
+    found = wire.address(text)
+    return found.value if found else None
+
+
+@web.middleware
+async def _answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except GraphError as error:
+        return error.response()
+    except InvalidControl as error:
+        return json_answer({"error": str(error)}, 422)
+
+
+# ---- the application ----------------------------------------------------------------------------------------------
+
+
+def create_app(settings: SimulatorSettings) -> web.Application:
+    """The simulator as an application; its background work runs while the application does."""
+    simulator = GraphSimulator(settings)
+
+    async def background(_: web.Application) -> AsyncIterator[None]:
+        simulator.webhooks.start()
+        reporter = asyncio.create_task(simulator.report_statuses())
+        yield
+        reporter.cancel()
+        await asyncio.gather(reporter, return_exceptions=True)
+        await simulator.webhooks.stop()
+
+    app = web.Application(middlewares=[_answer_errors], client_max_size=REQUEST_MAX_BYTES)
+    app.cleanup_ctx.append(background)
+    app.add_routes(
+        [
+            web.post(f"/{_VERSION}/{{account}}/messages", simulator.messages),
+            web.post("/control/inbound", simulator.inbound),
+            web.get("/control/messages", simulator.list_messages),
+            web.post("/control/faults", simulator.add_fault),
+            web.put("/control/statuses", simulator.set_report),
+            web.post("/control/statuses", simulator.send_status),
+            web.get("/control/state", simulator.state),
+            web.delete("/control", simulator.forget),
+        ]
+    )
+    return app
+
+
+async def serve(settings: SimulatorSettings) -> None:
+    """Listen and serve until cancelled; `settings.ready` gets the base URL (`…/v25.0` below it is the API)."""
+    runner = web.AppRunner(create_app(settings), access_log=None, handle_signals=False, shutdown_timeout=1.0)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, settings.host, settings.port, backlog=1024).start()
+        port = runner.addresses[0][1]
+        log.info("simulator whatsapp listens")
+        if settings.ready is not None:
+            settings.ready(f"http://{settings.host}:{port}")
+        await asyncio.Event().wait()
+    finally:
+        await runner.cleanup()

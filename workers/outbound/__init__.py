@@ -1,0 +1,1 @@
+"""Role `outbound`: send commands → permit → provider → statuses (DESIGN §9)."""

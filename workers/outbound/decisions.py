@@ -1,0 +1,152 @@
+"""What to do on an answer: pure, no clock, no I/O.
+
+Two questions are answered here: what the vault's answer means for a message (`on_answer`), and what the way a call ended
+means (`on_attempt`). The caller does what is decided, in this order: settle in the vault, write events, finish the offset.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from schemas.events.messages import Delivery
+from schemas.events.statuses import (
+    MessageExpired,
+    MessageFailed,
+    MessageRejected,
+    MessageSubmitted,
+    MessageUnknown,
+)
+from streams.step.contract import Output
+from vault.claims import OutcomeClass
+from vault.permits import Answer, Permit, Refusal, Settled, Unknown, Wait
+from workers.channel import Failed, Submitted, Unclear
+from workers.outbound.provider import Attempted, NoAnswer, NotSent
+from workers.outbound.statuses import Verdict
+
+RETRY_FIRST_S = 0.5
+RETRY_MAX_S = 60.0
+"""Longest back-off: how late a provider that works again is noticed by a message that waits."""
+RATE_HOLD_S = 1.0
+"""Pause of a whole account after "too fast" without a time given: long enough for a per-second limit to refill."""
+POLL_FIRST_S = 0.1
+POLL_MAX_S = 1.0
+"""Between two questions to the vault while it waits for an event that is on its way."""
+
+WaitWhy = Literal["retry", "rate", "account", "lease", "vault_behind", "basis", "settings", "busy", "echo"]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """The permit is there: call the provider now."""
+
+    permit: Permit
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The message has its end: settle this, write the events, finish."""
+
+    outcome: OutcomeClass
+    verdict: Verdict
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class WriteAgain:
+    """Settled before: write the same records again, call nobody, finish."""
+
+    outputs: tuple[Output, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """The person is erased: finish, and write nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """Not now: wait and ask for a permit again.
+
+    `settle`: what the attempt ends as in the vault before the wait; None leaves the claim as it is (nothing was claimed, or nobody
+    knows whether the provider took the message). `hold_s`: the whole account goes slower for so long. `pause`: the account is
+    paused for this reason until a probe succeeds.
+    """
+
+    after_s: float
+    why: WaitWhy
+    settle: Literal["retry"] | None = None
+    attempt: int = 0
+    hold_s: float = 0.0
+    pause: Literal["AUTH", "ACCOUNT"] | None = None
+    alarm: bool = False
+
+
+Next = Call | Finish | WriteAgain | Drop | Again
+
+
+def on_answer(answer: Answer, asked: int, jitter: float) -> Next:
+    """What the vault's answer means. `asked`: answers of the kind Wait so far; `jitter`: uniform in [0, 1)."""
+    match answer:
+        case Permit():
+            return Call(answer)
+        case Settled():
+            return WriteAgain(answer.outputs)
+        case Unknown():
+            return Finish("unknown", Verdict(MessageUnknown), answer.attempt)
+        case Refusal(reason="erased"):
+            return Drop()
+        case Refusal(reason="expired"):
+            return Finish("expired", Verdict(MessageExpired, reason="expired"), answer.attempt)
+        case Refusal():
+            return Finish("rejected", Verdict(MessageRejected, reason=answer.reason), answer.attempt)
+        case Wait(reason="busy" | "echo"):
+            return Again(answer.retry_after_s, answer.reason)
+        case Wait():
+            return Again(max(answer.retry_after_s, poll_s(asked)) * (1 + jitter / 4), answer.reason)
+
+
+def on_attempt(attempted: Attempted, attempt: int, delivery: Delivery, jitter: float) -> Finish | Again:
+    """What the way a call ended means for the message. `attempt`: the permit's; `jitter`: uniform in [0, 1)."""
+    match attempted:
+        case Submitted():
+            return Finish("submitted", Verdict(MessageSubmitted, provider_id=attempted.provider_id), attempt)
+        case Failed():
+            return _on_failed(attempted, attempt, jitter)
+        case NotSent(why="refused"):
+            return Again(backoff_s(attempt, jitter), "retry", "retry", attempt)
+        case NotSent(why="lapsed"):
+            return Again(0.0, "lease", "retry", attempt)
+        case NotSent(why="unsupported"):
+            return Finish("rejected", Verdict(MessageRejected, reason="unsupported"), attempt)
+        case NotSent():
+            return Finish("failed", Verdict(MessageFailed, reason="PERM"), attempt)
+        case NoAnswer() | Unclear():
+            if delivery == "at_most_once":
+                return Finish("unknown", Verdict(MessageUnknown), attempt)
+            return Again(POLL_FIRST_S, "echo", None, attempt)
+
+
+def _on_failed(failed: Failed, attempt: int, jitter: float) -> Finish | Again:
+    tries_left = failed.tries_max is None or attempt < failed.tries_max
+    match failed.failure_class:
+        case "AUTH" | "ACCOUNT":
+            return Again(0.0, "account", "retry", attempt, pause=failed.failure_class, alarm=True)
+        case "RATE" if tries_left:
+            after_s = failed.retry_after_s or backoff_s(attempt, jitter)
+            hold_s = 0.0 if failed.pair_only else (failed.retry_after_s or RATE_HOLD_S)
+            return Again(after_s, "rate", "retry", attempt, hold_s=hold_s, alarm=failed.alarm)
+        case "RETRY" if tries_left:
+            after_s = failed.retry_after_s or backoff_s(attempt, jitter)
+            return Again(after_s, "retry", "retry", attempt, alarm=failed.alarm)
+    verdict = Verdict(MessageFailed, failed.failure_class, failed.code, provider_error=failed.text)
+    return Finish("failed", verdict, attempt)
+
+
+def backoff_s(attempt: int, jitter: float) -> float:
+    """Wait before attempt + 1: doubles from half a second up to a minute, of which a random half is taken off."""
+    whole_s = min(RETRY_MAX_S, RETRY_FIRST_S * 2.0 ** min(attempt - 1, 16))
+    return whole_s * (1.0 - jitter / 2)
+
+
+def poll_s(asked: int) -> float:
+    """Wait before the vault is asked again: doubles from 100 ms up to a second."""
+    return min(POLL_MAX_S, POLL_FIRST_S * 2.0 ** min(asked, 8))

@@ -1,0 +1,73 @@
+"""The `send` metrics of this role, children resolved once for each label."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from schemas.metrics import counter, gauge, histogram
+
+
+@cache
+def result(channel: str, failure_class: str) -> Counter:
+    """Answers of providers: `submitted`, a failure class, `unclear`, `no_answer` or `not_sent`."""
+    return counter("sealpost_provider_results_total").labels(channel, failure_class)
+
+
+@cache
+def until_call(channel: str, bulk: bool) -> Histogram:
+    """Seconds from the command's record to the provider call."""
+    return histogram("sealpost_request_to_provider_seconds").labels(channel, "bulk" if bulk else "reply")
+
+
+@cache
+def unknown(channel: str) -> Counter:
+    """Calls whose outcome nobody knows."""
+    return counter("sealpost_send_outcome_unknown_total").labels(channel)
+
+
+@cache
+def duplicate(channel: str) -> Counter:
+    """Second calls after an unknown outcome."""
+    return counter("sealpost_send_duplicates_total").labels(channel)
+
+
+@cache
+def permit(outcome: str, reason: str, tenant: str) -> Counter:
+    """Permits asked for."""
+    return counter("sealpost_permits_total").labels(outcome, reason, tenant)
+
+
+@cache
+def event(topic: str, type_name: str) -> Counter:
+    """Events written."""
+    return counter("sealpost_events_total").labels(topic, type_name)
+
+
+@cache
+def dead(reason: str) -> Counter:
+    """Commands that could not be handled."""
+    return counter("sealpost_deadletters_total").labels("outbound", reason)
+
+
+@cache
+def pacing_wait(scope: str) -> Histogram:
+    """Seconds that a message waits for the provider's rate."""
+    return histogram("sealpost_pacing_wait_seconds").labels(scope)
+
+
+@cache
+def _parked(channel: str, why: str) -> Gauge:
+    return gauge("sealpost_parked_messages").labels(channel, why)
+
+
+@contextmanager
+def parked(channel: str, why: str) -> Iterator[None]:
+    """Counts a message as waiting for as long as the block runs."""
+    child = _parked(channel, why)
+    child.inc()
+    try:
+        yield
+    finally:
+        child.dec()

@@ -1,0 +1,166 @@
+"""Calls to providers: drives a channel's `deliver` generator over HTTP and says for each way it can end what is known.
+
+Three kinds of knowledge: the provider answered; nothing of the request was written (surely not sent); something was written and
+no answer came (nobody knows). aiohttp tells through its tracing signals when it begins to write.
+"""
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Literal
+
+import aiohttp
+
+from schemas.addresses import Address
+from schemas.content import TemplateContent, TextContent
+from schemas.errors import SealpostError
+from schemas.metrics import gauge, histogram
+from workers.channel import (
+    AccountAccess,
+    Channel,
+    DeliverySteps,
+    Outcome,
+    ProviderRequest,
+    ProviderResponse,
+    UnsupportedContent,
+)
+from workers.outbound.waits import Clock
+
+ANSWER_MAX_BYTES = 1024 * 1024
+"""Largest answer that is read; a longer one is cut and then tells nothing."""
+KEEP_ALIVE_S = 10.0
+"""Idle connections are closed before providers close them: a request written into a closing connection has an unknown outcome."""
+
+logger = logging.getLogger(__name__)
+
+NotSentWhy = Literal["refused", "lapsed", "unsupported", "channel_error"]
+
+
+@dataclass(frozen=True, slots=True)
+class NotSent:
+    """Nothing of the message left this process. `lapsed`: the lease on the keys had run out before the call."""
+
+    why: NotSentWhy
+
+
+@dataclass(frozen=True, slots=True)
+class NoAnswer:
+    """The request was written, wholly or in part, and no answer came in time."""
+
+
+Attempted = Outcome | NotSent | NoAnswer
+
+
+class _TooLate(SealpostError):
+    """A connection came so late that another worker may soon take the claim over; nothing was written. No action needed."""
+
+
+class ProviderCalls:
+    """One aiohttp session for all accounts; open it inside the event loop, close it at the end."""
+
+    def __init__(self, http_s: float, connections: int, clock: Clock) -> None:
+        self._http_s = http_s
+        self._clock = clock
+        self._in_flight = gauge("sealpost_sends_in_flight")
+        self._seconds = histogram("sealpost_provider_request_seconds")
+        trace = aiohttp.TraceConfig()
+        trace.on_request_headers_sent.append(self._writing)
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=connections, keepalive_timeout=KEEP_ALIVE_S),
+            timeout=aiohttp.ClientTimeout(total=None),
+            trace_configs=[trace],
+            trust_env=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._session.close()
+
+    async def deliver(
+        self,
+        channel: Channel,
+        content: TextContent | TemplateContent,
+        address: Address,
+        access: AccountAccess,
+        *,
+        echo: str,
+        deadline_s: float,
+    ) -> Attempted:
+        """Send one part and say what is known of it; never raises.
+
+        `deadline_s`: the boot second until which a call may begin; looked at before each provider request.
+        """
+        steps = channel.deliver(content, address, access, echo)
+        response: ProviderResponse | None = None
+        while True:
+            step = _advance(steps, response)
+            if not isinstance(step, ProviderRequest):
+                return step
+            if self._clock() >= deadline_s:
+                steps.close()
+                return NotSent("lapsed")
+            answer = await self._call(channel.name, step)
+            if not isinstance(answer, ProviderResponse):
+                steps.close()
+                return answer
+            response = answer
+
+    async def _call(self, channel: str, request: ProviderRequest) -> ProviderResponse | NotSent | NoAnswer:
+        started_s = self._clock()
+        seen = SimpleNamespace(written=False, end_s=started_s + self._http_s)
+        in_flight = self._in_flight.labels(channel)
+        in_flight.inc()
+        try:
+            async with asyncio.timeout(self._http_s):
+                return await self._exchange(request, seen)
+        except (aiohttp.ClientError, OSError, TimeoutError, _TooLate, ValueError) as error:
+            logger.info(
+                "no answer of the provider", extra={"channel": channel, "reason": type(error).__name__}
+            )
+            return NoAnswer() if seen.written else NotSent("refused")
+        finally:
+            in_flight.dec()
+            self._seconds.labels(channel).observe(self._clock() - started_s)
+
+    async def _exchange(self, request: ProviderRequest, seen: SimpleNamespace) -> ProviderResponse:
+        async with self._session.request(
+            request.method,
+            request.url,
+            data=request.body,
+            headers=request.headers,
+            allow_redirects=False,
+            trace_request_ctx=seen,
+        ) as response:
+            body = bytearray()
+            async for chunk in response.content.iter_chunked(64 * 1024):
+                body += chunk
+                if len(body) > ANSWER_MAX_BYTES:
+                    break
+            return ProviderResponse(response.status, dict(response.headers), bytes(body[:ANSWER_MAX_BYTES]))
+
+    async def _writing(
+        self, session: aiohttp.ClientSession, context: SimpleNamespace, params: object
+    ) -> None:
+        """The last moment before the first byte: a process that was frozen meanwhile must not write any more."""
+        seen = context.trace_request_ctx
+        if self._clock() >= seen.end_s:
+            raise _TooLate("the connection came after the end of the call")
+        seen.written = True
+
+
+def _advance(
+    steps: DeliverySteps, response: ProviderResponse | None
+) -> ProviderRequest | Outcome | NotSent | NoAnswer:
+    """One step of a channel's generator; a channel that raises ends the message, it never ends the worker."""
+    try:
+        return next(steps) if response is None else steps.send(response)
+    except StopIteration as end:
+        outcome: Outcome = end.value
+        return outcome
+    except UnsupportedContent:
+        return NotSent("unsupported")
+    except Exception as error:  # noqa: BLE001  # third-party channels: whatever they raise is theirs, the lane must go on
+        logger.error("channel raised", extra={"reason": type(error).__name__})
+        return NotSent("channel_error") if response is None else NoAnswer()

@@ -1,0 +1,303 @@
+"""The way of one message: turn → permit → call → settle → events. What each answer means is decided in `decisions`."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from schemas import clock, ids
+from schemas.constants import Times
+from schemas.content import TemplateContent, TextContent
+from schemas.metrics import counter
+from schemas.settings import TenantSettings
+from streams.kafka.producer import AsyncProducer, ProduceFailed
+from streams.kafka.settings_follower import SettingsFollower
+from streams.step.contract import Output
+from vault.claims import Settlement
+from vault.connections import AccountCredentials
+from vault.outcomes import Corrupt
+from vault.permits import Permit, PermitRequest, Refusal, Unknown, Wait
+from vault.vault import Vault
+from workers.channel import Channel, Failed, Submitted, Unclear, echo_of
+from workers.outbound import decisions, measures, rendering, sealers, statuses
+from workers.outbound.accounts import Accounts
+from workers.outbound.commands import Message
+from workers.outbound.decisions import Again, Call, Drop, Finish, Next, WriteAgain
+from workers.outbound.gate import AWAY, Draft, Interrupted, VaultGate
+from workers.outbound.provider import Attempted, NoAnswer, NotSent, ProviderCalls
+from workers.outbound.statuses import Verdict
+from workers.outbound.turns import Pace, Turns
+from workers.outbound.waits import Waits
+
+logger = logging.getLogger(__name__)
+MS_PER_S = 1000
+
+
+@dataclass(slots=True)
+class Progress:
+    """What this process has seen of a message so far. `unknown`: a call before this one has an outcome that nobody knows."""
+
+    asked: int = 0
+    unknown: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the sender works with; all made by the worker, inside its event loop."""
+
+    vault: Vault
+    gate: VaultGate
+    accounts: Accounts
+    turns: Turns
+    calls: ProviderCalls
+    producer: AsyncProducer
+    settings: SettingsFollower
+    channels: Mapping[str, Channel]
+    times: Times
+    paces: dict[str, Pace] = field(default_factory=dict)
+
+    def pace(self, channel: str) -> Pace:
+        """The rate a channel declares."""
+        if channel not in self.paces:
+            declared = self.channels[channel].capabilities
+            self.paces[channel] = Pace(declared.rate_per_s, declared.pair_interval_s, declared.pair_burst)
+        return self.paces[channel]
+
+
+class Sender:
+    """Brings one message at a time of a lane to its end."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._corrupt = counter("sealpost_opens_total").labels("corrupt")
+
+    async def send(self, message: Message, waits: Waits) -> bool:
+        """True when the message needs nothing any more, False when its partition was lost first."""
+        progress = Progress()
+        while not waits.interrupted:
+            decided = await self._try(message, waits, progress)
+            if decided is None:
+                return True
+            if decided.after_s > 0:
+                with measures.parked(message.channel, decided.why):
+                    await waits.sleep(decided.after_s)
+        return False
+
+    async def _try(self, message: Message, waits: Waits, progress: Progress) -> Again | None:
+        """Once through: None when the message has its end, else how long to wait."""
+        if self._settings_missing(message):
+            progress.asked += 1
+            return Again(decisions.poll_s(progress.asked), "settings")
+        try:
+            access = await self._parts.accounts.credentials(message.command.account)
+        except AWAY:
+            return Again(decisions.POLL_MAX_S, "vault_away")
+        turns, account = self._parts.turns, message.command.account
+        left_s = (message.expires_ms - clock.now_ms()) / MS_PER_S
+        turn = left_s > 0 and await self._turn(message, waits, left_s)
+        try:
+            if waits.interrupted and not turn:
+                return Again(0.0, "lost")
+            decided = await self._ask(message, waits, progress)
+            if not isinstance(decided, Call):
+                if turn:
+                    turns.give_back(account)
+                return await self._conclude(message, decided, None, progress)
+            if waits.interrupted or not turn:
+                # Nobody waits for this permit any more, or no turn was free before the end: release it, so that it is not
+                # taken for a call.
+                await self._release(message, decided.permit)
+                return Again(0.0, "lost")
+            attempted = await self._call(message, decided.permit, access, progress)
+            self._count(message, attempted)
+            delivery = message.command.delivery
+            after = decisions.on_attempt(attempted, decided.permit.attempt, delivery, ids.random_unit())
+            return await self._conclude(message, after, decided.permit, progress)
+        finally:
+            if turn:
+                turns.release(account)
+
+    async def _turn(self, message: Message, waits: Waits, left_s: float) -> bool:
+        started_s = clock.boot_s()
+        command, event = message.command, message.event
+        pace = self._parts.pace(message.channel)
+        taken = await self._parts.turns.take(
+            command.account, event.subject, pace, bulk=message.bulk, waits=waits, limit_s=left_s
+        )
+        measures.pacing_wait("account").observe(clock.boot_s() - started_s)
+        return taken
+
+    async def _ask(self, message: Message, waits: Waits, progress: Progress) -> Next:
+        """A permit, with a token of its own: only a repetition after a lost answer is the same question."""
+        try:
+            answer = await self._parts.gate.permit(permit_request(message, ids.random_token()), waits)
+        except Interrupted:
+            return Again(0.0, "lost")
+        name, reason = type(answer).__name__.lower(), ""
+        if isinstance(answer, Wait):
+            progress.asked += 1
+            progress.unknown |= answer.reason == "echo"
+            reason = answer.reason
+        elif isinstance(answer, Refusal):
+            reason = answer.reason
+        elif isinstance(answer, Unknown):
+            measures.unknown(message.channel).inc()
+        measures.permit(name, reason, message.event.tenant).inc()
+        return decisions.on_answer(answer, progress.asked - 1, ids.random_unit())
+
+    async def _call(
+        self, message: Message, permit: Permit, access: AccountCredentials | None, progress: Progress
+    ) -> Attempted:
+        content = self._content(message, permit)
+        if isinstance(content, NotSent):
+            return content
+        if access is None:
+            return NotSent("no_account")
+        if progress.unknown:
+            measures.duplicate(message.channel).inc()
+            progress.unknown = False
+        waited_ms = clock.now_ms() - message.record.time_ms
+        measures.until_call(message.channel, message.bulk).observe(max(0, waited_ms) / MS_PER_S)
+        attempted = await self._parts.calls.deliver(
+            self._parts.channels[message.channel],
+            content,
+            permit.address,
+            access,
+            echo=echo_of(message.command.message, message.command.part),
+            deadline_s=permit.deadline_s,
+        )
+        if isinstance(attempted, NoAnswer | Unclear):
+            progress.unknown = True
+            measures.unknown(message.channel).inc()
+        return attempted
+
+    def _content(self, message: Message, permit: Permit) -> TextContent | TemplateContent | NotSent:
+        block = message.block
+        if block is None:
+            return rendering.own_text(message, self._settings(message)) or NotSent("unsupported")
+        if permit.content_key is None:
+            return NotSent("corrupt")
+        opened = rendering.open_content(message, block, permit.content_key)
+        if isinstance(opened, Corrupt):
+            self._corrupt.inc()
+            logger.error("a command's content does not open", extra={"reason": opened.reason, "event": message.event.id})
+            return NotSent("corrupt")
+        return opened.value
+
+    def _settings(self, message: Message) -> TenantSettings:
+        tenant = message.event.tenant
+        return self._parts.settings.tenant(tenant) or TenantSettings(tenant)
+
+    def _settings_missing(self, message: Message) -> bool:
+        """True while the settings that the writer of the command had seen have not arrived here, for a bounded time."""
+        wanted = message.command.settings
+        if wanted is None or self._parts.settings.offset >= wanted:
+            return False
+        return clock.now_ms() - message.requested_ms < self._parts.times.basis_wait_s * MS_PER_S
+
+    async def _conclude(self, message: Message, decided: Next, permit: Permit | None, progress: Progress) -> Again | None:
+        """Settle, write, or leave it for later, as decided."""
+        match decided:
+            case Finish():
+                stored = await self._parts.gate.settle(self._draft(message, decided, permit))
+                await self._write(stored)
+                return None
+            case WriteAgain():
+                await self._write(decided.outputs)
+                return None
+            case Again():
+                return await self._leave(message, decided)
+            case Drop() | Call():
+                return None
+
+    async def _leave(self, message: Message, again: Again) -> Again:
+        turns, account = self._parts.turns, message.command.account
+        if again.hold_s > 0:
+            turns.hold(account, again.hold_s)
+        if again.alarm:
+            logger.warning("provider asks for attention", extra={"account": account, "reason": again.why})
+        if again.pause is not None:
+            self._parts.accounts.forget(account)
+            turns.pause(account, again.pause)
+        if again.settle is not None:
+            await self._parts.gate.settle(self._retry(message, again.attempt))
+        return again
+
+    async def _release(self, message: Message, permit: Permit) -> None:
+        await self._parts.gate.settle(self._retry(message, permit.attempt))
+
+    def _retry(self, message: Message, attempt: int) -> Draft:
+        command = message.command
+        settlement = Settlement(message.event.tenant, command.message, command.part, attempt, "retry")
+        return lambda: settlement
+
+    def _draft(self, message: Message, finish: Finish, permit: Permit | None) -> Draft:
+        """How the settlement is made, in a thread; the time of the decision is taken now."""
+        vault, event, command, verdict = self._parts.vault, message.event, message.command, finish.verdict
+        at_ms = clock.now_ms()
+        block = message.block
+        key = permit.content_key if permit is not None else None
+        sealer = sealers.with_permit(block.gen, key) if block is not None and key is not None else sealers.with_vault(vault)
+
+        def draft() -> Settlement:
+            id_key = vault.tenant_ids(event.tenant)
+            outputs = statuses.outputs(
+                message, verdict, attempt=finish.attempt, at_ms=at_ms, id_key=id_key, sealer=sealer
+            )
+            index = None
+            if verdict.provider_id is not None:
+                index = vault.provider_index(event.tenant, message.channel, verdict.provider_id)
+            part = (event.tenant, command.message, command.part)
+            return Settlement(*part, finish.attempt, finish.outcome, outputs, index)
+
+        return draft
+
+    async def _write(self, outputs: Sequence[Output]) -> None:
+        """Produce and wait for the acks; ProduceFailed ends the process: what is settled is written again by the next one."""
+        await self._parts.producer.send_all(outputs)
+        for output in outputs:
+            measures.written(output.topic).inc()
+
+    def _count(self, message: Message, attempted: Attempted) -> None:
+        match attempted:
+            case Submitted():
+                name = "submitted"
+            case Failed():
+                name = attempted.failure_class
+            case Unclear():
+                name = "unclear"
+            case NoAnswer():
+                name = "no_answer"
+            case NotSent():
+                name = "not_sent"
+        measures.result(message.channel, name).inc()
+        if isinstance(attempted, Submitted) or (isinstance(attempted, Failed) and _account_works(attempted)):
+            self._parts.turns.resume(message.command.account)
+
+
+def _account_works(failed: Failed) -> bool:
+    return failed.failure_class not in ("AUTH", "ACCOUNT")
+
+
+def permit_request(message: Message, token: str) -> PermitRequest:
+    """The question to the vault for this message."""
+    command, event, block = message.command, message.event, message.block
+    kind: Literal["free_form", "template"] = "template" if command.kind == "template" else "free_form"
+    return PermitRequest(
+        tenant=event.tenant,
+        subject=event.subject,
+        message=command.message,
+        part=command.part,
+        account=command.account,
+        channel=message.channel,
+        purpose=command.purpose,
+        kind=kind,
+        requested_at_ms=message.requested_ms,
+        expires_ms=message.expires_ms,
+        delivery=command.delivery,
+        token=token,
+        basis=command.basis,
+        settings=command.settings,
+        content_gen=None if block is None else block.gen,
+        partition=message.record.partition,
+    )

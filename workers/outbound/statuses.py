@@ -1,0 +1,92 @@
+"""The events that follow from sending: one status a (message, part), and ConfirmationSent where the command asks for it.
+
+Their ids come from the command and the attempt, so that writing them again writes the same event.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from schemas import clock, ids, topics
+from schemas.envelope import Event, EventData, Sealed, SealedBlock
+from schemas.events import registry
+from schemas.events.consents import ConfirmationSent
+from schemas.events.statuses import (
+    MessageExpired,
+    MessageFailed,
+    MessageRejected,
+    MessageSubmitted,
+    MessageUnknown,
+)
+from streams.step.contract import Output
+from workers.outbound.commands import Message
+
+ROLE = "outbound"
+StatusModel = type[MessageSubmitted] | type[MessageRejected] | type[MessageFailed] | type[MessageExpired] | type[MessageUnknown]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of a message, before it is an event. `provider_id` and `provider_error` are personal data."""
+
+    model: StatusModel
+    reason: str | None = None
+    code: int | None = None
+    provider_id: str | None = field(default=None, repr=False)
+    provider_error: str | None = field(default=None, repr=False)
+
+    def personal(self) -> dict[str, str]:
+        """What goes into the sealed content block; {} for nothing."""
+        values = {"provider_id": self.provider_id, "provider_error": self.provider_error}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+Sealer = Callable[[Event, dict[str, str]], SealedBlock | None]
+"""Seals what is personal in an event of ours under the person's content key; None when the key is gone for ever."""
+
+
+def outputs(message: Message, verdict: Verdict, *, attempt: int, at_ms: int, id_key: bytes, sealer: Sealer) -> tuple[Output, ...]:
+    """The records to write, in order.
+
+    `attempt`: the permit's, 0 when none was given; `at_ms`: when the provider answered or the decision fell.
+    """
+    command = message.command
+    data = verdict.model(
+        message=command.message,
+        part=command.part,
+        account=command.account,
+        purpose=command.purpose,
+        template=command.template,
+        language=command.language,
+        reason=verdict.reason,
+        code=verdict.code,
+        attempt=attempt or None,
+        acted_at=clock.to_text(at_ms),
+    )
+    built = [(topics.STATUSES, _event(message, data, f"{verdict.model.STATUS}.{attempt}", at_ms, id_key), verdict.personal())]
+    if verdict.model is MessageSubmitted and command.on_submitted == "confirmation_sent" and command.optin is not None:
+        sent = ConfirmationSent(optin=command.optin, purpose=command.purpose, message=command.message)
+        event = _event(message, sent, f"confirmation_sent.{attempt}", at_ms, id_key)
+        built.append((topics.CONSENTS, event, verdict.personal()))
+    return tuple(_output(topic, event, personal, sealer) for topic, event, personal in built)
+
+
+def _event(message: Message, data: EventData, slot: str, at_ms: int, id_key: bytes) -> Event:
+    return registry.build(
+        data,
+        id=ids.event_id(id_key, message.event.id, ROLE, slot),
+        role=ROLE,
+        tenant=message.event.tenant,
+        subject=message.event.subject,
+        at_ms=at_ms,
+        channel=message.channel,
+        cause=message.event.id,
+        correlation=message.event.correlationid,
+    )
+
+
+def _output(topic: str, event: Event, personal: dict[str, str], sealer: Sealer) -> Output:
+    block = sealer(event, personal) if personal else None
+    if block is not None:
+        sealed = Sealed(content=block).model_dump(mode="json", exclude_none=True)
+        event = event.model_copy(update={"data": event.data | {"sealed": sealed}})
+    return Output(topic, event.key(), event.to_bytes())

@@ -1,0 +1,216 @@
+"""What becomes of a webhook: proved, split, sealed, durable; every answer is a promise (law L4).
+
+2xx: it is in Kafka, or it belongs to nobody who has a data-processing agreement. 5xx: it is not stored, send it again.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import date
+
+from schemas import clock
+from schemas.constants import Times
+from schemas.errors import SealpostError
+from schemas.settings import TenantSettings
+from schemas.topics import DEADLETTERS
+from streams.kafka.producer import AsyncProducer, ProduceFailed
+from streams.kafka.settings_follower import SettingsFollower
+from streams.step.contract import Output
+from vault.connections import Connection
+from workers.channel import (
+    Channel,
+    Denied,
+    Fragment,
+    Handshake,
+    UnparseableBody,
+    WebhookRequest,
+)
+from workers.receiver import records
+from workers.receiver.coalesced import Coalesced
+from workers.receiver.connections import ConnectionBook
+from workers.receiver.counts import Counts
+from workers.receiver.day_keys import DayKeyFollower
+
+log = logging.getLogger(__name__)
+
+ANSWER_S = 5.0
+"""Longest a webhook may take from proof to answer. Providers give up and repeat after some seconds; an answer that comes
+later than they wait is worth nothing, and requests would pile up while Kafka is away."""
+LOOK_S = 4.0
+"""Longest wait for settings or day keys to be read to their end; below ANSWER_S."""
+SETTINGS_PAUSE_S = 0.02
+"""Between two looks for the end of the settings topic: tenants without an agreement must not flood Kafka with questions."""
+CONNECTIONS_PAUSE_S = 1.0
+"""Between two looks into the vault for connections that requests name: strangers can ask for any."""
+WAITERS_MAX = 200
+"""Requests that wait for one look; more are answered as if nothing new had been found."""
+SEALS_A_TURN = 32
+"""Fragments sealed before other requests get their turn: a body may hold thousands."""
+
+
+class NotStored(SealpostError):
+    """The webhook could not be made durable; it is answered 503 and the provider sends it again. Look at Kafka, at role
+    `clock` (day keys) and, for connections made a moment ago, at the vault database."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """HTTP status and, for handshakes, a text."""
+
+    status: int
+    body: bytes = field(default=b"", repr=False)
+
+
+OK = Answer(200)
+AWAY = Answer(503)
+
+
+class Webhooks:
+    """Takes webhooks of all connections. For one event loop."""
+
+    def __init__(
+        self,
+        book: ConnectionBook,
+        settings: SettingsFollower,
+        keys: DayKeyFollower,
+        producer: AsyncProducer,
+        counts: Counts,
+        times: Times,
+    ) -> None:
+        self._book = book
+        self._settings = settings
+        self._keys = keys
+        self._producer = producer
+        self._counts = counts
+        self._kept_s = times.day_key_s
+        look = {"waiters_max": WAITERS_MAX}
+        self._look_for_settings = Coalesced(
+            lambda: settings.refresh(LOOK_S), pause_s=SETTINGS_PAUSE_S, **look
+        )
+        self._look_for_keys = Coalesced(lambda: keys.refresh(LOOK_S), pause_s=SETTINGS_PAUSE_S, **look)
+        self._look_for_connections = Coalesced(book.refresh, pause_s=CONNECTIONS_PAUSE_S, **look)
+
+    async def find(self, channel: str, connection: str) -> Connection | None:
+        """The connection a path names, None when there is none; NotStored while no connection is known at all."""
+        found = self._book.get(connection)
+        if found is None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_S):
+                    await self._look_for_connections.fresh()
+            found = self._book.get(connection)
+        if found is None and not self._book.loaded:
+            raise NotStored("connections are not known yet")
+        return found if found is not None and found.channel == channel else None
+
+    async def take(self, channel: Channel, connection: Connection, request: WebhookRequest) -> Answer:
+        """Answer one request whose connection is known. Raises nothing but what is a fault of this program."""
+        verdict = channel.authenticate(request, connection)
+        if isinstance(verdict, Denied):
+            if verdict.why not in ("handshake", "method"):
+                self._counts.forged(connection.channel)
+            return Answer(verdict.status)
+        if isinstance(verdict, Handshake):
+            return Answer(200, verdict.body)
+        self._counts.authentic(connection.connection)
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                await self._store(channel, connection, request.body)
+        except (NotStored, ProduceFailed, TimeoutError) as error:
+            log.warning("a webhook was not stored: %s", type(error).__name__)
+            return AWAY
+        return OK
+
+    async def _store(self, channel: Channel, connection: Connection, body: bytes) -> None:
+        try:
+            fragments: Sequence[Fragment] | None = channel.split(body)
+        except UnparseableBody:
+            fragments = None
+        if await self._agreement(connection.tenant) is None:
+            self._counts.dropped(
+                connection.channel,
+                "no_dpa",
+                len(fragments) if fragments is not None else 1,
+            )
+            return
+        if fragments is None:
+            key, now_ms = await self._day_key(connection.tenant)
+            letter = records.dead_letter_body(
+                connection,
+                body,
+                key,
+                reason=UnparseableBody.__name__,
+                now_ms=now_ms,
+                kept_s=self._kept_s,
+            )
+            await self._produce([letter], UnparseableBody.__name__)
+            return
+        connection, known = await self._known_accounts(connection, fragments)
+        if known:
+            await self._produce(await self._seal(connection, known), "FragmentTooLarge")
+
+    async def _agreement(self, tenant: str) -> TenantSettings | None:
+        """The tenant's settings if it has a data-processing agreement; looked up afresh before anything is dropped."""
+        found = self._settings.tenant(tenant)
+        if found is None or not found.dpa:
+            if not await self._look_for_settings.fresh():
+                raise NotStored("settings cannot be read")
+            found = self._settings.tenant(tenant)
+        return found if found is not None and found.dpa else None
+
+    async def _known_accounts(
+        self, connection: Connection, fragments: Sequence[Fragment]
+    ) -> tuple[Connection, list[Fragment]]:
+        """The fragments of accounts that are ours. The settings tell whether there are approved accounts on this connection
+        that the vault has not told us of; only then may an unknown one be ours."""
+        if not _foreign(connection, fragments):
+            return connection, list(fragments)
+        if not await self._look_for_settings.fresh():
+            raise NotStored("settings cannot be read")
+        if self._is_behind(connection):
+            await self._look_for_connections.fresh()
+            connection = self._book.get(connection.connection) or connection
+            if _foreign(connection, fragments) and self._is_behind(connection):
+                raise NotStored("an approved account is not known yet")
+        foreign = _foreign(connection, fragments)
+        if foreign:
+            self._counts.dropped(connection.channel, "unknown_account", foreign)
+        return connection, [f for f in fragments if not f.account_ref or f.account_ref in connection.accounts]
+
+    def _is_behind(self, connection: Connection) -> bool:
+        settings = self._settings.tenant(connection.tenant)
+        approved = settings.accounts.values() if settings is not None else ()
+        known = set(connection.accounts.values())
+        return any(a.connection == connection.connection and a.account not in known for a in approved)
+
+    async def _day_key(self, tenant: str) -> tuple[records.DayKey, int]:
+        """Today's public key and the time (milliseconds) whose day it is."""
+        now_ms = clock.now_ms()
+        day: date = clock.day_of_ms(now_ms)
+        public = self._keys.public(tenant, day.isoformat())
+        if public is None:
+            await self._look_for_keys.fresh()
+            public = self._keys.public(tenant, day.isoformat())
+        if public is None:
+            raise NotStored("no day key is published for today")
+        return records.DayKey(day, public), now_ms
+
+    async def _seal(self, connection: Connection, fragments: Sequence[Fragment]) -> list[Output]:
+        key, now_ms = await self._day_key(connection.tenant)
+        outputs: list[Output] = []
+        for output in records.seal_fragments(connection, fragments, key, now_ms=now_ms, kept_s=self._kept_s):
+            outputs.append(output)
+            if len(outputs) % SEALS_A_TURN == 0:
+                await asyncio.sleep(0)
+        return outputs
+
+    async def _produce(self, outputs: Sequence[Output], reason: str) -> None:
+        await self._producer.send_all(outputs)
+        for output in outputs:
+            if output.topic == DEADLETTERS:
+                self._counts.dead_letter(records.ROLE, reason)
+
+
+def _foreign(connection: Connection, fragments: Sequence[Fragment]) -> int:
+    return sum(1 for f in fragments if f.account_ref and f.account_ref not in connection.accounts)
