@@ -20,10 +20,14 @@ def command(data: Path | None, method: str, path: str, role: str, body: Any = No
     url, token = os.environ.get("SEALPOST_API_URL"), os.environ.get("SEALPOST_TOKEN")
     if not url or not token:
         if data is None:
-            raise ConfigurationError("give --data DIR of a running instance, or set SEALPOST_API_URL and SEALPOST_TOKEN")
+            raise ConfigurationError(
+                "give --data DIR of a running instance, or set SEALPOST_API_URL and SEALPOST_TOKEN"
+            )
         found = instance.require(data)
         if found.tokens is None:
-            raise ConfigurationError("the instance has no tokens yet; let `sealpost up` finish its first start")
+            raise ConfigurationError(
+                "the instance has no tokens yet; let `sealpost up` finish its first start"
+            )
         url, token = url or found.api_url, token or getattr(found.tokens, role)
     answer = call(method, url + path, token=token, body=body)
     typer.echo(orjson.dumps(answer.body, option=orjson.OPT_INDENT_2).decode())

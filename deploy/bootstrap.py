@@ -3,6 +3,7 @@
 Every step is repeatable: a start that was killed half-way is finished by the next one.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from deploy import instance
@@ -10,6 +11,7 @@ from deploy.instance import Instance, Tokens, WhatsAppSandbox
 from deploy.settings import HOST
 from schemas.constants import Times
 from schemas.ids import random_id, random_token
+from schemas.texts import Language
 from streams.kafka.producer import OrderedProducer
 from streams.kafka.settings_follower import SettingsFollower
 from vault.keyring import MasterKey
@@ -22,7 +24,10 @@ CONNECTION = "sandbox-whatsapp"
 ACCOUNT = "100000000000001"
 """The phone number id of the simulated account: what webhooks carry in `metadata.phone_number_id`."""
 NUMBER = "4930000000"
-NOTICE_URLS = {"de": "https://sandbox.example/datenschutz", "en": "https://sandbox.example/privacy"}
+NOTICE_URLS: Mapping[Language, str] = {
+    "de": "https://sandbox.example/datenschutz",
+    "en": "https://sandbox.example/privacy",
+}
 MASTER_KEY_FILE = "master.key"
 GRAPH_VERSION = "v25.0"
 

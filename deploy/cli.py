@@ -12,7 +12,9 @@ import typer
 
 from schemas.errors import SealpostError
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Sealpost: a message broker that can forget.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Sealpost: a message broker that can forget."
+)
 topics_app = typer.Typer(no_args_is_help=True, help="Topics of the installation.")
 tenant_app = typer.Typer(no_args_is_help=True, help="Businesses that use this installation.")
 subject_app = typer.Typer(no_args_is_help=True, help="One person's data.")
@@ -22,7 +24,9 @@ app.add_typer(tenant_app, name="tenant")
 app.add_typer(subject_app, name="subject")
 app.add_typer(deadletters_app, name="deadletters")
 
-Data = Annotated[Path | None, typer.Option("--data", envvar="SEALPOST_DATA", help="Data folder of an embedded instance.")]
+Data = Annotated[
+    Path | None, typer.Option("--data", envvar="SEALPOST_DATA", help="Data folder of an embedded instance.")
+]
 JsonFile = Annotated[str, typer.Argument(help="A file, or - for standard input.")]
 
 
@@ -43,7 +47,9 @@ class Role(StrEnum):
 @app.command()
 def up(
     tour: Annotated[bool, typer.Option("--tour", help="Walk a person through the whole way.")] = False,
-    exit_after_tour: Annotated[bool, typer.Option("--exit-after-tour", help="End after the tour; implies --tour.")] = False,
+    exit_after_tour: Annotated[
+        bool, typer.Option("--exit-after-tour", help="End after the tour; implies --tour.")
+    ] = False,
     data: Data = None,
     port_base: Annotated[int, typer.Option(help="First port; 0 = free ports.", min=0, max=65_000)] = 0,
     ready_file: Annotated[Path | None, typer.Option(help="Written once all roles serve (mode 0600).")] = None,
@@ -116,6 +122,47 @@ def tenant_dpa(
     command(data, "DELETE" if end else "POST", path, "admin", None if end else {"version": version})
 
 
+@tenant_app.command("connect")
+def tenant_connect(
+    tenant: str,
+    channel: str,
+    connection: Annotated[
+        str, typer.Option(help="A name of your choice for the provider app; part of the webhook URL.")
+    ],
+    account: Annotated[
+        str, typer.Option(help="The provider's id of the sender (WhatsApp: phone number id).")
+    ],
+    app_secret: Annotated[str, typer.Option(envvar="SEALPOST_APP_SECRET", prompt=True, hide_input=True)],
+    verify_token: Annotated[str, typer.Option(envvar="SEALPOST_VERIFY_TOKEN", prompt=True, hide_input=True)],
+    access_token: Annotated[str, typer.Option(envvar="SEALPOST_ACCESS_TOKEN", prompt=True, hide_input=True)],
+    api_url: Annotated[str, typer.Option(help="The provider's API.")] = "https://graph.facebook.com/v25.0",
+    data: Data = None,
+) -> None:
+    """Store a provider account's credentials, sealed, and approve it for the tenant."""
+    from deploy.settings import for_data
+    from deploy.setup import ProviderAccount, connect_account
+
+    wanted = ProviderAccount(
+        tenant, channel, connection, account, app_secret, verify_token, access_token, api_url
+    )
+    print(connect_account(for_data(data), wanted))
+
+
+@tenant_app.command("notice")
+def tenant_notice(
+    tenant: str,
+    language: Annotated[str, typer.Option(help="de or en.")],
+    url: Annotated[str, typer.Option(help="Where people read the privacy notice.")],
+    version: Annotated[int, typer.Option(help="Counts up with each new wording.", min=1)] = 1,
+    data: Data = None,
+) -> None:
+    """Publish a version of the privacy notice; without one nobody can be asked for consent."""
+    from deploy.settings import for_data
+    from deploy.setup import publish_notice
+
+    print(publish_notice(for_data(data), tenant, language, url, version))
+
+
 @tenant_app.command("show")
 def tenant_show(tenant: str, data: Data = None) -> None:
     """Show a tenant's published settings."""
@@ -126,7 +173,7 @@ def tenant_show(tenant: str, data: Data = None) -> None:
 
 
 @app.command()
-def parse(channel: str, file: JsonFile, data: Data = None) -> None:
+def parse(channel: str, file: JsonFile, data: Data = None) -> None:  # noqa: ARG001 - every command takes --data
     """Parse a webhook body: one JSON object per inbound value."""
     from deploy.channel_commands import parse_lines
 
@@ -139,7 +186,7 @@ def classify(
     channel: str,
     file: JsonFile,
     status: Annotated[int, typer.Option("--status", help="HTTP status of the provider's answer.")],
-    data: Data = None,
+    data: Data = None,  # noqa: ARG001 - every command takes --data
 ) -> None:
     """Classify a provider's answer: what it means for the message."""
     from deploy.channel_commands import classify_line
@@ -175,8 +222,12 @@ def deadletters_list(data: Data = None) -> None:
 
 @app.command()
 def recover(
-    role: Annotated[str | None, typer.Argument(help="The role to set; without it all positions are shown.")] = None,
-    to: Annotated[str | None, typer.Option(help="start, end, kafka (the group's offsets), or accept (as stored).")] = None,
+    role: Annotated[
+        str | None, typer.Argument(help="The role to set; without it all positions are shown.")
+    ] = None,
+    to: Annotated[
+        str | None, typer.Option(help="start, end, kafka (the group's offsets), or accept (as stored).")
+    ] = None,
     data: Data = None,
 ) -> None:
     """Show where each role stands in the log; set a role's positions after a restore, when you have chosen."""

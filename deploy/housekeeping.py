@@ -9,12 +9,12 @@ from datetime import date
 
 import psycopg
 
-from schemas.clock import boot_s, today
+from schemas.clock import DAY, boot_s, today
 from schemas.errors import SealpostError
 from streams.kafka.producer import OrderedProducer
 from streams.step.contract import Output
 from streams.step.postgres import connect
-from streams.step.store import drop_seen_partitions, make_seen_partitions
+from streams.step.store import make_seen_days
 from vault.vault import Vault
 from workers.intake.tenants import ingress_key_output
 
@@ -29,7 +29,10 @@ UNPRODUCED_AFTER_S = 5.0
 LOCK = 0x5EA1_C10C
 """Advisory lock of the one active clock of an installation, held in the vault database."""
 PRODUCE_LIMIT_S = 30.0
-DAYS_KEPT = 9
+DAYS_KEPT = 10
+"""Seen ids of so many days stay: the horizon of 9 days and the day under way."""
+DAYS_AHEAD = 5
+"""Partitions from yesterday to three days ahead."""
 
 
 class Housekeeper:
@@ -64,8 +67,8 @@ class Housekeeper:
         self._vault.keep_house(day)
         for dsn in self._dsns:
             with connect(dsn, application_name="sealpost-clock", autocommit=True) as connection:
-                make_seen_partitions(connection, day)
-                drop_seen_partitions(connection, day, DAYS_KEPT)
+                make_seen_days(connection, day - DAY, DAYS_AHEAD)
+                connection.execute("select step.drop_seen_partitions(%s)", (day - DAYS_KEPT * DAY,))
         self.make_day_keys(day)
 
     def make_day_keys(self, day: date) -> None:
@@ -73,7 +76,9 @@ class Housekeeper:
         outputs: list[Output] = []
         for tenant, days in self._vault.day_keys_to_make(day).items():
             with self._vault.transaction() as cursor:
-                outputs += [ingress_key_output(key) for key in self._vault.create_day_keys(cursor, tenant, days)]
+                outputs += [
+                    ingress_key_output(key) for key in self._vault.create_day_keys(cursor, tenant, days)
+                ]
         if outputs:
             self._producer.produce_all(outputs, PRODUCE_LIMIT_S)
 

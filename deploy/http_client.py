@@ -24,7 +24,9 @@ class Answer:
     body: Any
 
 
-def call(method: str, url: str, *, token: str | None = None, body: Any = None, timeout_s: float = TIMEOUT_S) -> Answer:
+def call(
+    method: str, url: str, *, token: str | None = None, body: Any = None, timeout_s: float = TIMEOUT_S
+) -> Answer:
     """One request. Error statuses are answers, not exceptions; Unreachable when nobody answers in time."""
     headers = {"Accept": "application/json"}
     if token:
@@ -40,7 +42,9 @@ def call(method: str, url: str, *, token: str | None = None, body: Any = None, t
     except HTTPError as error:
         return Answer(error.code, _decode(error.read()))
     except (URLError, TimeoutError, ConnectionError):
-        raise Unreachable(f"{method} {url.split('?')[0]}: no answer within {timeout_s:g} s") from None
+        raise Unreachable(
+            f"{method} {url.split('?', maxsplit=1)[0]}: no answer within {timeout_s:g} s"
+        ) from None
 
 
 def _decode(raw: bytes) -> Any:

@@ -98,7 +98,9 @@ def write_private(path: Path, content: bytes) -> None:
 
 def save(model: BaseModel, path: Path) -> None:
     """Write a model as indented JSON, mode 0600, atomically."""
-    write_private(path, orjson.dumps(model.model_dump(mode="json", exclude_none=True), option=orjson.OPT_INDENT_2))
+    write_private(
+        path, orjson.dumps(model.model_dump(mode="json", exclude_none=True), option=orjson.OPT_INDENT_2)
+    )
 
 
 def load(data: Path) -> Instance | None:
@@ -110,7 +112,9 @@ def load(data: Path) -> Instance | None:
         content: dict[str, Any] = orjson.loads(path.read_bytes())
         return Instance.model_validate(content)
     except ValueError:
-        raise ConfigurationError(f"{path} is damaged; restore it from a backup or start with another --data folder") from None
+        raise ConfigurationError(
+            f"{path} is damaged; restore it from a backup or start with another --data folder"
+        ) from None
 
 
 def require(data: Path) -> Instance:

@@ -29,7 +29,11 @@ def start(role: str, host: str, port: int, ready: Callable[[], bool]) -> Threadi
             elif self.path == "/healthz":
                 self._answer(200, "text/plain; charset=utf-8", b"ok\n")
             elif self.path == "/readyz":
-                self._answer(200 if is_ready else 503, "text/plain; charset=utf-8", b"ready\n" if is_ready else b"not ready\n")
+                self._answer(
+                    200 if is_ready else 503,
+                    "text/plain; charset=utf-8",
+                    b"ready\n" if is_ready else b"not ready\n",
+                )
             else:
                 self._answer(404, "text/plain; charset=utf-8", b"try /metrics, /healthz or /readyz\n")
 
@@ -40,7 +44,7 @@ def start(role: str, host: str, port: int, ready: Callable[[], bool]) -> Threadi
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, format: str, *args: Any) -> None:
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
             """Scrapes are not logged."""
 
     server = ThreadingHTTPServer((host, port), Handler)

@@ -6,7 +6,12 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
 
 from deploy import instance
 from schemas.constants import Times
@@ -55,7 +60,9 @@ class Settings(BaseSettings):
         """ConfigurationError that names every setting of `names` which is empty."""
         missing = [f"SEALPOST_{name.upper()}" for name in names if not getattr(self, name)]
         if missing:
-            raise ConfigurationError(f"not set: {', '.join(missing)} (or give --data DIR of a running embedded instance)")
+            raise ConfigurationError(
+                f"not set: {', '.join(missing)} (or give --data DIR of a running embedded instance)"
+            )
 
 
 def for_data(data: Path | None) -> Settings:

@@ -1,18 +1,28 @@
 """Bringing an installation into shape: topics, database schemas; and showing what a tenant has published."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import orjson
 
 import projections
 import streams
-import vault
+import vault as vault_package
 from deploy.settings import Settings
 from schemas import topics
 from schemas.errors import ConfigurationError
+from schemas.texts import LANGUAGES
 from streams.kafka import admin
+from streams.kafka.producer import OrderedProducer
 from streams.kafka.settings_follower import SettingsFollower
 from streams.step.migrate import apply_migrations as migrate_database
+from vault.keyring import MasterKey
+from vault.vault import Vault
+from workers import registry
+from workers.intake.tenants import Registrar
 
 SETTINGS_LIMIT_S = 20.0
 
@@ -34,13 +44,72 @@ def apply_migrations(settings: Settings) -> list[str]:
     settings.need("vault_dsn", "streams_dsn", "projections_dsn")
     lines: list[str] = []
     for dsn, package in (
-        (settings.vault_dsn, vault),
+        (settings.vault_dsn, vault_package),
         (settings.streams_dsn, streams),
         (settings.projections_dsn, projections),
     ):
         folder = Path(str(package.__file__)).parent / "sql"
         lines += migrate_database(dsn, folder)
     return lines
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderAccount:
+    """A sender of a tenant with everything needed to use it; secrets are left out of `repr`."""
+
+    tenant: str
+    channel: str
+    connection: str
+    account: str
+    app_secret: str = field(repr=False)
+    verify_token: str = field(repr=False)
+    access_token: str = field(repr=False)
+    api_url: str
+
+
+def connect_account(settings: Settings, wanted: ProviderAccount) -> str:
+    """Store credentials sealed in the vault and approve the account; where the webhook belongs."""
+    registry.channel(wanted.channel)
+    with _registrar(settings) as (vault, registrar):
+        with vault.transaction() as cursor:
+            vault.add_connection(
+                cursor,
+                wanted.connection,
+                wanted.tenant,
+                wanted.channel,
+                wanted.app_secret,
+                wanted.verify_token,
+            )
+            vault.add_account(
+                cursor, wanted.account, wanted.connection, wanted.account, wanted.access_token, wanted.api_url
+            )
+        registrar.approve_channel(wanted.tenant, wanted.channel, wanted.connection, wanted.account)
+    return f"webhook path: /webhooks/{wanted.channel}/{wanted.connection}"
+
+
+def publish_notice(settings: Settings, tenant: str, language: str, url: str, version: int) -> str:
+    """Publish a privacy notice; ConfigurationError for a language Sealpost does not speak."""
+    if language not in LANGUAGES:
+        raise ConfigurationError(f"--language must be one of: {', '.join(LANGUAGES)}")
+    with _registrar(settings) as (_, registrar):
+        registrar.publish_notice(tenant, "de" if language == "de" else "en", url, version=version)
+    return f"notice {version} ({language}) is published for {tenant}"
+
+
+@contextmanager
+def _registrar(settings: Settings) -> Iterator[tuple[Vault, Registrar]]:
+    settings.need("kafka", "vault_dsn")
+    file = settings.master_key_file
+    master = MasterKey.from_file(file) if file else MasterKey.from_environment(os.environ)
+    vault, producer = (
+        Vault(settings.vault_dsn, master, settings.times()),
+        OrderedProducer(settings.kafka, client_id="sealpost-cli"),
+    )
+    try:
+        yield vault, Registrar(vault, producer)
+    finally:
+        producer.close()
+        vault.close()
 
 
 def show_tenant(settings: Settings, tenant: str) -> str:

@@ -142,19 +142,23 @@ class Tour:
         return found
 
     def without_dpa(self) -> str:
+        """No agreement: 409 no_dpa. With one: 422 for somebody who never wrote."""
         tenant = self.ready.tenant
         self.expect(self.api("DELETE", f"/v1/tenants/{tenant}/dpa", "admin"), 202, "ending the agreement")
         refused = self.expect(self.send("service", "hello"), 409, "a send without agreement")
         if not str(refused.get("type", "")).endswith("no_dpa"):
             raise TourFailed("the refusal does not say no_dpa")
         body = {"version": "2026-01"}
-        self.expect(self.api("POST", f"/v1/tenants/{tenant}/dpa", "admin", body), 202, "recording the agreement")
+        self.expect(
+            self.api("POST", f"/v1/tenants/{tenant}/dpa", "admin", body), 202, "recording the agreement"
+        )
         stranger = self.expect(self.send("service", "hello"), 422, "a send to somebody who never wrote")
         if not str(stranger.get("type", "")).endswith("unknown_recipient"):
             raise TourFailed("the refusal does not say unknown_recipient")
         return "409 no_dpa; with agreement 422 unknown_recipient for a number that never wrote"
 
     def sign_up(self) -> str:
+        """START is answered by the question with the link to the notice."""
         self.write("START")
         self.arrives(r"https?://\S+")
         lookup = {"channel": "whatsapp", "address": self.person.number}
@@ -167,6 +171,7 @@ class Tour:
         return f"subject {self.subject[:8]}…"
 
     def confirm(self) -> str:
+        """JA completes the double opt-in."""
         self.write("JA")
         self.arrives("bestätigt")
 
@@ -189,6 +194,7 @@ class Tour:
         return ", ".join(item["type"] for item in items)
 
     def chat(self) -> str:
+        """Both sides write; the answer is delivered."""
         self.write("Wann haben Sie geöffnet?")
         accepted = self.expect(self.send("service", "Heute bis 18 Uhr."), 202, "a service message")
         self.arrives("bis 18 Uhr")
@@ -196,12 +202,14 @@ class Tour:
         return f"status {item['status']}"
 
     def newsletter(self) -> str:
+        """A newsletter goes out on the ground of the consent."""
         accepted = self.expect(self.send("newsletter", "Neu im Laden: Birnen."), 202, "a newsletter")
         self.arrives("Birnen")
         item = self.status_of(accepted["message_id"], {"delivered", "read"})
         return f"status {item['status']}"
 
     def withdraw(self) -> str:
+        """STOPP is confirmed; the next newsletter is rejected."""
         before = len(self.phone())
         self.write("STOPP")
         self.arrives("abgemeldet", after=before)
@@ -214,11 +222,18 @@ class Tour:
         return "rejected, consent_withdrawn"
 
     def erase(self) -> str:
-        accepted = self.expect(self.api("POST", f"/v1/subjects/{self.subject}/erasure", "officer"), 202, "erasure")
+        """Erasure up to SubjectErased; nothing of the subject is shown any more."""
+        accepted = self.expect(
+            self.api("POST", f"/v1/subjects/{self.subject}/erasure", "officer"), 202, "erasure"
+        )
 
         def look() -> dict[str, Any] | None:
             answer = self.api("GET", f"/v1/erasures/{accepted['erasure_id']}", "officer")
-            return answer.body if answer.status == 200 and answer.body["state"] in {"erased", "settled"} else None
+            return (
+                answer.body
+                if answer.status == 200 and answer.body["state"] in {"erased", "settled"}
+                else None
+            )
 
         erasure = self.until("SubjectErased", look, limit_s=120)
         shown = self.expect(self.api("GET", f"/v1/subjects/{self.subject}"), 200, "the erased subject")
@@ -233,6 +248,7 @@ class Tour:
         return f"T0 {erasure['t0']}, T1 {erasure['t1']}, T2 {erasure['t2']}; receipts: {stores}"
 
     def search(self) -> str:
+        """No file of the data folder holds the number or the name."""
         needles = [self.person.number.encode(), self.person.name.encode()]
         files = 0
         for path in Path(self.ready.data_dir).rglob("*"):
@@ -250,6 +266,7 @@ class Tour:
         return f"{files} files searched for number and name"
 
     def return_later(self) -> str:
+        """The same number is a new subject."""
         former = self.subject
         self.write("START")
         lookup = {"channel": "whatsapp", "address": self.person.number}

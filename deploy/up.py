@@ -115,14 +115,20 @@ class Up:
 
     def _start_postgres(self) -> postgres.Postgres:
         self.progress.begin("PostgreSQL")
-        started = postgres.start(self.supervisor, self.options.data, self.ports["postgres"], self.progress.say)
+        started = postgres.start(
+            self.supervisor, self.options.data, self.ports["postgres"], self.progress.say
+        )
         self.progress.done("PostgreSQL")
         return started
 
     def _start_kafka(self) -> kafka.Kafka:
         self.progress.begin("Kafka")
         started = kafka.start(
-            self.supervisor, self.options.data, self.ports["kafka"], self.ports["kafka_controller"], self.progress.say
+            self.supervisor,
+            self.options.data,
+            self.ports["kafka"],
+            self.ports["kafka_controller"],
+            self.progress.say,
         )
         self.progress.done("Kafka")
         return started
@@ -190,10 +196,12 @@ class Up:
                     waiting.discard(role)
                     self.progress.done(role)
             if boot_s() > end:
-                role = sorted(waiting)[0]
+                role = min(waiting)
                 log = self.supervisor.child(role).program.log
                 tail = self.supervisor.child(role).log_tail()
-                raise NotReady(f"{', '.join(sorted(waiting))} not ready after {READY_LIMIT_S:g} s; {log}:\n{tail}")
+                raise NotReady(
+                    f"{', '.join(sorted(waiting))} not ready after {READY_LIMIT_S:g} s; {log}:\n{tail}"
+                )
             sleep_s(POLL_S)
 
     def _role_ready(self, role: str) -> bool:
@@ -214,7 +222,9 @@ class Up:
         with self._writing:
             running = self.supervisor.running()
             roles = {
-                role: RoleProcess(pid=running[role], metrics_url=f"http://{HOST}:{self.ports[f'{role}_metrics']}/metrics")
+                role: RoleProcess(
+                    pid=running[role], metrics_url=f"http://{HOST}:{self.ports[f'{role}_metrics']}/metrics"
+                )
                 for role in ROLES
                 if role in running
             }

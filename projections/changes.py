@@ -10,6 +10,7 @@ from projections.tables import Row, Table
 from schemas.clock import to_ms, to_text
 from schemas.envelope import Event, EventData, InvalidEvent
 from schemas.events import consents, deletions, messages, registry, statuses, subscriptions
+from schemas.topics import STATUSES
 from streams.step.contract import Record
 
 CANONICAL_TIME_LENGTH = len("2026-11-23T10:00:00.123Z")
@@ -236,7 +237,7 @@ def _content(r: _Reading) -> Row:
     }
 
 
-def _status(r: _Reading, d: statuses._StatusData) -> None:
+def _status(r: _Reading, d: statuses.MessageSubmitted) -> None:
     acted_at = instant(d.acted_at)
     # A status's own sealed content is the provider's id and error; only a copy of the command's content is shown.
     copied = _content(r) if (r.block("content") or {}).get("sealed_in") else {}
@@ -328,7 +329,7 @@ _READERS: dict[type[EventData], Callable[[_Reading, Any], None]] = {
     **{
         model: _status
         for model, topic in registry.TOPIC_OF.items()
-        if topic == "sealpost.statuses" and issubclass(model, statuses._StatusData)
+        if topic == STATUSES
     },
     deletions.ErasureRequested: _erasure_requested,
     deletions.ErasureRefused: _erasure_refused,

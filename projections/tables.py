@@ -87,7 +87,7 @@ class Table:
         )
         folds = ", ".join(f"{name} = {rule.sql.format(c=name)}" for name, (_, rule) in self.columns.items())
         statement = (
-            f"insert into projections.{self.name} as m ({names})"
+            f"insert into projections.{self.name} as m ({names})"  # noqa: S608 - the names are constants of this module
             f" select {names} from json_to_recordset(%s::json) as r({types})"
             f" on conflict ({', '.join(self.key)}) do update set {folds}"
         )
@@ -224,7 +224,7 @@ MESSAGE = Table(
         "reason": ("text", along("status_rank")),
         "code": ("integer", along("status_rank")),
         "status_rank": ("smallint", GREATEST),
-        **{column: ("timestamptz", LEAST) for column in STATUS_TIMES.values()},
+        **dict.fromkeys(STATUS_TIMES.values(), ("timestamptz", LEAST)),
     },
 )
 ERASURE = Table(

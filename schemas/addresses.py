@@ -29,7 +29,11 @@ class Address:
 def whatsapp_address(text: str) -> Address | None:
     """Read a WhatsApp sender or recipient: international digits (a leading + and separators are allowed) or a
     business-scoped user id `CC.…`; None when it is neither. Source: channel-apis §2.1."""
-    compact = re.sub(r"[\s()\-./]", "", text) if text.lstrip().startswith(("+", "0")) or text[:1].isdigit() else text
+    compact = (
+        re.sub(r"[\s()\-./]", "", text)
+        if text.lstrip().startswith(("+", "0")) or text[:1].isdigit()
+        else text
+    )
     digits = compact.removeprefix("+")
     if _PHONE.match(digits):
         return Address("whatsapp", "phone", digits)

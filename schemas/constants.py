@@ -79,14 +79,20 @@ class Times:
 
     def __post_init__(self) -> None:
         require = self._require
-        require(self.ttl_max_s < self.horizon_s, "ttl_max_s must be below horizon_s: claims must outlive every message")
+        require(
+            self.ttl_max_s < self.horizon_s,
+            "ttl_max_s must be below horizon_s: claims must outlive every message",
+        )
         require(
             self.ttl_max_s + self.status_parked_s < self.outbound_kept_s,
             "ttl_max_s + status_parked_s must be below outbound_kept_s: Kafka would delete unsent commands",
         )
         require(self.ttl_default_s <= self.ttl_max_s, "ttl_default_s must not exceed ttl_max_s")
         require(self.inbound_kept_s < self.day_key_s, "day keys must outlive the inbound topics they open")
-        require(self.lease_outbound_s <= self.lease_s, "lease_outbound_s must not exceed lease_s: T2 is computed from lease_s")
+        require(
+            self.lease_outbound_s <= self.lease_s,
+            "lease_outbound_s must not exceed lease_s: T2 is computed from lease_s",
+        )
         require(self.window_margin_s < self.window_s, "window_margin_s must be below window_s")
 
     @staticmethod
@@ -110,7 +116,9 @@ class Times:
             try:
                 values[field.name] = float(text)
             except ValueError:
-                raise ConfigurationError(f"SEALPOST_{field.name.upper()} is not a number of seconds") from None
+                raise ConfigurationError(
+                    f"SEALPOST_{field.name.upper()} is not a number of seconds"
+                ) from None
         return cls(**values)
 
 

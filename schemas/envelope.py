@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from schemas.errors import SealpostError
 
 SOURCE_PREFIX = "sealpost/"
-ALGORITHM = "A256GCM"
+ALGORITHM: Literal["A256GCM"] = "A256GCM"
 KeyClass = Literal["identity", "content", "evidence"]
 ID_PATTERN = r"^[0-9a-f]{32}$"
 

@@ -146,7 +146,8 @@ def described(*codes: str) -> dict[int | str, dict[str, Any]]:
     for code in codes:
         problem = PROBLEMS[code]
         entry = found.setdefault(
-            problem.status, {"description": problem.title, "content": {MEDIA_TYPE: {"schema": _SCHEMA, "examples": {}}}}
+            problem.status,
+            {"description": problem.title, "content": {MEDIA_TYPE: {"schema": _SCHEMA, "examples": {}}}},
         )
         example = {"type": PROBLEM_PREFIX + code, "title": problem.title, "status": problem.status}
         entry["content"][MEDIA_TYPE]["examples"][code] = {"value": example}
@@ -194,7 +195,14 @@ def create_app(
 
 
 def _http_problem(error: HTTPException) -> Response:
-    by_status = {404: "not_found", 413: "too_large", 401: "unauthorized", 403: "forbidden", 422: "invalid", 400: "invalid"}
+    by_status = {
+        404: "not_found",
+        413: "too_large",
+        401: "unauthorized",
+        403: "forbidden",
+        422: "invalid",
+        400: "invalid",
+    }
     code = by_status.get(error.status_code)
     if code is not None:
         return problem_response(code)
@@ -233,7 +241,9 @@ class _Guard:
             await self._app(scope, limited, watched)
         except Exception as error:  # noqa: BLE001 - the last line: whatever it is, its words must not reach the log
             frames = traceback.extract_tb(error.__traceback__)
-            place = " < ".join(f"{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno}" for frame in reversed(frames[-6:]))
+            place = " < ".join(
+                f"{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno}" for frame in reversed(frames[-6:])
+            )
             log.error("a request failed: %s at %s", type(error).__name__, place)
             if not started:
                 body = {"type": "about:blank", "title": "Internal error", "status": 500}
@@ -269,7 +279,9 @@ def field_error(error: Mapping[str, Any], body: Any) -> FieldError:
         words = "is not valid"
     if where[:1] != ("body",):
         return FieldError(str(where[-1]) if where else "", words)
-    return FieldError(pointer(where[1:] if kind != "json_invalid" else (), body, missing=kind == "missing"), words)
+    return FieldError(
+        pointer(where[1:] if kind != "json_invalid" else (), body, missing=kind == "missing"), words
+    )
 
 
 def pointer(where: Sequence[str | int], body: Any, *, missing: bool) -> str:

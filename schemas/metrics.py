@@ -27,30 +27,62 @@ class Metric:
 CATALOGUE: tuple[Metric, ...] = (
     Metric("sealpost_webhook_requests_total", "counter", "Webhook requests answered.", ("channel", "code")),
     Metric("sealpost_webhook_ack_seconds", "histogram", "Webhook received until answered.", ("channel",)),
-    Metric("sealpost_webhook_last_received_timestamp_seconds", "gauge", "Last authentic webhook.", ("connection",)),
-    Metric("sealpost_webhook_dropped_total", "counter", "Fragments answered 200 and not stored.", ("channel", "why")),
-    Metric("sealpost_signature_failures_total", "counter", "Webhooks with a wrong or missing proof.", ("channel",)),
+    Metric(
+        "sealpost_webhook_last_received_timestamp_seconds",
+        "gauge",
+        "Last authentic webhook.",
+        ("connection",),
+    ),
+    Metric(
+        "sealpost_webhook_dropped_total",
+        "counter",
+        "Fragments answered 200 and not stored.",
+        ("channel", "why"),
+    ),
+    Metric(
+        "sealpost_signature_failures_total",
+        "counter",
+        "Webhooks with a wrong or missing proof.",
+        ("channel",),
+    ),
     Metric("sealpost_consumer_lag_records", "gauge", "Records between position and end.", ("role", "topic")),
     Metric("sealpost_consumer_lag_seconds", "gauge", "Age of the last record handled.", ("role", "topic")),
-    Metric("sealpost_stage_delay_seconds", "histogram", "From the record before to the end of a stage.", ("stage",)),
+    Metric(
+        "sealpost_stage_delay_seconds",
+        "histogram",
+        "From the record before to the end of a stage.",
+        ("stage",),
+    ),
     Metric("sealpost_events_total", "counter", "Events written.", ("topic", "type")),
     Metric("sealpost_repeats_dropped_total", "counter", "Events handled before and dropped.", ("role",)),
     Metric("sealpost_deadletters_total", "counter", "Records that could not be handled.", ("role", "class")),
     Metric("sealpost_steps_total", "counter", "Steps committed.", ("role",)),
     Metric("sealpost_takeovers_total", "counter", "Partitions taken over.", ("role",)),
     Metric("sealpost_inbound_values_total", "counter", "Values parsed from webhooks.", ("channel", "kind")),
-    Metric("sealpost_inbound_dropped_total", "counter", "Inbound values dropped on purpose.", ("channel", "why")),
+    Metric(
+        "sealpost_inbound_dropped_total", "counter", "Inbound values dropped on purpose.", ("channel", "why")
+    ),
     Metric("sealpost_permits_total", "counter", "Permits asked for.", ("outcome", "reason", "tenant")),
-    Metric("sealpost_requests_total", "counter", "Requests taken by the intake.", ("door", "outcome", "tenant")),
-    Metric("sealpost_optin_steps_total", "counter", "Steps of the double opt-in.", ("entry", "step", "tenant")),
-    Metric("sealpost_request_to_provider_seconds", "histogram", "Request to provider call.", ("channel", "lane")),
+    Metric(
+        "sealpost_requests_total", "counter", "Requests taken by the intake.", ("door", "outcome", "tenant")
+    ),
+    Metric(
+        "sealpost_optin_steps_total", "counter", "Steps of the double opt-in.", ("entry", "step", "tenant")
+    ),
+    Metric(
+        "sealpost_request_to_provider_seconds", "histogram", "Request to provider call.", ("channel", "lane")
+    ),
     Metric("sealpost_provider_request_seconds", "histogram", "One call to a provider.", ("channel",)),
-    Metric("sealpost_provider_results_total", "counter", "Answers of providers by class.", ("channel", "class")),
+    Metric(
+        "sealpost_provider_results_total", "counter", "Answers of providers by class.", ("channel", "class")
+    ),
     Metric("sealpost_sends_in_flight", "gauge", "Calls to providers under way.", ("channel",)),
     Metric("sealpost_lanes", "gauge", "Lanes with unfinished messages."),
     Metric("sealpost_parked_messages", "gauge", "Messages that wait.", ("channel", "why")),
     Metric("sealpost_send_outcome_unknown_total", "counter", "Calls whose outcome is unknown.", ("channel",)),
-    Metric("sealpost_send_duplicates_total", "counter", "Second calls after an unknown outcome.", ("channel",)),
+    Metric(
+        "sealpost_send_duplicates_total", "counter", "Second calls after an unknown outcome.", ("channel",)
+    ),
     Metric("sealpost_account_state", "gauge", "1 for the state an account is in.", ("account", "state")),
     Metric("sealpost_pacing_wait_seconds", "histogram", "Waits for the provider's rate.", ("scope",)),
     Metric("sealpost_lease_seconds", "histogram", "Time to lease keys from the vault."),
@@ -97,5 +129,7 @@ def _make(name: str, registry: CollectorRegistry) -> Counter | Gauge | Histogram
         elif entry.kind == "gauge":
             _MADE[key] = Gauge(entry.name, entry.help, entry.labels, registry=registry)
         else:
-            _MADE[key] = Histogram(entry.name, entry.help, entry.labels, registry=registry, buckets=entry.buckets)
+            _MADE[key] = Histogram(
+                entry.name, entry.help, entry.labels, registry=registry, buckets=entry.buckets
+            )
     return _MADE[key]

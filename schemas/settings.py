@@ -64,7 +64,11 @@ class TenantSettings:
     def notice_for(self, language: str) -> Notice | None:
         """The privacy notice to show in a language: that language's, else the default language's, else any."""
         by_language = {notice.language: notice for notice in self.notices.values()}
-        return by_language.get(language) or by_language.get(self.default_language) or next(iter(by_language.values()), None)
+        return (
+            by_language.get(language)
+            or by_language.get(self.default_language)
+            or next(iter(by_language.values()), None)
+        )
 
 
 Settings = Mapping[str, TenantSettings]
@@ -78,7 +82,8 @@ def fold(settings: TenantSettings, event: Event, offset: int) -> TenantSettings:
     now = replace(settings, offset=offset)
     match data:
         case tenants.TenantRegistered():
-            return replace(now, name=data.name, default_language=data.default_language)
+            purposes = {**DEFAULT_PURPOSES, **now.purposes}
+            return replace(now, name=data.name, default_language=data.default_language, purposes=purposes)
         case tenants.DpaSigned():
             return replace(now, dpa=True)
         case tenants.DpaEnded():

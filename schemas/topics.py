@@ -16,7 +16,7 @@ MONTHS_13_S = 396 * DAY_S
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """One topic: its name, how many partitions (0 = the installation's count) and how long it is kept (seconds, -1 = for ever)."""
+    """One topic: its name, how long it is kept (seconds, -1 = for ever), its partitions (0 = the installation's count)."""
 
     name: str
     kept_s: int
@@ -58,7 +58,9 @@ def catalogue() -> tuple[Topic, ...]:
         Topic(STATUSES, MONTHS_13_S),
         Topic(DELETIONS, UNLIMITED),
         Topic(TENANTS, UNLIMITED, partitions=1),
-        Topic(DEADLETTERS, 9 * DAY_S, config={**_DAY_SEGMENTS, "max.message.bytes": str(DEADLETTER_MAX_BYTES)}),
+        Topic(
+            DEADLETTERS, 9 * DAY_S, config={**_DAY_SEGMENTS, "max.message.bytes": str(DEADLETTER_MAX_BYTES)}
+        ),
         Topic(INGRESS_KEYS, 14 * DAY_S, partitions=1, compact=True),
     ]
     for channel in CHANNELS:

@@ -83,7 +83,9 @@ class RunningInstance:
 
     def record(self) -> list[dict[str, Any]]:
         """Everything the provider accepted."""
-        messages: list[dict[str, Any]] = call("GET", f"{self.whatsapp['simulator_url']}/control/messages").body["messages"]
+        messages: list[dict[str, Any]] = call(
+            "GET", f"{self.whatsapp['simulator_url']}/control/messages"
+        ).body["messages"]
         return messages
 
     def subject_of(self, number: str) -> str:
@@ -134,7 +136,11 @@ class RunningInstance:
 
         def look() -> dict[str, Any] | None:
             answer = self.api("GET", f"/v1/erasures/{accepted.body['erasure_id']}", "officer")
-            return answer.body if answer.status == 200 and answer.body["state"] in {"erased", "settled"} else None
+            return (
+                answer.body
+                if answer.status == 200 and answer.body["state"] in {"erased", "settled"}
+                else None
+            )
 
         found = until("SubjectErased", look, 60)
         assert found is not None
@@ -154,7 +160,10 @@ class RunningInstance:
             if entry["pid"] == old_pid:
                 return False
             try:
-                return call("GET", entry["metrics_url"].replace("/metrics", "/readyz"), timeout_s=2).status == 200
+                return (
+                    call("GET", entry["metrics_url"].replace("/metrics", "/readyz"), timeout_s=2).status
+                    == 200
+                )
             except Exception:  # noqa: BLE001 - whatever it is, the role is not back yet
                 return False
 
@@ -182,7 +191,9 @@ def topic_records(bootstrap: str, topic: str) -> list[tuple[bytes | None, bytes 
 
 
 @contextmanager
-def running_instance(folder: Path, *arguments: str, times: dict[str, str] | None = None) -> Iterator[RunningInstance]:
+def running_instance(
+    folder: Path, *arguments: str, times: dict[str, str] | None = None
+) -> Iterator[RunningInstance]:
     """`sealpost up` on a data folder with free ports until the block ends (SIGINT, as Ctrl-C)."""
     folder.mkdir(parents=True, exist_ok=True)
     data, ready_file, log = folder / "data", folder / "ready.json", folder / "up.log"
@@ -191,9 +202,12 @@ def running_instance(folder: Path, *arguments: str, times: dict[str, str] | None
     command = [str(Path(sys.executable).with_name("sealpost")), "up", "--data", str(data)]
     command += ["--ready-file", str(ready_file), *arguments]
     with log.open("ab") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output, env=environment, start_new_session=True)
+        process = subprocess.Popen(
+            command, stdout=output, stderr=output, env=environment, start_new_session=True
+        )
     instance = RunningInstance(process, ready_file, data, log)
     try:
+
         def look() -> bool:
             assert process.poll() is None, f"up ended with {process.returncode}:\n{log.read_text()[-4000:]}"
             return ready_file.exists()

@@ -35,20 +35,20 @@ SETTINGS = TenantSettings(
 Intent = Literal["start", "stop", "yes", "no"]
 
 
-def build(data: EventData, id: str, at_ms: int) -> Event:
+def build(data: EventData, event_id: str, at_ms: int) -> Event:
     """An event of the person."""
     return registry.build(
-        data, id=id, role="inbound", tenant=TENANT, subject=SUBJECT, at_ms=at_ms, channel=CHANNEL
+        data, id=event_id, role="inbound", tenant=TENANT, subject=SUBJECT, at_ms=at_ms, channel=CHANNEL
     )
 
 
 def said(intent: Intent | None, at_s: float, language: str | None = None, kind: str = "text") -> Event:
     """The person writes, `at_s` seconds after the beginning; the same time and intent is the same event."""
     at_ms = START_MS + round(at_s * 1000)
-    id = derived_id(ID_KEY, "said", str(intent), str(at_ms))
-    block = SealedBlock(gen=derived_id(ID_KEY, "gen", id), ct="c2VhbGVk")
+    reported = derived_id(ID_KEY, "said", str(intent), str(at_ms))
+    block = SealedBlock(gen=derived_id(ID_KEY, "gen", reported), ct="c2VhbGVk")
     data = messages.MessageReceived(
-        message=id,
+        message=reported,
         account=ACCOUNT,
         kind="button_reply" if kind == "button" else "text",
         provider_kind="text",
@@ -57,7 +57,7 @@ def said(intent: Intent | None, at_s: float, language: str | None = None, kind: 
         acted_at=to_text(at_ms),
         sealed=Sealed(evidence=block) if intent else None,
     )
-    return build(data, id, at_ms)
+    return build(data, reported, at_ms)
 
 
 def withdrawn(at_s: float, method: consents.Method = "keyword", purpose: str = "newsletter") -> Event:

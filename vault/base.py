@@ -22,6 +22,8 @@ ENTRY_BYTES = 16
 POOL_WAIT_S = 10.0
 """How long a caller waits for a connection before it is told that the database is away."""
 
+LEASE_CONNECTIONS = 2
+
 
 @dataclass(frozen=True, slots=True)
 class TenantSecrets:
@@ -51,13 +53,15 @@ class TenantSecrets:
 class VaultBase:
     """Connections and secrets of one process."""
 
-    def __init__(self, dsn: str, keyring: MasterKey, times: Times = PRODUCTION, *, pool_size: int = 4) -> None:
-        """`dsn`: the vault database. Nothing is connected before the first use; at most `pool_size` connections, and one
-        more for leases on tenants' secrets, which never waits for the others."""
+    def __init__(
+        self, dsn: str, keyring: MasterKey, times: Times = PRODUCTION, *, pool_size: int = 4
+    ) -> None:
+        """`dsn`: the vault database. Nothing is connected before the first use; at most `pool_size` connections, and two
+        more for leases, which never wait for the others."""
         self.times = times
         self.keyring = keyring
         self._pool = _pool(dsn, pool_size)
-        self._side_pool = _pool(dsn, 1)
+        self._lease_pool = _pool(dsn, LEASE_CONNECTIONS)
         self._secrets_cache: LeaseCache[str, TenantSecrets] = LeaseCache(times.lease_s)
         self._start_parts()
 
@@ -76,10 +80,17 @@ class VaultBase:
         with self._pool.connection(POOL_WAIT_S) as connection:
             yield connection.cursor()
 
+    @contextmanager
+    def _lease_statement(self) -> Iterator[Cursor]:
+        """As `_statement`, for fetches of a lease cache: they may happen while the caller holds a connection of the pool, and
+        hold nothing while they wait for anything else."""
+        with self._lease_pool.connection(POOL_WAIT_S) as connection:
+            yield connection.cursor()
+
     def close(self) -> None:
         """Close all connections."""
         self._pool.close()
-        self._side_pool.close()
+        self._lease_pool.close()
 
     def _secrets(self, tenants: Iterable[str], cursor: Cursor | None = None) -> dict[str, TenantSecrets]:
         """Secrets of tenants, leased; UnknownTenant when one has none. With a cursor, tenants that are registered in this
@@ -93,8 +104,8 @@ class VaultBase:
         return found
 
     def _fetch_secrets(self, tenants: list[str]) -> dict[str, TenantSecrets]:
-        with self._side_pool.connection(POOL_WAIT_S) as connection:
-            return self._read_secrets(connection.cursor(), tenants)
+        with self._lease_statement() as cursor:
+            return self._read_secrets(cursor, tenants)
 
     def _read_secrets(self, cursor: Cursor, tenants: Sequence[str]) -> dict[str, TenantSecrets]:
         cursor.execute(
@@ -112,7 +123,10 @@ class VaultBase:
                 key,
                 unwrap(key, ("id key", tenant), ids),
                 unwrap(key, ("routing key", tenant), routing),
-                {v: unwrap(key, ("pepper", tenant, str(v)), p) for v, p in zip(versions, peppers, strict=True)},
+                {
+                    v: unwrap(key, ("pepper", tenant, str(v)), p)
+                    for v, p in zip(versions, peppers, strict=True)
+                },
             )
         return found
 

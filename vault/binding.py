@@ -36,7 +36,9 @@ def address_rows(rows: Iterable[tuple[str, bytes, str, Address, bytes]]) -> list
             "subject": subject,
             "channel": address.channel,
             "kind": address.kind,
-            "sealed": wrap(key, address_place(tenant, subject, address.channel, address.kind), address.value.encode()).hex(),
+            "sealed": wrap(
+                key, address_place(tenant, subject, address.channel, address.kind), address.value.encode()
+            ).hex(),
             "bound_ms": now_ms(),
         }
         for tenant, entry, subject, address, key in sorted(rows, key=lambda row: (row[1], row[0]))
@@ -67,7 +69,9 @@ def identity_keys(cursor: Cursor, subjects: Mapping[Key, TenantSecrets]) -> dict
     found: dict[Key, bytes] = {}
     for subject, tenant, wrapped, kcv in cursor.fetchall():
         place = key_place(tenant, subject.hex, "identity", IDENTITY_GENERATION)
-        found[subject.hex, tenant] = unwrap_checked(subjects[subject.hex, tenant].key, place, wrapped or b"", kcv)
+        found[subject.hex, tenant] = unwrap_checked(
+            subjects[subject.hex, tenant].key, place, wrapped or b"", kcv
+        )
     if found.keys() != subjects.keys():
         raise KeyRefused("a living subject has no identity key")
     return found
@@ -148,7 +152,14 @@ def note_names(cursor: Cursor, people: list[Person]) -> None:
            on conflict (subject, tenant) do update set name_hash = excluded.name_hash
            where profiles.name_hash <> excluded.name_hash
            returning subject, tenant""",
-        [as_json([{"subject": s, "tenant": t, "hash": h.hex()} for (s, t), (h, _) in sorted(newest.items(), key=_key_of)])],
+        [
+            as_json(
+                [
+                    {"subject": s, "tenant": t, "hash": h.hex()}
+                    for (s, t), (h, _) in sorted(newest.items(), key=_key_of)
+                ]
+            )
+        ],
     )
     for subject, tenant in cursor.fetchall():
         newest[subject.hex, tenant][1].name_changed = True

@@ -4,7 +4,10 @@ from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from schemas.ids import random_bytes, random_id
+from streams.step.contract import Cursor
 from vault.base import VaultBase
+from vault.sealing import KEY_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +31,25 @@ class CertificatesPart(VaultBase):
 
     def certificate_signer(self) -> Signer:
         """The newest signing key, made on first use."""
-        raise NotImplementedError
+        with self.transaction() as cursor:
+            cursor.execute("lock table vault.signing_keys in share row exclusive mode")
+            cursor.execute("select key, public, wrapped from vault.signing_keys order by seq desc limit 1")
+            key_id, public, wrapped = cursor.fetchone() or self._make_signing_key(cursor)
+        private = Ed25519PrivateKey.from_private_bytes(self.keyring.unwrap(("signing key", key_id), wrapped))
+        return Signer(key_id, public, private)
 
     def certificate_keys(self) -> dict[str, bytes]:
         """All public keys (raw) by key id: published, so that anybody can check certificates."""
-        raise NotImplementedError
+        with self._statement() as cursor:
+            cursor.execute("select key, public from vault.signing_keys order by seq")
+            return dict(cursor.fetchall())
+
+    def _make_signing_key(self, cursor: Cursor) -> tuple[str, bytes, bytes]:
+        key_id, secret = random_id(), random_bytes(KEY_BYTES)
+        public = Ed25519PrivateKey.from_private_bytes(secret).public_key().public_bytes_raw()
+        wrapped = self.keyring.wrap(("signing key", key_id), secret)
+        cursor.execute(
+            "insert into vault.signing_keys (key, public, wrapped) values (%s, %s, %s)",
+            [key_id, public, wrapped],
+        )
+        return key_id, public, wrapped

@@ -1,11 +1,17 @@
 """Credentials of provider apps (connections) and senders on them (accounts), sealed under the master key."""
 
+from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import orjson
 
 from streams.step.contract import Cursor
 from vault.base import VaultBase
 from vault.keyring import MasterKey
+
+_CACHE_PLACE = ("connections cache", "1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +49,25 @@ class AccountCredentials:
 
 def seal_connections(master: MasterKey, connections: Sequence[Connection]) -> bytes:
     """Connections as one sealed block of bytes, for the receiver's disk cache (write it with mode 0600)."""
-    raise NotImplementedError
+    rows = [
+        {
+            "connection": c.connection,
+            "tenant": c.tenant,
+            "channel": c.channel,
+            "app_secret": c.app_secret,
+            "verify_token": c.verify_token,
+            "routing_key": b64encode(c.routing_key).decode(),
+            "accounts": dict(c.accounts),
+        }
+        for c in connections
+    ]
+    return master.wrap(_CACHE_PLACE, orjson.dumps(rows))
 
 
 def unseal_connections(master: MasterKey, sealed: bytes) -> list[Connection]:
     """Undo `seal_connections`, without any database; KeyRefused when the master key is another."""
-    raise NotImplementedError
+    rows = orjson.loads(master.unwrap(_CACHE_PLACE, sealed))
+    return [Connection(**{**row, "routing_key": b64decode(row["routing_key"])}) for row in rows]
 
 
 class ConnectionsPart(VaultBase):
@@ -57,8 +76,16 @@ class ConnectionsPart(VaultBase):
     def add_connection(
         self, cursor: Cursor, connection: str, tenant: str, channel: str, app_secret: str, verify_token: str
     ) -> None:
-        """Record a provider app, or replace its secrets."""
-        raise NotImplementedError
+        """Record a provider app, or replace its secrets; a connection never changes its tenant or channel."""
+        secret = orjson.dumps({"app_secret": app_secret, "verify_token": verify_token})
+        cursor.execute(
+            """insert into vault.connections (connection, tenant, channel, sealed) values (%s, %s, %s, %s)
+               on conflict (connection) do update set sealed = excluded.sealed
+               where connections.tenant = excluded.tenant and connections.channel = excluded.channel""",
+            [connection, tenant, channel, self.keyring.wrap(("connection", connection, tenant), secret)],
+        )
+        if cursor.rowcount == 0:
+            raise ValueError("the connection belongs to another tenant or channel")
 
     def add_account(
         self,
@@ -70,16 +97,59 @@ class ConnectionsPart(VaultBase):
         api_base_url: str,
     ) -> None:
         """Record a sender of a connection, or replace its credentials. It may be used once ChannelApproved has been applied."""
-        raise NotImplementedError
+        sealed = self.keyring.wrap(("account", account, connection), access_token.encode())
+        cursor.execute(
+            """insert into vault.accounts (account, connection, provider_account, sealed, api_base_url)
+               values (%s, %s, %s, %s, %s)
+               on conflict (account) do update set sealed = excluded.sealed, api_base_url = excluded.api_base_url,
+                   provider_account = excluded.provider_account
+               where accounts.connection = excluded.connection""",
+            [account, connection, provider_account_id, sealed, api_base_url],
+        )
+        if cursor.rowcount == 0:
+            raise ValueError("the account belongs to another connection")
 
     def connections(self) -> list[Connection]:
         """All connections with their accounts."""
-        raise NotImplementedError
+        with self._statement() as cursor:
+            cursor.execute(
+                """select c.connection, c.tenant, c.channel, c.sealed,
+                       json_object_agg(a.provider_account, a.account) filter (where a.account is not null)
+                   from vault.connections c left join vault.accounts a using (connection)
+                   group by c.connection order by c.connection"""
+            )
+            rows: list[tuple[Any, ...]] = cursor.fetchall()
+        secrets = self._secrets({tenant for _, tenant, *_ in rows})
+        found: list[Connection] = []
+        for connection, tenant, channel, sealed, accounts in rows:
+            opened = orjson.loads(self.keyring.unwrap(("connection", connection, tenant), sealed))
+            found.append(
+                Connection(
+                    connection,
+                    tenant,
+                    channel,
+                    **opened,
+                    routing_key=secrets[tenant].routing,
+                    accounts=accounts or {},
+                )
+            )
+        return found
 
     def account(self, account: str) -> AccountCredentials | None:
         """Credentials of a sender; None when there are none."""
-        raise NotImplementedError
+        with self._statement() as cursor:
+            cursor.execute(
+                """select c.tenant, c.channel, c.connection, a.provider_account, a.sealed, a.api_base_url
+                   from vault.accounts a join vault.connections c using (connection) where a.account = %s""",
+                [account],
+            )
+            row = cursor.fetchone()
+        if row is None:
+            return None
+        tenant, channel, connection, provider_account, sealed, api_base_url = row
+        token = self.keyring.unwrap(("account", account, connection), sealed).decode()
+        return AccountCredentials(account, tenant, channel, connection, provider_account, token, api_base_url)
 
     def export_connections_sealed(self) -> bytes:
         """`seal_connections` of all connections."""
-        raise NotImplementedError
+        return seal_connections(self.keyring, self.connections())

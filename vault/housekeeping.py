@@ -1,9 +1,13 @@
 """What role `clock` does in the vault: day partitions, horizons, keys whose time is over."""
 
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 
+from schemas.clock import MS_PER_S, now_ms
+from schemas.constants import DAY_S
+from streams.step.contract import Cursor
 from vault.base import VaultBase
+from vault.errors import InstallationMismatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,16 +27,76 @@ class HousekeepingPart(VaultBase):
     def make_partitions(self, today: date, ahead: int = 3) -> int:
         """Make the day partitions of claims and outcomes from the horizon to `ahead` days after today; how many were new.
         Must have run before the first permit: a command whose day has no partition is refused as expired."""
-        raise NotImplementedError
+        first = self._oldest_day(today)
+        with self.transaction() as cursor:
+            return _count(
+                cursor, "select vault.make_claim_days(%s, %s)", first, (today - first).days + ahead + 1
+            )
 
     def drop_partitions(self, today: date) -> int:
         """Drop the day partitions older than the horizon; how many."""
-        raise NotImplementedError
+        with self.transaction() as cursor:
+            return _count(cursor, "select vault.drop_claim_days(%s)", self._oldest_day(today))
 
     def keep_house(self, today: date) -> HouseKept:
-        """One round of all upkeep; run it at least once a day, and at start."""
-        raise NotImplementedError
+        """One round of all upkeep; run it at start and at least once a day. Creating and publishing day keys is apart:
+        `day_keys_to_make`."""
+        made = self.make_partitions(today)
+        dropped = self.drop_partitions(today)
+        requests = self._forget_old()
+        day_keys = self._destroy_old_day_keys(today)
+        return HouseKept(made, dropped, requests, day_keys, self.destroy_evidence(today))
+
+    def destroy_evidence(self, today: date) -> int:
+        """Destroy evidence that no consent names after its time, and retained evidence after its date; how many keys."""
+        untied_before = now_ms() - round(self.times.evidence_untied_s * MS_PER_S)
+        with self.transaction() as cursor:
+            cursor.execute("delete from vault.evidence_index where until < %s", [today])
+            cursor.execute(
+                """update vault.keys set wrapped = null, destroyed_ms = %s
+                   where class = 'evidence' and wrapped is not null
+                   and ((consent is null and created_ms < %s) or retained_until < %s)""",
+                [now_ms(), untied_before, today],
+            )
+            return cursor.rowcount
 
     def bind_installation(self, cluster_id: str, partitions: int) -> None:
         """Record the Kafka cluster and the partition count at first use; InstallationMismatch when they are others."""
-        raise NotImplementedError
+        with self._statement() as cursor:
+            cursor.execute(
+                "insert into vault.installation (cluster_id, partitions) values (%s, %s) on conflict do nothing",
+                [cluster_id, partitions],
+            )
+            cursor.execute("select cluster_id, partitions from vault.installation")
+            row = cursor.fetchone()
+        if row != (cluster_id, partitions):
+            raise InstallationMismatch(
+                f"the vault belongs to cluster {row[0] if row else None}, {row[1] if row else 0} partitions"
+            )
+
+    def _oldest_day(self, today: date) -> date:
+        return today - timedelta(days=round(self.times.horizon_s / DAY_S))
+
+    def _destroy_old_day_keys(self, today: date) -> int:
+        before = today - timedelta(days=round(self.times.day_key_s / DAY_S))
+        with self._statement() as cursor:
+            cursor.execute(
+                "update vault.day_keys set wrapped = null where day < %s and wrapped is not null", [before]
+            )
+            return cursor.rowcount
+
+    def _forget_old(self) -> int:
+        now = now_ms()
+        horizon = now - round(self.times.horizon_s * MS_PER_S)
+        with self.transaction() as cursor:
+            cursor.execute("delete from vault.cancellations where at_ms < %s", [horizon])
+            cursor.execute("delete from vault.erased_index where until_ms < %s", [now])
+            # What is not in Kafka yet is not forgotten, however old.
+            cursor.execute("delete from vault.requests where created_ms < %s and produced", [horizon])
+            return cursor.rowcount
+
+
+def _count(cursor: Cursor, statement: str, *parameters: object) -> int:
+    cursor.execute(statement.encode(), parameters)
+    row = cursor.fetchone()
+    return int(row[0]) if row else 0

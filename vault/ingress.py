@@ -53,7 +53,9 @@ def seal_to_day(public: bytes, context: IngressContext, plaintext: bytes) -> byt
     return seal_with_private(DayKeyPair.make().private, public, context, plaintext)
 
 
-def seal_with_private(fresh_private: bytes, public: bytes, context: IngressContext, plaintext: bytes) -> bytes:
+def seal_with_private(
+    fresh_private: bytes, public: bytes, context: IngressContext, plaintext: bytes
+) -> bytes:
     """`seal_to_day` with a given fresh key: for golden vectors only."""
     fresh = X25519PrivateKey.from_private_bytes(fresh_private)
     fresh_public = fresh.public_key().public_bytes_raw()

@@ -99,7 +99,9 @@ class KeysPart(VaultBase):
         rows |= _read_rows(cursor, lost_race) if lost_race else {}
         keys: dict[KeyNeed, bytes | Erased] = {}
         for need in wanted:
-            keys[need] = made.get(need) or rows[need].gone() or _unwrap(need, rows[need], secrets[need.tenant])
+            keys[need] = (
+                made.get(need) or rows[need].gone() or _unwrap(need, rows[need], secrets[need.tenant])
+            )
         return keys
 
     def open_blocks(self, blocks: Sequence[BlockToOpen], *, legal: bool = False) -> list[Opened]:
@@ -107,7 +109,11 @@ class KeysPart(VaultBase):
         after an erasure; it bypasses the cache."""
         needs = [KeyNeed(b.tenant, b.subject, b.key_class, b.block.gen) for b in blocks]
         askable = {need for need in needs if is_id(need.subject)}
-        keys = self._fetch_keys(list(askable), legal=True) if legal else self._keys_cache.get_many(askable, self._lease_keys)
+        keys = (
+            self._fetch_keys(list(askable), legal=True)
+            if legal
+            else self._keys_cache.get_many(askable, self._lease_keys)
+        )
         answers = [_open(block, keys.get(need)) for block, need in zip(blocks, needs, strict=True)]
         for word, kind in (("erased", Erased), ("corrupt", Corrupt)):
             count = sum(isinstance(answer, kind) for answer in answers)
@@ -131,7 +137,7 @@ class KeysPart(VaultBase):
     def _fetch_keys(self, needs: list[KeyNeed], *, legal: bool) -> dict[KeyNeed, bytes | Erased | Corrupt]:
         if not needs:
             return {}
-        with self._statement() as cursor:
+        with self._lease_statement() as cursor:
             rows = _read_rows(cursor, needs)
         known = self._known_secrets({need.tenant for need in needs})
         found: dict[KeyNeed, bytes | Erased | Corrupt] = {}
@@ -164,7 +170,9 @@ def _open(block: BlockToOpen, key: bytes | Erased | Corrupt | None) -> Opened:
         return Corrupt("missing")
     if not isinstance(key, bytes):
         return key
-    context = SealContext(block.tenant, block.subject, block.event_id, block.event_type, block.key_class, block.block.gen)
+    context = SealContext(
+        block.tenant, block.subject, block.event_id, block.event_type, block.key_class, block.block.gen
+    )
     return open_block(key, context, block.block)
 
 
@@ -182,11 +190,19 @@ def _as_rows(needs: Iterable[KeyNeed]) -> list[dict[str, Any]]:
 
 def _read_rows(cursor: Cursor, needs: Sequence[KeyNeed]) -> dict[KeyNeed, _KeyRow]:
     """Key rows with the subjects held FOR SHARE, in one round trip."""
-    cursor.execute("select n, state, found, wrapped, kcv, retained from vault.keys_of(%s::json)", [as_json(_as_rows(needs))])
-    return {needs[n]: _KeyRow(state, found, wrapped, kcv, retained) for n, state, found, wrapped, kcv, retained in cursor}
+    cursor.execute(
+        "select n, state, found, wrapped, kcv, retained from vault.keys_of(%s::json)",
+        [as_json(_as_rows(needs))],
+    )
+    return {
+        needs[n]: _KeyRow(state, found, wrapped, kcv, retained)
+        for n, state, found, wrapped, kcv, retained in cursor
+    }
 
 
-def _make_keys(cursor: Cursor, needs: list[KeyNeed], secrets: dict[str, TenantSecrets]) -> dict[KeyNeed, bytes]:
+def _make_keys(
+    cursor: Cursor, needs: list[KeyNeed], secrets: dict[str, TenantSecrets]
+) -> dict[KeyNeed, bytes]:
     """Insert fresh keys in key order; those that another transaction made first are not in the answer."""
     if not needs:
         return {}
@@ -195,7 +211,11 @@ def _make_keys(cursor: Cursor, needs: list[KeyNeed], secrets: dict[str, TenantSe
     rows = _as_rows(ordered)
     for row, (need, key) in zip(rows, keys.items(), strict=True):
         place = key_place(need.tenant, need.subject, need.key_class, need.gen)
-        row |= {"wrapped": wrap(secrets[need.tenant].key, place, key).hex(), "kcv": check_value(key, place).hex(), "at": now_ms()}
+        row |= {
+            "wrapped": wrap(secrets[need.tenant].key, place, key).hex(),
+            "kcv": check_value(key, place).hex(),
+            "at": now_ms(),
+        }
     cursor.execute(
         """insert into vault.keys (subject, tenant, class, gen, wrapped, kcv, created_ms)
            select subject, tenant, class, gen, decode(wrapped, 'hex'), decode(kcv, 'hex'), at
@@ -204,4 +224,7 @@ def _make_keys(cursor: Cursor, needs: list[KeyNeed], secrets: dict[str, TenantSe
            on conflict do nothing returning subject, tenant, class, gen""",
         [as_json(rows)],
     )
-    return {(need := KeyNeed(tenant, subject.hex, key_class, gen)): keys[need] for subject, tenant, key_class, gen in cursor}
+    return {
+        (need := KeyNeed(tenant, subject.hex, key_class, gen)): keys[need]
+        for subject, tenant, key_class, gen in cursor
+    }

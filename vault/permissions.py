@@ -145,5 +145,12 @@ def raise_permissions(cursor: Cursor, raises: Sequence[Raise]) -> None:
            select consent, tenant, subject, channel, purpose from json_to_recordset(%s::json)
                as a(consent uuid, tenant text, subject uuid, channel text, purpose text)
            on conflict do nothing""",
-        [as_json([dict(zip(("consent", "tenant", "subject", "channel", "purpose"), row, strict=True)) for row in applied])],
+        [
+            as_json(
+                [
+                    dict(zip(("consent", "tenant", "subject", "channel", "purpose"), row, strict=True))
+                    for row in applied
+                ]
+            )
+        ],
     )

@@ -2,19 +2,43 @@
 
 Order of the answers: erased · settled before · refused before · under way elsewhere (busy, echo, unknown) · what the
 conditions say. A claim comes before a refusal because a message that went out must not be called rejected afterwards.
+
+A worker that was killed leaves an open claim. It is `busy` until lease + HTTP limit + 1 s have passed on the database's clock
+(whoever had it cannot call any more), then waits for the provider's echo, then is unknown: with at_most_once that is its end,
+with at_least_once the next attempt is granted.
 """
 
+import logging
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+from schemas import metrics
 from schemas.addresses import Address
+from schemas.clock import MS_PER_S, boot_s
 from schemas.events.messages import Delivery
+from schemas.ids import is_id, message_day
 from schemas.reasons import RefusalReason, WaitReason
 from streams.step.contract import Output
-from vault.base import VaultBase
+from streams.step.store import decode_outputs
+from vault.base import TenantSecrets, VaultBase, as_json
+from vault.binding import address_place
+from vault.errors import KeyRefused
+from vault.keyring import unwrap, unwrap_checked
+from vault.keys import key_place
+from vault.sealing import IDENTITY_GENERATION
+from vault.takeover import ClockWatch
 
+LOG = logging.getLogger(__name__)
 PERMITS_MAX = 500
+RETRY_S: dict[str, float] = {"vault_behind": 1.0, "basis": 0.5, "settings": 0.5, "busy": 1.0, "echo": 1.0}
+"""When to ask again where the database names no time."""
+NO_ID = "0" * 32
+_ASK = """
+select n, verdict, reason, attempt, retry_ms, age_ms, now_ms, kind, address, identity, identity_kcv, content, content_kcv, outputs
+from vault.permits(%s::json, %s, %s, %s, %s, %s, %s, %s, %s)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +125,111 @@ Answer = Permit | Refusal | Wait | Settled | Unknown
 class PermitsPart(VaultBase):
     """The gate."""
 
+    def _start_parts(self) -> None:
+        super()._start_parts()
+        self._clock_watch = ClockWatch(self.times.takeover_s)
+        self._permits_total = metrics.counter("sealpost_permits_total")
+
     def permits(self, requests: Sequence[PermitRequest]) -> list[Answer]:
-        """Answer up to 500 requests in one round trip, in order; more are cut into batches of 500. Blocking: call it in a thread."""
-        raise NotImplementedError
+        """Answer up to 500 requests in one round trip, in order; more are cut into batches of 500. Blocking: call it in a
+        thread. UnknownTenant when a tenant has no keys."""
+        answers: list[Answer] = []
+        for start in range(0, len(requests), PERMITS_MAX):
+            answers += self._permits(requests[start : start + PERMITS_MAX])
+        counts = Counter(
+            (type(answer).__name__.lower(), getattr(answer, "reason", ""), request.tenant)
+            for request, answer in zip(requests, answers, strict=True)
+        )
+        for labels, count in counts.items():
+            self._permits_total.labels(*labels).inc(count)
+        return answers
+
+    def _permits(self, requests: Sequence[PermitRequest]) -> list[Answer]:
+        answers: list[Answer] = [Refusal("expired")] * len(requests)
+        rows = [row for n, request in enumerate(requests) if (row := _as_row(n, request)) is not None]
+        if not rows:
+            return answers
+        secrets = self._secrets({request.tenant for request in requests})
+        asked_s = boot_s()
+        found = self._ask(rows, self._clock_watch.expected_ms(asked_s))
+        self._clock_watch.saw(asked_s, boot_s(), found[0][6])
+        for n, *columns in found:
+            answers[n] = self._answer(requests[n], secrets[requests[n].tenant], asked_s, columns)
+        return answers
+
+    def _ask(self, rows: list[dict[str, Any]], expected_ms: int | None) -> list[tuple[Any, ...]]:
+        times = self.times
+        limits = (
+            times.lease_outbound_s, times.takeover_s, times.echo_s, times.follower_behind_s, times.basis_wait_s,
+            times.window_s - times.window_margin_s,
+        )  # fmt: skip
+        milliseconds = [round(limit * MS_PER_S) for limit in limits]
+        with self._statement() as cursor:
+            cursor.execute(_ASK, [as_json(rows), *milliseconds, expected_ms, ClockWatch.STEP_MS], binary=True)
+            return cursor.fetchall()
+
+    def _answer(
+        self, request: PermitRequest, secrets: TenantSecrets, asked_s: float, columns: list[Any]
+    ) -> Answer:
+        verdict, reason, attempt, retry_ms, age_ms, now_ms, *sealed, outputs = columns
+        match verdict:
+            case "permit":
+                try:
+                    reached, key = _keys(request, secrets, sealed)
+                except KeyRefused as error:
+                    LOG.error("a permit was refused: %s", error)
+                    return Refusal("unreachable", attempt)
+                deadline_s = asked_s + self.times.lease_outbound_s - age_ms / MS_PER_S
+                return Permit(reached, key, attempt, deadline_s, now_ms)
+            case "refuse":
+                return Refusal(reason, attempt)
+            case "settled":
+                return Settled(tuple(decode_outputs(outputs)))
+            case "unknown":
+                return Unknown(attempt)
+            case _:
+                return Wait(reason, RETRY_S[reason] if retry_ms is None else retry_ms / MS_PER_S)
+
+
+def _as_row(n: int, request: PermitRequest) -> dict[str, Any] | None:
+    """The request for the database; None when its message id names no day (then it is over every horizon)."""
+    try:
+        day = message_day(request.message)
+    except ValueError:
+        return None
+    return {
+        "n": n,
+        "tenant": request.tenant,
+        "subject": request.subject if is_id(request.subject) else NO_ID,
+        "message": request.message,
+        "part": request.part,
+        "day": day.isoformat(),
+        "account": request.account,
+        "channel": request.channel,
+        "purpose": request.purpose,
+        "free_form": request.kind == "free_form",
+        "requested": request.requested_at_ms,
+        "expires": request.expires_ms,
+        "once": request.delivery == "at_most_once",
+        "token": request.token,
+        "basis": request.basis if request.basis is None or is_id(request.basis) else NO_ID,
+        "settings": request.settings,
+        "gen": request.content_gen,
+        "partition": request.partition,
+    }
+
+
+def _keys(
+    request: PermitRequest, secrets: TenantSecrets, sealed: Sequence[Any]
+) -> tuple[Address, bytes | None]:
+    """Address and content key out of their wrappings; KeyRefused when one is exchanged."""
+    kind, address, identity, identity_kcv, content, content_kcv = sealed
+    tenant, subject = request.tenant, request.subject
+    place = key_place(tenant, subject, "identity", IDENTITY_GENERATION)
+    identity_key = unwrap_checked(secrets.key, place, identity, identity_kcv)
+    value = unwrap(identity_key, address_place(tenant, subject, request.channel, kind), address)
+    key = None
+    if request.content_gen is not None:
+        content_place = key_place(tenant, subject, "content", request.content_gen)
+        key = unwrap_checked(secrets.key, content_place, content, content_kcv)
+    return Address(request.channel, kind, value.decode()), key

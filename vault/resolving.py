@@ -24,6 +24,7 @@ from vault.subjects import ResolvedSender, Sender, State
 ROUNDS_MAX = 8
 """Look-ups of one batch before it gives up: each round means that somebody else created or erased one of its subjects."""
 
+
 class ResolvingPart(VaultBase):
     """Find or create."""
 
@@ -41,18 +42,20 @@ class ResolvingPart(VaultBase):
         else:
             raise SubjectContended("subjects of a batch kept changing")
         living = [person for person in people if not person.dropped]
-        bind_new_addresses(cursor, living)
         note_names(cursor, living)
         raise_reach(cursor, living)
         return [
-            ResolvedSender(p.subject, p.created, tuple(p.bound), p.name_changed, p.dropped, p.state) for p in people
+            ResolvedSender(p.subject, p.created, tuple(p.bound), p.name_changed, p.dropped, p.state)
+            for p in people
         ]
 
 
 def _person(sender: Sender, secrets: TenantSecrets) -> Person:
     if not sender.addresses:
         raise ValueError("a sender without an address")
-    return Person(sender, secrets, {address: secrets.address_entries(address) for address in sender.addresses})
+    return Person(
+        sender, secrets, {address: secrets.address_entries(address) for address in sender.addresses}
+    )
 
 
 def _round(cursor: Cursor, people: list[Person]) -> list[Person]:
@@ -61,6 +64,7 @@ def _round(cursor: Cursor, people: list[Person]) -> list[Person]:
     states = _hold(cursor, {(subject, tenant) for (tenant, _), subject in bound.items()})
     again: list[Person] = []
     strangers: list[Person] = []
+    alive: list[Person] = []
     for person in people:
         if person.dropped:
             continue
@@ -71,7 +75,14 @@ def _round(cursor: Cursor, people: list[Person]) -> list[Person]:
             again.append(person)
         else:
             person.state = states[person.key]
-    return again + _create(cursor, strangers)
+            alive.append(person)
+    # Bound before strangers are made: an address that a known person of this batch brings along is no stranger's.
+    bind_new_addresses(cursor, alive)
+    brought = {entry for person in alive for entry in person.all_entries()}
+    again += [person for person in strangers if not brought.isdisjoint(person.all_entries())]
+    return again + _create(
+        cursor, [person for person in strangers if brought.isdisjoint(person.all_entries())]
+    )
 
 
 def _look_up(cursor: Cursor, people: list[Person]) -> dict[Entry, str]:
@@ -131,7 +142,9 @@ def _create(cursor: Cursor, strangers: list[Person]) -> list[Person]:
             for address, entries in person.entries.items():
                 addresses[person.tenant, entries[0]] = (subject, address)
     secrets = {person.tenant: person.secrets for person in strangers}
-    won = insert_addresses(cursor, address_rows((t, e, s, a, keys[s]) for (t, e), (s, a) in addresses.items()))
+    won = insert_addresses(
+        cursor, address_rows((t, e, s, a, keys[s]) for (t, e), (s, a) in addresses.items())
+    )
     lost = {subject for entry, (subject, _) in addresses.items() if entry not in won}
     late = _erased_meanwhile(cursor, strangers)
     again: list[Person] = []
@@ -141,7 +154,8 @@ def _create(cursor: Cursor, strangers: list[Person]) -> list[Person]:
             again.extend(group)
     if lost:
         cursor.execute(
-            "delete from vault.addresses d using json_array_elements_text(%s::json) as a(subject) where d.subject = a.subject::uuid",
+            """delete from vault.addresses d
+               using json_array_elements_text(%s::json) as a(subject) where d.subject = a.subject::uuid""",
             [as_json(sorted(lost))],
         )
     made = [(subject, group) for subject, group in zip(keys, groups, strict=True) if subject not in lost]
@@ -189,7 +203,9 @@ def _insert_subjects(cursor: Cursor, made: list[tuple[str, str, bytes, TenantSec
     for subject, tenant, key, secrets in sorted(made, key=lambda row: row[0]):
         place = key_place(tenant, subject, "identity", IDENTITY_GENERATION)
         wrapped, kcv = wrap(secrets.key, place, key), check_value(key, place)
-        rows.append({"subject": subject, "tenant": tenant, "wrapped": wrapped.hex(), "kcv": kcv.hex(), "at": now_ms()})
+        rows.append(
+            {"subject": subject, "tenant": tenant, "wrapped": wrapped.hex(), "kcv": kcv.hex(), "at": now_ms()}
+        )
     parameter = as_json(rows)
     cursor.execute(
         """insert into vault.subjects (subject, tenant, created_ms)

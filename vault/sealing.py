@@ -65,7 +65,13 @@ def unpad(padded: bytes) -> bytes:
     """Undo `pad`; ValueError when the bytes were not padded by it."""
     size = int.from_bytes(padded[:LENGTH_BYTES], "big")
     data, zeros = padded[LENGTH_BYTES : LENGTH_BYTES + size], padded[LENGTH_BYTES + size :]
-    if not padded or len(padded) % PADDING_BYTES or len(data) != size or zeros.strip(b"\0") or len(zeros) >= PADDING_BYTES:
+    if (
+        not padded
+        or len(padded) % PADDING_BYTES
+        or len(data) != size
+        or zeros.strip(b"\0")
+        or len(zeros) >= PADDING_BYTES
+    ):
         raise ValueError("wrong padding")
     return data
 

@@ -102,9 +102,7 @@ class SubjectsPart(VaultBase):
         return Reach(*row) if row else None
 
 
-def _state(
-    cursor: Cursor, tenant: str, subject: str, lock: Literal["", "for share"]
-) -> SubjectState | None:
+def _state(cursor: Cursor, tenant: str, subject: str, lock: Literal["", "for share"]) -> SubjectState | None:
     if not is_id(subject):
         return None
     statement = "select state, t1_ms from vault.subjects where subject = %s and tenant = %s "

@@ -69,6 +69,10 @@ class TenantsPart(VaultBase):
             row = cursor.fetchone()
         return TenantState(tenant, row[0], row[1] or {}) if row else None
 
+    def lower_dpa(self, cursor: Cursor, tenant: str) -> None:
+        """End the agreement at once, in the transaction that records DpaEnded; only the role `vault` raises it."""
+        cursor.execute("update vault.tenants set dpa = false where tenant = %s and dpa", [tenant])
+
     def tenants(self) -> list[str]:
         """All tenants, in order."""
         with self._statement() as cursor:

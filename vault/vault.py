@@ -4,6 +4,7 @@ from vault.certificates import CertificatesPart
 from vault.claims import ClaimsPart
 from vault.connections import ConnectionsPart
 from vault.daykeys import DayKeysPart
+from vault.erasure import ErasurePart
 from vault.housekeeping import HousekeepingPart
 from vault.keys import KeysPart
 from vault.permissions import PermissionsPart
@@ -28,10 +29,12 @@ class Vault(
     ConnectionsPart,
     TokensPart,
     CertificatesPart,
+    ErasurePart,
     HousekeepingPart,
 ):
     """All of the vault, one object a process: `Vault(dsn, keyring, times, pool_size=4)`.
 
     Methods that take a cursor run in the caller's transaction in the vault database; the others take a connection from the
-    pool and are committed when they return. All block: asyncio callers use a thread. Thread-safe.
+    pool and are committed when they return; do not call those inside `transaction()`, which holds a connection already. All
+    block: asyncio callers use a thread. Thread-safe.
     """

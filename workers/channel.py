@@ -1,7 +1,8 @@
 """The channel contract: what a channel is to the rest of Sealpost (DESIGN §9).
 
-A channel is pure: bytes and typed values in, typed values out. It opens no connection, reads no clock and keeps no state;
-receiver, inbound and outbound do all I/O. Whatever names a person or a secret is left out of every `repr`.
+A channel is pure: bytes and typed values in, typed values out. It opens no connection, reads no clock and
+keeps no state; receiver, inbound and outbound do all I/O. Whatever names a person or a secret is left out of
+every `repr`.
 """
 
 import dataclasses
@@ -28,15 +29,20 @@ _PART_MAX = 99_999
 
 
 class ChannelError(SealpostError):
-    """Something about a channel is wrong; the kind and the message say what. Nothing personal stands in either."""
+    """Something about a channel is wrong; the kind and the message say what. Nothing personal stands in
+    either.
+    """
 
 
 class UnknownChannel(ChannelError):
-    """No installed package offers a channel of this name; install it, or correct the name the message suggests."""
+    """No installed package offers a channel of this name; install it, or correct the name the message
+    suggests.
+    """
 
 
 class UnparseableBody(ChannelError):
-    """An authentic webhook body is not what the provider documents; it is answered 200 and dead-lettered sealed.
+    """An authentic webhook body is not what the provider documents; it is answered 200 and dead-lettered
+    sealed.
 
     Look it up with `sealpost deadletters list`; compare the provider's changelog.
     """
@@ -66,12 +72,13 @@ class InvalidLink(ChannelError):
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What a channel can do, and its limits. What is not declared is refused with a reason, never dropped in silence.
+    """What a channel can do, and its limits. What is not declared is refused with a reason, never dropped in
+    silence.
 
     `window_s`: free-form content may go out this long after the person's last message (None: always).
-    `first_contact`: what a business may send to somebody who has not written. `rate_per_s`: messages a second of one account;
-    `pair_interval_s`: seconds between messages of one account to one person after a burst of `pair_burst` (None: no such limit).
-    `token_carrier`: where a click-to-chat token comes back.
+    `first_contact`: what a business may send to somebody who has not written. `rate_per_s`: messages a second
+    of one account; `pair_interval_s`: seconds between messages of one account to one person after a burst of
+    `pair_burst` (None: no such limit). `token_carrier`: where a click-to-chat token comes back.
     """
 
     content_kinds: frozenset[ContentKind]
@@ -90,7 +97,9 @@ class Capabilities:
 
 @dataclass(frozen=True, slots=True)
 class Processing:
-    """Who receives one kind of personal data through this channel, where it lies, and on which ground it may go there."""
+    """Who receives one kind of personal data through this channel, where it lies, and on which ground it may
+    go there.
+    """
 
     data: str
     company: str
@@ -156,8 +165,9 @@ Authenticity = Accepted | Denied | Handshake
 class Fragment:
     """The smallest part of a webhook that can be handled by itself, with all it needs of what surrounded it.
 
-    `account_ref` is the provider's id of our account, "" where the provider names none (news about the whole connection).
-    `sender_ref` is the most stable id of the person, "" where nobody is meant; it routes and is never stored in clear.
+    `account_ref` is the provider's id of our account, "" where the provider names none (news about the whole
+    connection). `sender_ref` is the most stable id of the person, "" where nobody is meant; it routes and is
+    never stored in clear.
     """
 
     account_ref: str
@@ -172,8 +182,9 @@ class Fragment:
 class InboundMessage:
     """A person wrote. `addresses` is never empty; all of them reach the same person.
 
-    `text` is what was typed (kind `text`); replies by button or list have `option_id` and `option_title`. Kind `unsupported`
-    keeps the provider's fragment whole in `raw`. `provider_kind` is a word of a fixed list, so it may stand in clear.
+    `text` is what was typed (kind `text`); replies by button or list have `option_id` and `option_title`.
+    Kind `unsupported` keeps the provider's fragment whole in `raw`. `provider_kind` is a word of a fixed
+    list, so it may stand in clear.
     """
 
     account_ref: str
@@ -197,9 +208,11 @@ class InboundMessage:
 
 @dataclass(frozen=True, slots=True)
 class InboundStatus:
-    """The provider reports what became of a message of ours. `echo` is the id we sent along, where it came back.
+    """The provider reports what became of a message of ours. `echo` is the id we sent along, where it came
+    back.
 
-    `error_code` and `error_class` are set for `failed`; `raw_error` is the provider's error object, personal data.
+    `error_code` and `error_class` are set for `failed`; `raw_error` is the provider's error object, personal
+    data.
     """
 
     account_ref: str
@@ -215,9 +228,11 @@ class InboundStatus:
 
 @dataclass(frozen=True, slots=True)
 class InboundOptOut:
-    """A person used the provider's own switch for messages of a scope: `stop` forbids, `resume` lifts that (it is no consent).
+    """A person used the provider's own switch for messages of a scope: `stop` forbids, `resume` lifts that
+    (it is no consent).
 
-    The provider gives such a report no id; `provider_id` is made of its facts, so that a repetition has the same one.
+    The provider gives such a report no id; `provider_id` is made of its facts, so that a repetition has the
+    same one.
     """
 
     account_ref: str
@@ -239,9 +254,11 @@ class InboundAccountError:
 
 @dataclass(frozen=True, slots=True)
 class InboundUnsupported:
-    """Something Sealpost does not handle yet and that is no message of one person to us: kept whole and counted.
+    """Something Sealpost does not handle yet and that is no message of one person to us: kept whole and
+    counted.
 
-    `field` and `provider_kind` are words of fixed lists (else `other`), so they may be labels. `group` is a message in a group.
+    `field` and `provider_kind` are words of fixed lists (else `other`), so they may be labels. `group` is a
+    message in a group.
     """
 
     account_ref: str
@@ -299,8 +316,9 @@ class ProviderResponse:
 class Classified:
     """What an error means (schemas.reasons.FailureClass) and how long to wait (None: back off).
 
-    `pair_only`: only this person's lane must slow down. `alarm`: an operator must look. `tries_max`: give up after so many
-    tries (None: until the message expires). `text`: the provider's words, personal data, for the sealed block only.
+    `pair_only`: only this person's lane must slow down. `alarm`: an operator must look. `tries_max`: give up
+    after so many tries (None: until the message expires). `text`: the provider's words, personal data, for
+    the sealed block only.
     """
 
     failure_class: FailureClass
@@ -334,7 +352,9 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Unclear:
-    """There was an answer, but it does not tell whether the message was taken: the same as no answer at all."""
+    """There was an answer, but it does not tell whether the message was taken: the same as no answer at
+    all.
+    """
 
     status: int
 
@@ -345,7 +365,9 @@ DeliverySteps = Generator[ProviderRequest, ProviderResponse, Outcome]
 
 
 class Channel(Protocol):
-    """One channel; `workers/channels/<name>/channel.py` makes the object and an entry point of `sealpost.channels` names it."""
+    """One channel; `workers/channels/<name>/channel.py` makes the object and an entry point of
+    `sealpost.channels` names it.
+    """
 
     @property
     def name(self) -> str:
@@ -367,7 +389,9 @@ class Channel(Protocol):
         ...
 
     def authenticate(self, request: WebhookRequest, connection: ConnectionSecrets) -> Authenticity:
-        """Check the proof over the raw bytes in constant time, or answer the provider's handshake. Never raises."""
+        """Check the proof over the raw bytes in constant time, or answer the provider's handshake. Never
+        raises.
+        """
         ...
 
     def split(self, body: bytes) -> list[Fragment]:
@@ -393,7 +417,9 @@ class Channel(Protocol):
         ...
 
     def describe(self, raw: JsonObject) -> list[JsonObject]:
-        """The facts of one fragment for `sealpost parse`, flat and JSON-able, one object an inbound value. Never raises."""
+        """The facts of one fragment for `sealpost parse`, flat and JSON-able, one object an inbound value.
+        Never raises.
+        """
         ...
 
     def chat_link(self, account_number: str, token: str) -> str:
@@ -405,7 +431,9 @@ class Channel(Protocol):
 
 
 def echo_of(message: str, part: int) -> str:
-    """What we send along so that statuses name our message: `<message id>.<part>`; ValueError when it is neither."""
+    """What we send along so that statuses name our message: `<message id>.<part>`; ValueError when it is
+    neither.
+    """
     if not is_id(message) or not 0 <= part <= _PART_MAX:
         raise ValueError("not a message id and part")
     return f"{message}.{part}"
@@ -422,7 +450,9 @@ def read_echo(echo: str | None) -> tuple[str, int] | None:
 
 @dataclass(frozen=True, slots=True)
 class SimulatedAccount:
-    """One sender that a simulator offers: the provider's id, the number shown, and the token that may send with it."""
+    """One sender that a simulator offers: the provider's id, the number shown, and the token that may send
+    with it.
+    """
 
     provider_account_id: str
     number: str
@@ -433,8 +463,9 @@ class SimulatedAccount:
 class SimulatorSettings:
     """How a simulator runs. `port` 0 takes a free one; `ready` is called with the base URL once it listens.
 
-    `statuses` are reported for every message it takes, in this order (() withholds them), each as soon as the one before was
-    taken by the webhook. A webhook that is not answered 2xx is repeated after `retry_first_s`, doubled up to `retry_max_s`.
+    `statuses` are reported for every message it takes, in this order (() withholds them), each as soon as the
+    one before was taken by the webhook. A webhook that is not answered 2xx is repeated after `retry_first_s`,
+    doubled up to `retry_max_s`.
     """
 
     webhook_url: str

@@ -1,4 +1,6 @@
-"""Finds channels and their simulators by name, through entry points alone: built-in ones and those of third parties alike."""
+"""Finds channels and their simulators by name, through entry points alone: built-in ones and those of third
+parties alike.
+"""
 
 from difflib import get_close_matches
 from functools import cache

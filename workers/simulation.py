@@ -1,4 +1,5 @@
-"""What the simulators of all channels share: faults on demand, rate limits, and webhooks that are repeated until taken.
+"""What the simulators of all channels share: faults on demand, rate limits, and webhooks that are repeated
+until taken.
 
 Nothing here logs or stores what it is given; all memory is bounded.
 """
@@ -15,7 +16,7 @@ import orjson
 from aiohttp import web
 
 from schemas import clock, ids
-from workers.channel import JsonObject
+from workers.channel import ChannelError, JsonObject
 
 log = logging.getLogger(__name__)
 
@@ -24,17 +25,21 @@ WEBHOOK_LIMIT_S = 20.0
 REPEATS_MAX = 5_000
 """Webhooks that wait to be repeated; above it the oldest is dropped, as a provider's queue would."""
 CALM_MAX = 10
-"""While more than this wait, reports that can wait do: an outage must not turn into thousands of small webhooks."""
+"""While more than this wait, reports that can wait do: an outage must not turn into thousands of small
+webhooks.
+"""
 BUCKETS_MAX = 200_000
 """Rate limits kept a kind; the one used longest ago is forgotten (it is full again by then)."""
 WINDOWS_MAX = 500_000
-"""People whose last message is remembered; the one who wrote longest ago is forgotten, and the window is closed."""
+"""People whose last message is remembered; the one who wrote longest ago is forgotten, and the window is
+closed.
+"""
 NO_ANSWER = 0
 """Stands for the HTTP status of a webhook that could not be delivered at all."""
 
 
-class InvalidControl(ValueError):
-    """A control request is not understood; the message names the field."""
+class InvalidControl(ChannelError):
+    """A control request to a simulator is not understood; correct the field that the message names."""
 
 
 # ---- rates --------------------------------------------------------------------------------------------------------
@@ -65,7 +70,9 @@ class RateLimit:
 
 
 class Windows:
-    """Service windows: who wrote to which account, and how long ago. People stand in it by a keyed hash only."""
+    """Service windows: who wrote to which account, and how long ago. People stand in it by a keyed hash
+    only.
+    """
 
     def __init__(self, window_s: float) -> None:
         self._window_s = window_s
@@ -129,9 +136,11 @@ When = Literal["before", "after"]
 
 @dataclass(slots=True)
 class Fault:
-    """What happens to requests that match: all to recipient `to`, or any; `left` of them (None: until cleared).
+    """What happens to requests that match: all to recipient `to`, or any; `left` of them (None: until
+    cleared).
 
-    `when`: before the message is accepted (it is not), or after (it is, and only the answer is lost or wrong).
+    `when`: before the message is accepted (it is not), or after (it is, and only the answer is lost or
+    wrong).
     """
 
     to: str | None
@@ -184,8 +193,19 @@ class Faults:
     def __init__(self) -> None:
         self._faults: list[Fault] = []
 
-    def add(self, fault: Fault) -> int:
-        """Put a fault in force; returns how many are."""
+    def apply(
+        self,
+        body: Mapping[str, Any],
+        recipient: Callable[[str], str | None],
+        check_status: Callable[[Any], None],
+    ) -> int:
+        """Put the fault of a control request in force, or clear all (`{"clear": true}`); returns how many are in force."""
+        if body.get("clear") is True:
+            self.clear()
+            return 0
+        fault = Fault.read(body, recipient)
+        for status in fault.statuses or ():
+            check_status(status)
         self._faults.append(fault)
         return len(self._faults)
 
@@ -228,9 +248,11 @@ def _seconds(body: Mapping[str, Any], name: str) -> float | None:
 
 
 async def suffer(
-    request: web.Request, fault: Fault, answer: Callable[[Fault], web.Response]
+    request: web.Request, fault: Fault | None, moment: When, answer: Callable[[Fault], web.Response]
 ) -> web.StreamResponse | None:
     """Delay, cut the connection, or give the error that `answer` makes; None when the request goes on."""
+    if fault is None or fault.when != moment:
+        return None
     if fault.delay_s:
         await asyncio.sleep(fault.delay_s)
     if fault.drop:
@@ -265,7 +287,8 @@ def json_answer(body: Any, status: int = 200) -> web.Response:
 class Webhooks:
     """Posts signed webhooks to one URL. What is not answered 2xx is repeated with growing gaps, oldest first.
 
-    `taken`, `repeated` and `dropped` count webhooks. While repeats wait, newer reports go on past them, as real ones do.
+    `taken`, `repeated` and `dropped` count webhooks. While repeats wait, newer reports go on past them, as
+    real ones do.
     """
 
     def __init__(
@@ -281,10 +304,10 @@ class Webhooks:
         self._session: aiohttp.ClientSession | None = None
         self._repeater: asyncio.Task[None] | None = None
 
-    @property
-    def waiting(self) -> int:
-        """Webhooks that wait to be repeated."""
-        return len(self._waiting)
+    def counts(self) -> JsonObject:
+        """How many webhooks were taken, repeated, dropped, and wait to be repeated."""
+        waiting = len(self._waiting)
+        return {"taken": self.taken, "repeated": self.repeated, "dropped": self.dropped, "waiting": waiting}
 
     def start(self) -> None:
         """Open the HTTP client; call inside the running loop."""
@@ -312,7 +335,9 @@ class Webhooks:
         await self._calm.wait()
 
     async def send(self, body: bytes) -> int:
-        """Post once and return the HTTP status (`NO_ANSWER`: none); repeats go on by themselves when it is not 2xx."""
+        """Post once and return the HTTP status (`NO_ANSWER`: none); repeats go on by themselves when it is
+        not 2xx.
+        """
         status = await self._post(body)
         if not 200 <= status < 300:
             if len(self._waiting) == REPEATS_MAX:

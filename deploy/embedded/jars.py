@@ -9,7 +9,9 @@ scheme that would have to be trusted instead.
 """
 
 import fcntl
+import os
 import shutil
+import ssl
 import tempfile
 import threading
 from collections import deque
@@ -37,6 +39,7 @@ ATTEMPTS = 3
 """Tries a jar, before a broken connection becomes an error."""
 PROGRESS_S = 2.0
 """Between two lines of progress; the promise to the user is 5 s."""
+CA_VARIABLE = "REQUESTS_CA_BUNDLE"
 MEBIBYTE = 1024 * 1024
 
 Say = Callable[[str], None]
@@ -125,6 +128,11 @@ class _Progress:
         """Jars in their place."""
         self._lock = threading.Lock()
 
+    def jar_arrived(self) -> None:
+        """One jar more is in its place."""
+        with self._lock:
+            self.arrived += 1
+
     @contextmanager
     def __call__(self, _filename: str, _size: int) -> Iterator[Callable[[int], None]]:
         """What jgo's resolver wants: a context that yields a function to report bytes to."""
@@ -140,32 +148,49 @@ def _fetch_all(missing: list[LockedJar], repository: Path, say: Say) -> None:
     for cut_short in repository.glob("incoming-*"):
         shutil.rmtree(cut_short, ignore_errors=True)
     say(f"Kafka: fetching {len(missing)} jars (50 MB in all, once)")
+    incoming = Path(tempfile.mkdtemp(prefix="incoming-", dir=repository))
     progress = _Progress()
     pending = deque(missing)
-    with tempfile.TemporaryDirectory(
-        prefix="incoming-", dir=repository, ignore_cleanup_errors=True
-    ) as incoming:
 
-        def work() -> None:
-            while True:
-                try:
-                    jar = pending.popleft()
-                except IndexError:
-                    return
-                _fetch(jar, repository, Path(incoming), progress)
-                progress.arrived += 1
+    def work() -> None:
+        while pending:
+            try:
+                jar = pending.popleft()
+            except IndexError:
+                return  # another worker was faster
+            _fetch(jar, repository, incoming, progress)
 
-        workers = {_in_background(work) for _ in range(min(FETCHERS, len(missing)))}
-        try:
+    try:
+        with _trusting_as_the_system_does():
+            workers = {_in_background(work) for _ in range(min(FETCHERS, len(missing)))}
             while workers:
                 done, workers = wait(workers, timeout=PROGRESS_S, return_when=FIRST_EXCEPTION)
                 for worker in done:
                     worker.result()
-                say(
-                    f"Kafka: {progress.arrived} of {len(missing)} jars, {progress.received / MEBIBYTE:.0f} MB fetched"
-                )
-        finally:
-            pending.clear()
+                megabytes = progress.received / MEBIBYTE
+                say(f"Kafka: {progress.arrived} of {len(missing)} jars, {megabytes:.0f} MB fetched")
+    finally:
+        pending.clear()
+        shutil.rmtree(incoming, ignore_errors=True)
+
+
+@contextmanager
+def _trusting_as_the_system_does() -> Iterator[None]:
+    """Let `requests`, which jgo uses, trust the certificates that the system trusts, as pip does.
+
+    Otherwise, behind a proxy with an authority of its own, pip would work and this would not. What the user has set goes
+    first.
+    """
+    paths = ssl.get_default_verify_paths()
+    store = paths.cafile or paths.capath
+    if not store or any(os.environ.get(name) for name in (CA_VARIABLE, "CURL_CA_BUNDLE")):
+        yield
+        return
+    os.environ[CA_VARIABLE] = store
+    try:
+        yield
+    finally:
+        del os.environ[CA_VARIABLE]
 
 
 def _in_background(work: Callable[[], None]) -> Future[None]:
@@ -195,6 +220,7 @@ def _fetch(jar: LockedJar, repository: Path, incoming: Path, progress: _Progress
                 raise JarsUnavailable(f"{jar.coordinate}: {type(error).__name__}") from None
         else:
             _verify(jar, arrived).replace(home)
+            progress.jar_arrived()
             return
 
 

@@ -114,7 +114,9 @@ class Answers:
         page = rows[:limit]
         opening = Opening(self._vault, tenant, subject)
         for row in page:
-            opening.want(row["message"], row["content_event"], row["content_type"] or "", "content", row["content"])
+            opening.want(
+                row["message"], row["content_event"], row["content_type"] or "", "content", row["content"]
+            )
         opening.open()
         if opening.met_erased and isinstance(again := self.standing(tenant, subject), Gone):
             return models.MessagesAnswer(state=again.state, items=[]), None
@@ -137,7 +139,9 @@ class Answers:
         if opening.met_erased and isinstance(again := self.standing(tenant, subject), Gone):
             return models.ConsentsAnswer(state=again.state, items=[])
         settings = self._settings.tenant(tenant) or TenantSettings(tenant)
-        return models.ConsentsAnswer(items=[_consent(row, opening.of(row["event"]), settings) for row in rows])
+        return models.ConsentsAnswer(
+            items=[_consent(row, opening.of(row["event"]), settings) for row in rows]
+        )
 
     def erasure(self, tenant: str, erasure: str) -> models.ErasureAnswer:
         """How far an erasure is; Refusal `not_found` when the projection knows none of this id."""
@@ -145,13 +149,16 @@ class Answers:
         if row is None:
             raise Refusal("not_found")
         receipts = self._reader.receipts(tenant, erasure)
-        times = {name: None if row[name] is None else _text(row[name]) for name in ("t0", "t1", "t2", "tr", "t3")}
         answer = models.ErasureAnswer(
             erasure=erasure,
             subject=row["subject"],
             state=STATES[row["state_rank"]],
+            t0=_text_or_none(row["t0"]),
+            t1=_text_or_none(row["t1"]),
+            t2=_text_or_none(row["t2"]),
+            tr=_text_or_none(row["tr"]),
+            t3=_text_or_none(row["t3"]),
             receipts=[models.Receipt(store=r["store"], purged_at=_text(r["purged_at"])) for r in receipts],
-            **times,
         )
         for name in ("requested_by", "reason", "evidence", "missing", "certificate"):
             if row[name] is not None:
@@ -163,6 +170,10 @@ class Answers:
 
 def _text(at: datetime) -> str:
     return to_text(at_ms(at))
+
+
+def _text_or_none(at: datetime | None) -> str | None:
+    return None if at is None else _text(at)
 
 
 def _gone(subject: str, gone: Gone) -> models.SubjectAnswer:
@@ -188,7 +199,7 @@ def _shown_subscription(row: Row) -> models.ShownSubscription:
         purpose=row["purpose"],
         channel=row["channel"],
         state="active" if is_active else "ended",
-        since=None if since is None else _text(since),
+        since=_text_or_none(since),
     )
     for name in ("language", "basis"):
         if row[name] is not None:
@@ -255,7 +266,7 @@ def _consent(row: Row, evidence: Fields, settings: TenantSettings) -> models.Con
         type=row["type"],
         purpose=row["purpose"],
         channel=row["channel"],
-        acted_at=None if row["acted_at"] is None else _text(row["acted_at"]),
+        acted_at=_text_or_none(row["acted_at"]),
         recorded_at=_text(row["recorded_at"]),
     )
     for name in ("optin", "account", "language", "legal_basis", "entry_point", "message", "method"):

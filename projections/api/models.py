@@ -77,7 +77,9 @@ class SubjectAnswer(Answer):
     language: str | None = None
     created_at: str | None = Field(default=None, examples=[TIME_EXAMPLE])
     stale: bool | None = Field(default=None, description="An event of this subject could not be handled.")
-    unreadable: bool | None = Field(default=None, description="A sealed block did not open; null fields may be its.")
+    unreadable: bool | None = Field(
+        default=None, description="A sealed block did not open; null fields may be its."
+    )
 
 
 class MessageItem(Answer):
@@ -89,7 +91,9 @@ class MessageItem(Answer):
     purpose: str | None
     kind: str | None
     text: str | None
-    template: dict[str, Any] | None = Field(default=None, examples=[{"name": "offer", "language": "de", "variables": []}])
+    template: dict[str, Any] | None = Field(
+        default=None, examples=[{"name": "offer", "language": "de", "variables": []}]
+    )
     status: str | None = Field(examples=["delivered"])
     reason: str | None = Field(examples=["consent_withdrawn"])
     code: int | None = None
@@ -140,7 +144,8 @@ class ConsentItem(Answer):
     text: ShownText | None = None
     notice: ShownNotice | None = None
     evidence: dict[str, Any] | None = Field(
-        default=None, description='What the person wrote, opened; {"state": "erased"} when nobody can open it again.'
+        default=None,
+        description='What the person wrote, opened; {"state": "erased"} when nobody can open it again.',
     )
     unreadable: bool | None = None
 

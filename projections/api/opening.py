@@ -51,7 +51,9 @@ class Opening:
     def open(self) -> "Opening":
         """Open all that was asked for. The vault counts what it opened, and alarms for what is corrupt."""
         names = list(self._wanted)
-        for name, outcome in zip(names, self.vault.open_blocks([self._wanted[name] for name in names]), strict=True):
+        for name, outcome in zip(
+            names, self.vault.open_blocks([self._wanted[name] for name in names]), strict=True
+        ):
             self._opened[name] = _fields(outcome)
         return self
 

@@ -53,7 +53,8 @@ class Reader:
         """When the subject was erased, as far as this projection knows."""
         with self._look() as cursor:
             row = cursor.execute(
-                "select erased_at from projections.fence where tenant = %s and subject = %s", (tenant, subject)
+                "select erased_at from projections.fence where tenant = %s and subject = %s",
+                (tenant, subject),
             ).fetchone()
             return row["erased_at"] if row else None
 
@@ -83,7 +84,7 @@ class Reader:
     def _rows_of(self, table: str, order: str, tenant: str, subject: str) -> list[Row]:
         with self._look() as cursor:
             return cursor.execute(
-                f"select * from projections.{table} where tenant = %s and subject = %s order by {order}",
+                f"select * from projections.{table} where tenant = %s and subject = %s order by {order}",  # noqa: S608 - constants
                 (tenant, subject),
             ).fetchall()
 

@@ -38,12 +38,13 @@ def create_router(parts: QueryParts) -> APIRouter:
     answers = Answers(parts.vault, Reader(parts.pool), parts.settings)
     gate = Gate(parts.check)
     router = APIRouter(
-        prefix="/v1", tags=["queries"], responses=described("unauthorized", "forbidden", "not_found", "unavailable")
+        prefix="/v1",
+        tags=["queries"],
+        responses=described("unauthorized", "forbidden", "not_found", "unavailable"),
     )
     looks_up = Depends(gate.of_tenant("producer", "agent", "officer"))
     sees_people = Depends(gate.of_tenant("agent", "officer"))
     sees_proof = Depends(gate.of_tenant("agent", "officer", "legal"))
-    shown = {"response_model_exclude_unset": True}
 
     @router.post("/subjects/lookup", responses=described("invalid"), summary="Whom an address reaches")
     def lookup(body: models.LookupRequest, access: Annotated[Access, looks_up]) -> models.LookupAnswer:
@@ -56,12 +57,21 @@ def create_router(parts: QueryParts) -> APIRouter:
             raise Refusal("not_found")
         return models.LookupAnswer(subject=subject)
 
-    @router.get("/subjects/{subject}", **shown, summary="State, profile, addresses, subscriptions")
+    @router.get(
+        "/subjects/{subject}",
+        response_model_exclude_unset=True,
+        summary="State, profile, addresses, subscriptions",
+    )
     def show_subject(subject: str, access: Annotated[Access, sees_people]) -> models.SubjectAnswer:
         """An erased subject is answered 200 with `state` and `erased_at` alone."""
         return answers.subject(access.tenant, subject)
 
-    @router.get("/subjects/{subject}/messages", **shown, responses=described("invalid"), summary="Messages by time")
+    @router.get(
+        "/subjects/{subject}/messages",
+        response_model_exclude_unset=True,
+        responses=described("invalid"),
+        summary="Messages by time",
+    )
     def show_messages(
         subject: str,
         access: Annotated[Access, sees_people],
@@ -75,12 +85,16 @@ def create_router(parts: QueryParts) -> APIRouter:
             answer.next = _cursor(following)
         return answer
 
-    @router.get("/subjects/{subject}/consents", **shown, summary="Consent history with evidence")
+    @router.get(
+        "/subjects/{subject}/consents",
+        response_model_exclude_unset=True,
+        summary="Consent history with evidence",
+    )
     def show_consents(subject: str, access: Annotated[Access, sees_proof]) -> models.ConsentsAnswer:
         """Every consent event in order: wording and notice as they were shown, the act, and the person's own words."""
         return answers.consents(access.tenant, subject)
 
-    @router.get("/erasures/{erasure}", **shown, summary="How far an erasure is")
+    @router.get("/erasures/{erasure}", response_model_exclude_unset=True, summary="How far an erasure is")
     def show_erasure(
         erasure: str, access: Annotated[Access, Depends(gate.of_tenant("officer", "agent"))]
     ) -> models.ErasureAnswer:
@@ -91,7 +105,11 @@ def create_router(parts: QueryParts) -> APIRouter:
 
 
 def _cursor(position: tuple[datetime, str]) -> str:
-    return urlsafe_b64encode(f"{to_text(at_ms(position[0]))}{_SEPARATOR}{position[1]}".encode()).decode().rstrip("=")
+    return (
+        urlsafe_b64encode(f"{to_text(at_ms(position[0]))}{_SEPARATOR}{position[1]}".encode())
+        .decode()
+        .rstrip("=")
+    )
 
 
 def _read_cursor(text: str) -> tuple[datetime, str]:

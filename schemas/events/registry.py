@@ -65,7 +65,7 @@ MODELS: dict[str, type[EventData]] = {type_name(model): model for model in TOPIC
 def build(
     data: EventData,
     *,
-    id: str,
+    id: str,  # noqa: A002 - the envelope's own word
     role: str,
     tenant: str,
     subject: str,

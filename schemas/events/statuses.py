@@ -9,7 +9,9 @@ from typing import ClassVar, Literal
 
 from schemas.envelope import EventData
 
-Status = Literal["requested", "unknown", "submitted", "sent", "rejected", "failed", "expired", "delivered", "read"]
+Status = Literal[
+    "requested", "unknown", "submitted", "sent", "rejected", "failed", "expired", "delivered", "read"
+]
 _RANK: dict[Status, int] = {
     "requested": 0, "unknown": 1, "submitted": 2, "sent": 3, "expired": 4, "failed": 5, "rejected": 6, "delivered": 7, "read": 8,
 }  # fmt: skip

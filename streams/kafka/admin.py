@@ -5,8 +5,14 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
-from confluent_kafka.admin import (
+from confluent_kafka import (
+    ConsumerGroupTopicPartitions,
+    KafkaError,
+    KafkaException,
+    TopicCollection,
+    TopicPartition,
+)
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the package re-exports names without saying so
     AdminClient,
     AlterConfigOpType,
     ConfigEntry,
@@ -23,6 +29,8 @@ REQUEST_S = 15.0
 """Limit of one admin request. Without it a role would hang at start when Kafka is away."""
 MIN_REPLICATION = 3
 MIN_IN_SYNC = 2
+EARLIEST = OffsetSpec.earliest()  # type: ignore[no-untyped-call]  # confluent-kafka has no types here
+LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # confluent-kafka has no types here
 
 TopicPart = tuple[str, int]
 """Topic name and partition number."""
@@ -48,6 +56,15 @@ class LogRange:
     high: int
 
 
+@dataclass(frozen=True, slots=True)
+class TopicFacts:
+    """What a cluster says about a topic."""
+
+    topic_id: str
+    partitions: int
+    replication: int
+
+
 class ClusterIdentity:
     """Which cluster and which topics these are; positions are valid for one (cluster id, topic id) only."""
 
@@ -56,7 +73,7 @@ class ClusterIdentity:
         self.bootstrap = bootstrap
         self._client = admin_client(bootstrap)
         self.cluster_id: str = _cluster_id(self._client)
-        self.topics: Mapping[str, "TopicFacts"] = {}
+        self.topics: Mapping[str, TopicFacts] = {}
         self.refresh()
 
     def refresh(self) -> None:
@@ -71,7 +88,7 @@ class ClusterIdentity:
         """Partition count of a topic; TopicMismatch when there is none of this name."""
         return self._facts(topic).partitions
 
-    def _facts(self, topic: str) -> "TopicFacts":
+    def _facts(self, topic: str) -> TopicFacts:
         if topic not in self.topics:
             self.refresh()
         if topic not in self.topics:
@@ -81,27 +98,24 @@ class ClusterIdentity:
     def log_ranges(self, parts: Iterable[TopicPart]) -> dict[TopicPart, LogRange]:
         """Start and end of each partition's log, in two requests; KafkaAway when there is no answer."""
         wanted = list(parts)
-        low = list_offsets(self._client, wanted, OffsetSpec.earliest())
-        high = list_offsets(self._client, wanted, OffsetSpec.latest())
+        low = list_offsets(self._client, wanted, EARLIEST)
+        high = list_offsets(self._client, wanted, LATEST)
         return {part: LogRange(low[part], high[part]) for part in wanted}
 
     def request_ends(self, parts: Iterable[TopicPart]) -> dict[TopicPartition, "Future[Any]"]:
         """Ask for the ends of logs without waiting; read the answer with `ends_of`."""
-        return request_offsets(self._client, parts, OffsetSpec.latest())
+        return request_offsets(self._client, parts, LATEST)
 
-
-@dataclass(frozen=True, slots=True)
-class TopicFacts:
-    """What a cluster says about a topic."""
-
-    topic_id: str
-    partitions: int
-    replication: int
+    def request_identities(self, topics: Sequence[str]) -> dict[str, "Future[Any]"]:
+        """Ask for the ids of topics without waiting; read the answer with `ids_of`."""
+        return dict(self._client.describe_topics(TopicCollection(list(topics)), request_timeout=REQUEST_S))
 
 
 def admin_client(bootstrap: str) -> AdminClient:
     """A client for administrative requests."""
-    return AdminClient({"bootstrap.servers": bootstrap, "client.id": "sealpost-admin", "log.connection.close": False})
+    return AdminClient(
+        {"bootstrap.servers": bootstrap, "client.id": "sealpost-admin", "log.connection.close": False}
+    )
 
 
 def cluster_id(bootstrap: str) -> str:
@@ -120,8 +134,19 @@ def end_offsets(bootstrap: str, topic: str) -> dict[int, int]:
     facts = _topic_facts(client).get(topic)
     if facts is None:
         raise TopicMismatch(f"topic {topic} does not exist; make it with: sealpost topics apply")
-    ends = list_offsets(client, [(topic, partition) for partition in range(facts.partitions)], OffsetSpec.latest())
+    ends = list_offsets(client, [(topic, partition) for partition in range(facts.partitions)], LATEST)
     return {partition: end for (_, partition), end in ends.items()}
+
+
+def committed_offsets(bootstrap: str, group: str, parts: Sequence[TopicPart]) -> dict[TopicPart, int]:
+    """The offsets a group has committed, where it has; Sealpost commits them for lag tooling and for `sealpost recover`."""
+    wanted = [TopicPartition(topic, partition) for topic, partition in parts]
+    if not wanted:
+        return {}
+    request = ConsumerGroupTopicPartitions(group, wanted)
+    futures = admin_client(bootstrap).list_consumer_group_offsets([request], request_timeout=REQUEST_S)
+    found = _answer(futures[group]).topic_partitions
+    return {(part.topic, part.partition): int(part.offset) for part in found if part.offset >= 0}
 
 
 def apply_topics(
@@ -133,7 +158,9 @@ def apply_topics(
     differs from the catalogue's: TopicMismatch.
     """
     if not embedded and replication < MIN_REPLICATION:
-        raise TopicMismatch(f"replication {replication} is below {MIN_REPLICATION}: a broker's loss would lose events")
+        raise TopicMismatch(
+            f"replication {replication} is below {MIN_REPLICATION}: a broker's loss would lose events"
+        )
     client = admin_client(bootstrap)
     present = _topic_facts(client)
     for topic in catalogue:
@@ -189,7 +216,9 @@ def _compare(topic: Topic, facts: TopicFacts | None, partitions: int, *, embedde
     if facts.partitions != wanted:
         raise TopicMismatch(f"topic {topic.name} has {facts.partitions} partitions, not {wanted}")
     if not embedded and facts.replication < MIN_REPLICATION:
-        raise TopicMismatch(f"topic {topic.name} has {facts.replication} replicas, fewer than {MIN_REPLICATION}")
+        raise TopicMismatch(
+            f"topic {topic.name} has {facts.replication} replicas, fewer than {MIN_REPLICATION}"
+        )
 
 
 def _configure(client: AdminClient, wanted: Sequence[Topic], *, embedded: bool) -> None:
@@ -215,6 +244,17 @@ def request_offsets(
 def ends_of(answers: Mapping[TopicPartition, "Future[Any]"]) -> dict[TopicPart, int]:
     """The offsets of answers, waiting for them; KafkaAway when one is missing."""
     return {(part.topic, part.partition): int(_answer(future).offset) for part, future in answers.items()}
+
+
+def ids_of(answers: Mapping[str, "Future[Any]"]) -> dict[str, str]:
+    """The topic ids of answers, waiting for them; KafkaAway when one is missing, TopicMismatch when a topic is gone."""
+    ids: dict[str, str] = {}
+    for topic, future in answers.items():
+        try:
+            ids[topic] = str(_answer(future).topic_id)
+        except _Gone:
+            raise TopicMismatch(f"topic {topic} does not exist any more") from None
+    return ids
 
 
 def list_offsets(client: AdminClient, parts: Iterable[TopicPart], spec: OffsetSpec) -> dict[TopicPart, int]:

@@ -15,6 +15,16 @@ FETCH_BACKOFF_MS = 5
 MAX_POLL_S = 300.0
 """A member that did not poll for so long is thrown out; a step never takes as long (postgres.WATCHDOG_S)."""
 READ_BATCH = 1_000
+END_OF_PARTITION: int = KafkaError._PARTITION_EOF  # noqa: SLF001  # librdkafka's own codes begin with an underscore
+NO_POSITION: int = KafkaError._AUTO_OFFSET_RESET  # noqa: SLF001  # as above
+_LASTING = (
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError._AUTHENTICATION,  # noqa: SLF001  # as above
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001  # as above
+    KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001  # as above
+)
 READ_TURN_S = 0.5
 
 
@@ -48,8 +58,8 @@ def consumer_settings(
 def to_record(message: Message) -> Record:
     """A message without error as a Record."""
     topic, partition, offset = message.topic(), message.partition(), message.offset()
-    assert topic is not None and partition is not None and offset is not None
-    return Record(topic, partition, offset, message.key(), message.value(), message.timestamp()[1])
+    # A message without error has all three; asserting it a million times would cost.
+    return Record(topic, partition, offset, message.key(), message.value(), message.timestamp()[1])  # type: ignore[arg-type]  # as said
 
 
 def read_to_end(bootstrap: str, topic: str, *, timeout_s: float) -> Iterator[Record]:
@@ -76,7 +86,7 @@ def read_to_end(bootstrap: str, topic: str, *, timeout_s: float) -> Iterator[Rec
                 error = message.error()
                 if error is None:
                     yield to_record(message)
-                elif error.code() != KafkaError._PARTITION_EOF:
+                elif error.code() != END_OF_PARTITION:
                     raise_unless_passing(error)
                     continue
                 # At the end of a partition Kafka reports the offset of the record to come.
@@ -91,12 +101,5 @@ def read_to_end(bootstrap: str, topic: str, *, timeout_s: float) -> Iterator[Rec
 
 def raise_unless_passing(error: KafkaError) -> None:
     """ReadFailed for errors that do not go away by waiting; librdkafka reconnects by itself after the others."""
-    lasting = (
-        KafkaError.TOPIC_AUTHORIZATION_FAILED,
-        KafkaError.GROUP_AUTHORIZATION_FAILED,
-        KafkaError._AUTHENTICATION,
-        KafkaError._FATAL,
-        KafkaError.UNKNOWN_TOPIC_OR_PART,
-    )
-    if error.fatal() or error.code() in lasting:
+    if error.fatal() or error.code() in _LASTING:
         raise ReadFailed(error.name())

@@ -38,7 +38,11 @@ class ProduceFailed(SealpostError):
 
 
 def producer_settings(
-    bootstrap: str, *, client_id: str, delivery_timeout_s: float | None, extra: Mapping[str, Any] | None = None
+    bootstrap: str,
+    *,
+    client_id: str,
+    delivery_timeout_s: float | None,
+    extra: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """librdkafka settings of every Sealpost producer; without `delivery_timeout_s` a record is tried for ever."""
     settings: dict[str, Any] = {
@@ -73,7 +77,9 @@ class OrderedProducer:
         give_up: threading.Event | None = None,
     ) -> None:
         """`give_up`: once set, a wait for acks ends after STOP_GRACE_S with ProduceFailed instead of going on for ever."""
-        settings = producer_settings(bootstrap, client_id=client_id, delivery_timeout_s=delivery_timeout_s, extra=extra)
+        settings = producer_settings(
+            bootstrap, client_id=client_id, delivery_timeout_s=delivery_timeout_s, extra=extra
+        )
         # Only failures are reported: whoever waits for all acks needs no call a record.
         settings["delivery.report.only.error"] = True
         self._producer = Producer(settings, on_delivery=self._failed_delivery)
@@ -118,7 +124,9 @@ class OrderedProducer:
             left = FLUSH_TURN_S if deadline is None else min(FLUSH_TURN_S, max(0.0, deadline - boot_s()))
             waiting = self._producer.flush(left)
             if self._failures:
-                raise ProduceFailed(f"{len(self._failures)} records not acknowledged, the first: {self._failures[0]}")
+                raise ProduceFailed(
+                    f"{len(self._failures)} records not acknowledged, the first: {self._failures[0]}"
+                )
             if waiting == 0:
                 return
             if deadline is not None and boot_s() >= deadline:
@@ -150,7 +158,9 @@ class AsyncProducer:
         extra: Mapping[str, Any] | None = None,
     ) -> None:
         """The event loop is the one in which `send` is first awaited; one producer serves one loop."""
-        settings = producer_settings(bootstrap, client_id=client_id, delivery_timeout_s=delivery_timeout_s, extra=extra)
+        settings = producer_settings(
+            bootstrap, client_id=client_id, delivery_timeout_s=delivery_timeout_s, extra=extra
+        )
         self._producer = Producer(settings)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._reports: list[tuple[asyncio.Future[None], str | None]] = []

@@ -5,8 +5,7 @@ import threading
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
-from confluent_kafka.admin import OffsetSpec
+from confluent_kafka import Consumer, Message, TopicPartition
 
 from schemas.clock import boot_s
 from schemas.envelope import Event, InvalidEvent
@@ -15,7 +14,7 @@ from schemas.ids import random_id
 from schemas.settings import TenantSettings, fold
 from schemas.topics import TENANTS
 from streams.kafka import admin
-from streams.kafka.consumer import consumer_settings, raise_unless_passing
+from streams.kafka.consumer import END_OF_PARTITION, NO_POSITION, consumer_settings, raise_unless_passing
 
 LOG = logging.getLogger(__name__)
 POLL_S = 0.2
@@ -56,7 +55,7 @@ class SettingsFollower:
         """Return once all that the topic holds at the time of this call is folded; SettingsUnread after `timeout_s`."""
         deadline = boot_s() + timeout_s
         try:
-            end = admin.list_offsets(self._admin, [(TENANTS, 0)], OffsetSpec.latest())[(TENANTS, 0)]
+            end = admin.list_offsets(self._admin, [(TENANTS, 0)], admin.LATEST)[(TENANTS, 0)]
         except SealpostError as error:
             raise SettingsUnread(f"the end of {TENANTS} is unknown: {error}") from None
         with self._moved:
@@ -94,7 +93,10 @@ class SettingsFollower:
 
     def _follow(self) -> None:
         settings = consumer_settings(
-            self._bootstrap, group=f"sealpost.settings.{random_id()}", client_id="sealpost-settings", session_s=SESSION_S
+            self._bootstrap,
+            group=f"sealpost.settings.{random_id()}",
+            client_id="sealpost-settings",
+            session_s=SESSION_S,
         )
         consumer = Consumer({**settings, "enable.partition.eof": True})
         try:
@@ -117,9 +119,9 @@ class SettingsFollower:
             if error is None:
                 next_offset = offset + 1
                 self._fold_one(changed, message.value(), offset)
-            elif error.code() == KafkaError._PARTITION_EOF:
+            elif error.code() == END_OF_PARTITION:
                 next_offset = max(next_offset, offset)
-            elif error.code() == KafkaError._AUTO_OFFSET_RESET:
+            elif error.code() == NO_POSITION:
                 self._fail(f"{TENANTS} does not start at offset 0: settings are missing; restore the topic")
             else:
                 raise_unless_passing(error)
@@ -136,7 +138,9 @@ class SettingsFollower:
     def _fold_one(changed: dict[str, TenantSettings], value: bytes | None, offset: int) -> None:
         try:
             event = Event.from_bytes(value)
-            changed[event.tenant] = fold(changed.get(event.tenant) or TenantSettings(event.tenant), event, offset)
+            changed[event.tenant] = fold(
+                changed.get(event.tenant) or TenantSettings(event.tenant), event, offset
+            )
         except InvalidEvent as error:
             # What stood before goes on to hold; role vault dead-letters the same record and raises the alarm.
             LOG.error("settings event at offset %d ignored: %s", offset, error)

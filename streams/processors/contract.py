@@ -91,13 +91,15 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What an input leads to. `state` None means that no row is kept; `purge` deletes the row and leaves a fence."""
+    """What an input leads to. `state` None means that no row is kept; `purge` deletes the row and leaves a fence;
+    `unfinished` marks the row for a gauge."""
 
     state: dict[str, Any] | None
     events: tuple[NewEvent, ...] = ()
     wakes: tuple[NewWake, ...] = ()
     counts: tuple[Count, ...] = ()
     purge: bool = False
+    unfinished: bool = False
 
 
 class Processor(Protocol):

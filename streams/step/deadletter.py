@@ -46,7 +46,9 @@ def replay_until(time_ms: int, times: Times = PRODUCTION) -> str:
     return to_text(round((end_of_day_s + times.day_key_s) * MS_PER_S))
 
 
-def _letter(origin: dict[str, Any], role: str, reason: str, key: bytes, value: bytes | None, until: str) -> Output:
+def _letter(
+    origin: dict[str, Any], role: str, reason: str, key: bytes, value: bytes | None, until: str
+) -> Output:
     encoded = None if value is None else base64.b64encode(value).decode()
     if encoded is not None and len(encoded) + len(key) + ENVELOPE_BYTES > DEADLETTER_MAX_BYTES:
         encoded = None

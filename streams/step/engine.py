@@ -13,24 +13,32 @@ from typing import TypeVar
 
 import psycopg
 
-from schemas import topics as topic_catalogue
 from schemas.clock import boot_s, day_of_ms, now_ms, sleep_s, today
 from schemas.constants import BATCH_RECORDS, DAY_S, EVENT_MAX_BYTES, PRODUCTION, Times
-from schemas.errors import SealpostError
 from schemas.ids import random_unit
 from schemas.metrics import counter
-from streams.kafka.admin import ClusterIdentity, LogRange
+from schemas.topics import DEADLETTERS
+from streams.kafka.admin import ClusterIdentity
 from streams.kafka.producer import OrderedProducer, ProduceFailed
 from streams.step import fault_points, postgres, store
 from streams.step.contract import Due, Effects, Handler, Item, Output, Poison, Record
-from streams.step.deadletter import dead_letter, dead_output, due_record
+from streams.step.deadletter import dead_output, due_record
 from streams.step.errors import DatabaseAway, Fenced, PositionInvalid, StopPartition
 from streams.step.fault_points import EngineHooks
 from streams.step.incarnation import check_incarnation
 from streams.step.isolation import Isolation, control_flow
+from streams.step.positions import check, unread
 from streams.step.store import TopicPart
 
-__all__ = ["DatabaseAway", "Engine", "EngineHooks", "Fenced", "PositionInvalid", "ProduceFailed", "StopPartition"]
+__all__ = [
+    "DatabaseAway",
+    "Engine",
+    "EngineHooks",
+    "Fenced",
+    "PositionInvalid",
+    "ProduceFailed",
+    "StopPartition",
+]
 
 LOG = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -54,6 +62,16 @@ class _Batch:
     partitions: set[int] = field(default_factory=set)
 
 
+@dataclass(slots=True)
+class _Recorded:
+    """What a committed transaction left to be done."""
+
+    batch: _Batch
+    outputs: dict[int, Sequence[Output]]
+    first_wake_ms: int | None
+    repeats: int
+
+
 class Engine:
     """Runs a handler. Calls are serialised; the connection is the engine's own."""
 
@@ -72,11 +90,10 @@ class Engine:
         self.role = handler.role
         self._dsn = dsn
         self._producer = producer
-        self._cluster = cluster
+        self.cluster = cluster
         self._hooks = hooks if hooks is not None else fault_points.from_environment(handler.role)
         self._times = times
         self._kept_days = max(1, round(times.horizon_s / DAY_S))
-        self._compacted = {topic.name for topic in topic_catalogue.catalogue() if topic.compact}
         self._lock = threading.RLock()
         self._watchdog = postgres.Watchdog()
         self._connection: postgres.Connection | None = None
@@ -100,6 +117,10 @@ class Engine:
         """Next offset of an owned partition, or None."""
         return self._positions.get((topic, partition))
 
+    def positions(self) -> dict[TopicPart, int]:
+        """Next offset of every owned partition."""
+        return dict(self._positions)
+
     # Ownership
 
     def take_over(self, partitions: Sequence[int]) -> dict[TopicPart, int]:
@@ -114,17 +135,20 @@ class Engine:
             self.release(numbers)
             if not numbers:
                 return {}
-            self._cluster.refresh()
+            self.cluster.refresh()
             parts = [
                 (topic, number)
                 for topic in self.handler.topics
                 for number in numbers
-                if number < self._cluster.partitions(topic)
+                if number < self.cluster.partitions(topic)
             ]
-            ranges = self._cluster.log_ranges(parts)
+            ranges = self.cluster.log_ranges(parts)
             self._at("before_take_over")
             found = self._in_database(lambda connection: self._own(connection, numbers))
-            positions = {part: self._checked(part, found.positions.get(part), ranges[part]) for part in parts}
+            positions = {
+                part: check(self.role, part, found.positions.get(part), ranges[part], self.cluster)
+                for part in parts
+            }
             self._at("after_take_over")
             self._produce([output for number in numbers for output in found.outbox.get(number, ())])
             self._at("after_outbox")
@@ -138,28 +162,14 @@ class Engine:
 
     def _own(self, connection: postgres.Connection, numbers: Sequence[int]) -> store.Found:
         self._days.clear()
-        self._make_days(connection, {round_day(now_ms())})
+        self._make_days(connection, {now_ms() // DAY_MS})
         with connection.cursor() as cursor:
-            check_incarnation(cursor, self.role, refuse_new=getattr(self.handler, "refuse_new_incarnation", False))
+            check_incarnation(
+                cursor, self.role, refuse_new=getattr(self.handler, "refuse_new_incarnation", False)
+            )
             found = store.own(cursor, self.role, numbers)
         connection.commit()
         return found
-
-    def _checked(self, part: TopicPart, stored: store.StoredPosition | None, log: LogRange) -> int:
-        """Next offset to read; PositionInvalid when what is stored is not of this log."""
-        topic, partition = part
-        if stored is None:
-            return log.low
-        where = f"role {self.role}, {topic}/{partition}: position {stored.next_offset}"
-        if stored.cluster_id != self._cluster.cluster_id:
-            raise PositionInvalid(f"{where} belongs to cluster {stored.cluster_id}, this is {self._cluster.cluster_id}")
-        if stored.topic_id != self._cluster.topic_id(topic):
-            raise PositionInvalid(f"{where} belongs to another topic of this name; it was made anew")
-        if stored.next_offset > log.high:
-            raise PositionInvalid(f"{where} is beyond the end of the log ({log.high})")
-        if stored.next_offset < log.low and topic not in self._compacted:
-            raise PositionInvalid(f"{where} is below the start of the log ({log.low}): records are gone unread")
-        return max(stored.next_offset, log.low)
 
     def release(self, partitions: Sequence[int]) -> None:
         """Forget the epochs of these partitions; nothing more is written for them."""
@@ -190,20 +200,23 @@ class Engine:
         with self._lock:
             if self._due_at is not None and self._due_at <= now_ms():
                 self.run_due(now_ms())
-            batch = self._unread(records)
-            if not batch.records:
+            found = unread(self.role, records, self._positions)
+            if not found.records:
                 return
-            batch.answers = self._isolation.prepare(batch.records)
-            self._transact(lambda connection, apart: self._handle(connection, batch, apart))
+            answers = self._isolation.prepare(found.records)
+            batch = _Batch(answers, found.records, found.moved, [], {number for _, number in found.moved})
+            self._act(self._transact(lambda connection, apart: self._handle(connection, batch, apart)))
 
     def run_due(self, at_ms: int) -> int:
         """Handle due rows whose time is at or before `at_ms`, at most one batch; returns how many."""
         with self._lock:
             if not self._epochs:
                 return 0
-            done = self._transact(lambda connection, apart: self._handle_due(connection, at_ms, apart))
+            recorded = self._transact(lambda connection, apart: self._handle_due(connection, at_ms, apart))
+            if recorded is not None:
+                self._act(recorded)
             self._forget_due()
-            return done
+            return 0 if recorded is None else len(recorded.batch.due)
 
     def next_due_ms(self) -> int | None:
         """When the next due row of an owned partition is due, or None; asks the database at most once a second."""
@@ -245,36 +258,6 @@ class Engine:
 
     # Inside
 
-    def _unread(self, records: Sequence[Record]) -> _Batch:
-        """The records at or above the positions, and where they lead; a gap is PositionInvalid."""
-        batch = _Batch()
-        positions, moved, taken = self._positions, batch.positions, batch.records
-        part: TopicPart | None = None
-        expected = 0
-        for record in records:
-            if part is None or record.partition != part[1] or record.topic != part[0]:
-                if part is not None:
-                    moved[part] = expected
-                part = (record.topic, record.partition)
-                known = moved.get(part, positions.get(part))
-                if known is None:
-                    raise Fenced(f"role {self.role} does not own {part[0]}/{part[1]}")
-                expected = known
-            offset = record.offset
-            if offset < expected:
-                continue
-            if offset > expected and record.topic not in self._compacted:
-                raise PositionInvalid(
-                    f"role {self.role}, {record.topic}/{record.partition}: offset {offset} follows {expected - 1}; "
-                    "the records between are gone"
-                )
-            expected = offset + 1
-            taken.append(record)
-        if part is not None:
-            moved[part] = expected
-        batch.partitions = {number for _, number in moved}
-        return batch
-
     def _transact(self, work: "Callable[[postgres.Connection, bool], T]") -> T:
         """Run a transaction, again after conflicts, and with items apart after a handler failed."""
         apart = False
@@ -287,11 +270,13 @@ class Engine:
             except Exception as error:
                 if apart or control_flow(error):
                     raise
-                LOG.warning("role %s: a batch failed (%s), its items are tried apart", self.role, type(error).__name__)
+                LOG.warning(
+                    "role %s: a batch failed (%s), its items are tried apart", self.role, type(error).__name__
+                )
                 apart = True
         raise DatabaseAway(f"role {self.role}: a step met {CONFLICT_REPEATS} conflicts in a row")
 
-    def _handle(self, connection: postgres.Connection, batch: _Batch, apart: bool) -> None:
+    def _handle(self, connection: postgres.Connection, batch: _Batch, apart: bool) -> _Recorded:
         days = {record.time_ms // DAY_MS for record in batch.records}
         if not days <= self._days:
             self._make_days(connection, days)
@@ -300,7 +285,10 @@ class Engine:
         with connection.pipeline():
             locked = store.lock_owners(connection, self.role, epochs)
             asked = [
-                (places, store.note_seen(connection, self.role, day_of_ms(day * DAY_MS), ids, self._kept_days))
+                (
+                    places,
+                    store.note_seen(connection, self.role, day_of_ms(day * DAY_MS), ids, self._kept_days),
+                )
                 for day, (ids, places) in candidates.items()
             ]
         self._fence(locked, epochs)
@@ -309,17 +297,20 @@ class Engine:
         kept = [
             place
             for place, answer in enumerate(batch.answers)
-            if type(answer) is Poison or (place in noted and place not in old)
+            if isinstance(answer, Poison) or (place in noted and place not in old)
         ]
-        answers = batch.answers if len(kept) == len(batch.answers) else [batch.answers[place] for place in kept]
-        records = batch.records if len(kept) == len(batch.answers) else [batch.records[place] for place in kept]
+        answers = (
+            batch.answers if len(kept) == len(batch.answers) else [batch.answers[place] for place in kept]
+        )
+        records = (
+            batch.records if len(kept) == len(batch.answers) else [batch.records[place] for place in kept]
+        )
         effects = Effects()
         with connection.cursor() as cursor:
             self._isolation.apply(connection, cursor, answers, records, effects, apart=apart)
-        self._finish(connection, batch, epochs, effects)
-        self._repeats.inc(len(batch.answers) - len(kept))
+        return self._record(connection, batch, epochs, effects, repeats=len(batch.answers) - len(kept))
 
-    def _handle_due(self, connection: postgres.Connection, at_ms: int, apart: bool) -> int:
+    def _handle_due(self, connection: postgres.Connection, at_ms: int, apart: bool) -> _Recorded | None:
         epochs = dict(self._epochs)
         with connection.pipeline():
             locked = store.lock_owners(connection, self.role, epochs)
@@ -328,21 +319,20 @@ class Engine:
         batch = _Batch(due=[Due(*row) for row in found.fetchall()])
         if not batch.due:
             connection.rollback()
-            return 0
+            return None
         batch.answers = [Item("", due.partition, due.at_ms, None, None, due) for due in batch.due]
         batch.records = [due_record(self.role, due) for due in batch.due]
         effects = Effects()
         with connection.cursor() as cursor:
             self._isolation.apply(connection, cursor, batch.answers, batch.records, effects, apart=apart)
-        self._finish(connection, batch, epochs, effects)
-        return len(batch.due)
+        return self._record(connection, batch, epochs, effects, repeats=0)
 
     def _candidates(self, batch: _Batch) -> dict[int, tuple[list[str], list[int]]]:
         """Day → (ids, their places in the batch), each id once: a repeat inside the batch is dropped here."""
         result: dict[int, tuple[list[str], list[int]]] = {}
         first: set[str] = set()
         for place, answer in enumerate(batch.answers):
-            if type(answer) is Poison or answer.id in first:
+            if isinstance(answer, Poison) or answer.id in first:
                 continue
             first.add(answer.id)
             ids, places = result.setdefault(batch.records[place].time_ms // DAY_MS, ([], []))
@@ -350,16 +340,24 @@ class Engine:
             places.append(place)
         return result
 
-    def _finish(
-        self, connection: postgres.Connection, batch: _Batch, epochs: Mapping[int, int], effects: Effects
-    ) -> None:
-        """Record everything, commit, produce, await."""
+    def _record(
+        self,
+        connection: postgres.Connection,
+        batch: _Batch,
+        epochs: Mapping[int, int],
+        effects: Effects,
+        *,
+        repeats: int,
+    ) -> _Recorded:
+        """Write positions, outbox and due rows, and commit, in one round trip."""
         outputs = self._recordable(effects, epochs)
         self._at("before_commit")
         with connection.pipeline():
             if batch.positions:
-                topic_ids = {topic: self._cluster.topic_id(topic) for topic, _ in batch.positions}
-                store.write_positions(connection, self.role, self._cluster.cluster_id, topic_ids, batch.positions)
+                topic_ids = {topic: self.cluster.topic_id(topic) for topic, _ in batch.positions}
+                store.write_positions(
+                    connection, self.role, self.cluster.cluster_id, topic_ids, batch.positions
+                )
             for number, records in outputs.items():
                 store.write_outbox(connection, self.role, number, records)
             if not self._acked <= outputs.keys():
@@ -369,35 +367,42 @@ class Engine:
             if effects.wakes:
                 store.write_wakes(connection, self.role, effects.wakes)
             connection.commit()
+        first = min((wake.at_ms for wakes in effects.wakes.values() for wake in wakes), default=None)
+        return _Recorded(batch, outputs, first, repeats)
+
+    def _act(self, recorded: _Recorded) -> None:
+        """Produce what was recorded, await the acks, and only then move on."""
+        self._acked = set()
         self._at("after_commit")
         self._isolation.committed()
-        self._acked = set()
+        outputs = recorded.outputs
         self._produce([output for number in sorted(outputs) for output in outputs[number]])
         self._at("after_ack")
         self._acked = set(outputs)
-        self._positions.update(batch.positions)
-        for wakes in effects.wakes.values():
-            first = min(wake.at_ms for wake in wakes)
-            self._due_at = first if self._due_at is None else min(self._due_at, first)
+        self._positions.update(recorded.batch.positions)
+        if recorded.first_wake_ms is not None:
+            self._due_at = min(recorded.first_wake_ms, self._due_at or recorded.first_wake_ms)
         self._steps.inc()
+        self._repeats.inc(recorded.repeats)
 
     def _recordable(self, effects: Effects, epochs: Mapping[int, int]) -> dict[int, Sequence[Output]]:
         """Outputs by partition, those too large replaced by dead letters."""
         strange = (effects.outputs.keys() | effects.wakes.keys()) - epochs.keys()
         if strange:
-            raise StopPartition(f"the handler of role {self.role} wrote for partitions {sorted(strange)} without an input of them")
-        result: dict[int, Sequence[Output]] = {}
-        for number, outputs in effects.outputs.items():
-            if max((len(output.value) for output in outputs), default=0) > EVENT_MAX_BYTES:
-                outputs = [
-                    dead_output(output, number, self.role, now_ms(), self._times)
-                    if len(output.value) > EVENT_MAX_BYTES and output.topic != topic_catalogue.DEADLETTERS
-                    else output
-                    for output in outputs
-                ]
-            if outputs:
-                result[number] = outputs
-        return result
+            raise StopPartition(
+                f"the handler of role {self.role} wrote for partitions {sorted(strange)} without an input of them"
+            )
+        return {
+            number: [self._fitting(output, number) for output in some]
+            for number, some in effects.outputs.items()
+            if some
+        }
+
+    def _fitting(self, output: Output, partition: int) -> Output:
+        if len(output.value) <= EVENT_MAX_BYTES or output.topic == DEADLETTERS:
+            return output
+        LOG.error("role %s: an output of %d bytes is dead-lettered", self.role, len(output.value))
+        return dead_output(output, partition, self.role, now_ms(), self._times)
 
     def _produce(self, outputs: Sequence[Output]) -> None:
         """Produce in order and await all acks; after a failure nothing is owned any more, the outbox stays."""
@@ -480,8 +485,3 @@ class Engine:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-
-
-def round_day(at_ms: int) -> int:
-    """Days since the epoch."""
-    return at_ms // DAY_MS

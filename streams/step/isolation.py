@@ -11,7 +11,7 @@ from schemas.metrics import counter
 from streams.kafka.producer import ProduceFailed
 from streams.step.contract import Cursor, Effects, Handler, Item, Poison, Record
 from streams.step.deadletter import dead_letter
-from streams.step.errors import Fenced, IncarnationChanged, PositionInvalid, StopPartition
+from streams.step.errors import DatabaseAway, Fenced, IncarnationChanged, PositionInvalid, StopPartition
 from streams.step.postgres import Connection, is_away, is_deployment
 
 LOG = logging.getLogger(__name__)
@@ -24,7 +24,12 @@ def control_flow(error: BaseException) -> bool:
         return True
     if isinstance(error, psycopg.errors.SerializationFailure | psycopg.errors.DeadlockDetected):
         return True
-    return not isinstance(error, Exception) or isinstance(error, MemoryError) or is_away(error) or is_deployment(error)
+    return (
+        not isinstance(error, Exception)
+        or isinstance(error, MemoryError)
+        or is_away(error)
+        or is_deployment(error)
+    )
 
 
 class Isolation:
@@ -39,21 +44,25 @@ class Isolation:
         """One answer a record. When the handler raises for all, it is asked for one at a time; who raises then is Poison."""
         try:
             answers = self._handler.prepare(records)
-        except Exception as error:
-            if control_flow(error):
-                raise
-            LOG.warning("role %s: prepare failed (%s), records are tried apart", self._handler.role, type(error).__name__)
+        except Exception as error:  # noqa: BLE001  # whatever a handler does to one record must not stop the others
+            _raise_if_no_input_is_why(error)
+            LOG.warning(
+                "role %s: prepare failed (%s), records are tried apart",
+                self._handler.role,
+                type(error).__name__,
+            )
             answers = [self._prepare_one(record) for record in records]
         if len(answers) != len(records):
-            raise StopPartition(f"the handler of role {self._handler.role} gave {len(answers)} answers for {len(records)} records")
+            raise StopPartition(
+                f"the handler of role {self._handler.role} gave {len(answers)} answers for {len(records)} records"
+            )
         return _with_valid_ids(answers, records)
 
     def _prepare_one(self, record: Record) -> Item | Poison:
         try:
             (answer,) = self._handler.prepare([record])
-        except Exception as error:
-            if control_flow(error):
-                raise
+        except Exception as error:  # noqa: BLE001  # whatever a handler does to one record must not stop the others
+            _raise_if_no_input_is_why(error)
             return Poison(record, type(error).__name__)
         return answer
 
@@ -75,7 +84,9 @@ class Isolation:
         start = 0
         for place, answer in enumerate(answers):
             if isinstance(answer, Poison):
-                self._apply_run(connection, cursor, answers[start:place], records[start:place], effects, apart)
+                self._apply_run(
+                    connection, cursor, answers[start:place], records[start:place], effects, apart
+                )
                 self._bury(cursor, answer, effects)
                 start = place + 1
         run = answers if start == 0 else answers[start:]
@@ -123,7 +134,9 @@ class Isolation:
         except Exception as error:
             if control_flow(error):
                 raise
-            raise StopPartition(f"role {role}: {where} cannot be dead-lettered ({type(error).__name__})") from None
+            raise StopPartition(
+                f"role {role}: {where} cannot be dead-lettered ({type(error).__name__})"
+            ) from None
         letter = dead_letter(record, role, poison.reason, self._times)
         effects.emit(record.partition, letter.topic, letter.key, letter.value)
         self._uncounted.append(poison.reason)
@@ -136,9 +149,17 @@ class Isolation:
         self._uncounted.clear()
 
 
+def _raise_if_no_input_is_why(error: Exception) -> None:
+    """Outside a transaction: another database that is away is the same as ours."""
+    if is_away(error):
+        raise DatabaseAway(f"prepare: {type(error).__name__}") from None
+    if control_flow(error):
+        raise error
+
+
 def _with_valid_ids(answers: list[Item | Poison], records: Sequence[Record]) -> list[Item | Poison]:
     """Replace items whose id is none by Poison: one such id would fail the whole batch in the database."""
-    if all(type(answer) is Poison or is_id(answer.id) for answer in answers):
+    if all(isinstance(answer, Poison) or is_id(answer.id) for answer in answers):
         return answers
     return [
         answer if isinstance(answer, Poison) or is_id(answer.id) else Poison(record, INVALID_ID)

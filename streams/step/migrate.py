@@ -39,7 +39,11 @@ def apply_migrations(dsn: str, package_sql_dir: Path, *, phase: Phase = "all") -
     """
     applied: list[str] = []
     connection = connect(
-        dsn, application_name="sealpost-migrate", statement_timeout_s=MIGRATION_S, lock_timeout_s=MIGRATION_S, autocommit=True
+        dsn,
+        application_name="sealpost-migrate",
+        statement_timeout_s=MIGRATION_S,
+        lock_timeout_s=MIGRATION_S,
+        autocommit=True,
     )
     with connection:
         connection.execute("select pg_advisory_lock(%s)", (LOCK_KEY,))
@@ -77,10 +81,17 @@ def _apply_folder(connection: Connection, folder: Path, phase: Phase) -> list[st
             continue
         with connection.transaction():
             connection.execute(text)
-            connection.execute("insert into step.migration (dir, name, sha256) values (%s, %s, %s)", (name, file.name, digest))
+            connection.execute(
+                "insert into step.migration (dir, name, sha256) values (%s, %s, %s)",
+                (name, file.name, digest),
+            )
         LOG.info("migration %s/%s applied", name, file.name)
         applied.append(f"{name}/{file.name}")
     missing = known.keys() - {file.name for file in files}
     if missing:
-        LOG.warning("%s: %d applied migrations are unknown here; this release is older than the database", name, len(missing))
+        LOG.warning(
+            "%s: %d applied migrations are unknown here; this release is older than the database",
+            name,
+            len(missing),
+        )
     return applied

@@ -107,7 +107,9 @@ class Watchdog:
             self._round += 1
             self._changed.notify()
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         with self._changed:
             self._round += 1
             self._file = None

@@ -103,13 +103,19 @@ def lock_owners(connection: Connection, role: str, epochs: Mapping[int, int]) ->
     return connection.execute(_LOCK, (literal(epochs), literal(epochs.values()), role), prepare=True)
 
 
-def note_seen(connection: Connection, role: str, day: date, ids: Sequence[str], kept_days: int) -> psycopg.Cursor[Any]:
+def note_seen(
+    connection: Connection, role: str, day: date, ids: Sequence[str], kept_days: int
+) -> psycopg.Cursor[Any]:
     """Note ids (different ones); the rows are the places, from 1, of those that had been noted before."""
     return connection.execute(_NOTE_SEEN, (role, day, "{" + ",".join(ids) + "}", kept_days), prepare=True)
 
 
 def write_positions(
-    connection: Connection, role: str, cluster_id: str, topic_ids: Mapping[str, str], positions: Mapping[TopicPart, int]
+    connection: Connection,
+    role: str,
+    cluster_id: str,
+    topic_ids: Mapping[str, str],
+    positions: Mapping[TopicPart, int],
 ) -> None:
     """Upsert next offsets."""
     rows = [
@@ -129,7 +135,9 @@ def drop_outbox(connection: Connection, role: str, partitions: Iterable[int]) ->
     connection.execute(_OUTBOX_GONE, (role, literal(partitions)), prepare=True)
 
 
-def read_due(connection: Connection, role: str, partitions: Sequence[int], now_ms: int, limit: int) -> psycopg.Cursor[Any]:
+def read_due(
+    connection: Connection, role: str, partitions: Sequence[int], now_ms: int, limit: int
+) -> psycopg.Cursor[Any]:
     """Rows (partition, at, seq, key, kind, body) that are due, by (at, seq)."""
     return connection.execute(_DUE, (literal(partitions), role, now_ms, limit, limit), prepare=True)
 
@@ -142,7 +150,11 @@ def next_due_ms(connection: Connection, role: str, partitions: Sequence[int]) ->
 
 def drop_due(connection: Connection, role: str, done: Sequence[Due]) -> None:
     """Delete rows that are handled."""
-    columns = (literal(d.partition for d in done), literal(d.at_ms for d in done), literal(d.seq for d in done))
+    columns = (
+        literal(d.partition for d in done),
+        literal(d.at_ms for d in done),
+        literal(d.seq for d in done),
+    )
     connection.execute(_DUE_DONE, (*columns, role), prepare=True)
 
 
@@ -171,7 +183,9 @@ def own(cursor: Cursor, role: str, partitions: Sequence[int]) -> Found:
         "where role = %s and partition = any(%s::integer[])",
         (role, numbers),
     )
-    positions = {(row[0], int(row[1])): StoredPosition(int(row[2]), row[3], row[4]) for row in cursor.fetchall()}
+    positions = {
+        (row[0], int(row[1])): StoredPosition(int(row[2]), row[3], row[4]) for row in cursor.fetchall()
+    }
     cursor.execute(
         "select partition, records from step.outbox where role = %s and partition = any(%s::integer[]) order by partition",
         (role, numbers),

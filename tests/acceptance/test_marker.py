@@ -29,7 +29,7 @@ def needles(*texts: str) -> list[bytes]:
 
 def in_topics(bootstrap: str, wanted: list[bytes]) -> list[str]:
     """Topics in which one of the needles stands, in any key or value."""
-    names = [t for t in AdminClient({"bootstrap.servers": bootstrap}).list_topics(timeout=10).topics]
+    names = list(AdminClient({"bootstrap.servers": bootstrap}).list_topics(timeout=10).topics)
     hits = []
     for name in names:
         for key, value, _ in topic_records(bootstrap, name):
@@ -47,7 +47,7 @@ def in_tables(dsn: str, wanted: list[bytes]) -> list[str]:
             "select schemaname, tablename from pg_tables where schemaname not in ('pg_catalog', 'information_schema')"
         ).fetchall()
         for schema, table in tables:
-            for row in connection.execute(f'select * from "{schema}"."{table}"').fetchall():  # noqa: S608 - names from the catalogue
+            for row in connection.execute(f'select * from "{schema}"."{table}"').fetchall():
                 if any(n in as_bytes(value) for value in row for n in wanted):
                     hits.append(f"{schema}.{table}")
                     break
@@ -90,7 +90,9 @@ def everywhere(instance: RunningInstance, wanted: list[bytes]) -> list[str]:
     hits = in_topics(ready["kafka"], wanted)
     for database in ("vault_dsn", "streams_dsn", "projections_dsn"):
         hits += in_tables(ready[database], wanted)
-    hits += in_files(instance.data, wanted) + in_files(instance.log.parent, wanted) + in_metrics(instance, wanted)
+    hits += (
+        in_files(instance.data, wanted) + in_files(instance.log.parent, wanted) + in_metrics(instance, wanted)
+    )
     return hits
 
 
@@ -101,7 +103,11 @@ def test_the_search_finds_planted_markers(instance: RunningInstance) -> None:
     ready = instance.ready
     planted = "planted-marker-4711"
     producer = Producer({"bootstrap.servers": ready["kafka"]})
-    producer.produce("sealpost.deadletters", key=b"planted", value=b'{"value": "' + base64.b64encode(b"xx" + planted.encode()) + b'"}')
+    producer.produce(
+        "sealpost.deadletters",
+        key=b"planted",
+        value=b'{"value": "' + base64.b64encode(b"xx" + planted.encode()) + b'"}',
+    )
     assert producer.flush(10) == 0
     with psycopg.connect(ready["projections_dsn"], autocommit=True) as connection:
         connection.execute("create table planted (words text)")
@@ -128,7 +134,10 @@ def test_a_person_is_nowhere_in_clear_and_gone_after_erasure(instance: RunningIn
     instance.item(subject, accepted.body["message_id"], {"delivered", "read"})
 
     def texts() -> list[str]:
-        return [str(i["text"]) for i in instance.api("GET", f"/v1/subjects/{subject}/messages?limit=200").body["items"]]
+        return [
+            str(i["text"])
+            for i in instance.api("GET", f"/v1/subjects/{subject}/messages?limit=200").body["items"]
+        ]
 
     until("the person's words in the API", lambda: TEXT_IN in texts() and TEXT_OUT in texts())
     shown = instance.api("GET", f"/v1/subjects/{subject}").body

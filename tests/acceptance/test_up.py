@@ -38,7 +38,16 @@ def test_ready_file(instance: RunningInstance) -> None:
     assert set(ready["channels"]["whatsapp"]) == {
         "webhook_url", "connection", "account", "app_secret", "verify_token", "simulator_url",
     }  # fmt: skip
-    for key in ("receiver_url", "api_url", "kafka", "vault_dsn", "streams_dsn", "projections_dsn", "data_dir", "tenant"):
+    for key in (
+        "receiver_url",
+        "api_url",
+        "kafka",
+        "vault_dsn",
+        "streams_dsn",
+        "projections_dsn",
+        "data_dir",
+        "tenant",
+    ):
         assert ready[key], key
     for role in ready["roles"].values():
         os.kill(role["pid"], 0)
@@ -70,8 +79,16 @@ def test_side_by_side_and_again(tmp_path: Path) -> None:
 
 def test_tour_ends_with_zero_and_leaves_nothing(tmp_path: Path) -> None:
     """`up --exit-after-tour` walks every step, ends with 0 and leaves no process behind."""
-    command = [str(Path(sys.executable).with_name("sealpost")), "up", "--exit-after-tour", "--data", str(tmp_path / "data")]
-    done = subprocess.run(command, capture_output=True, timeout=180, check=False, env={**os.environ, **SHORT_TIMES})
+    command = [
+        str(Path(sys.executable).with_name("sealpost")),
+        "up",
+        "--exit-after-tour",
+        "--data",
+        str(tmp_path / "data"),
+    ]
+    done = subprocess.run(
+        command, capture_output=True, timeout=180, check=False, env={**os.environ, **SHORT_TIMES}
+    )
     output = done.stdout.decode()
     assert done.returncode == 0, output[-3000:] + done.stderr.decode()[-2000:]
     assert output.count("✓") >= 9, output[-3000:]

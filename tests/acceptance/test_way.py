@@ -17,7 +17,9 @@ def test_start_ja_stop_in_german(instance: RunningInstance) -> None:
     instance.write(number, "JA")
     until("the welcome", lambda: len(instance.phone(number)) == 2)
     subject = instance.subject_of(number)
-    types = until("the history", lambda: (t := instance.consent_types(subject)) and set(OPT_IN) <= set(t) and t)
+    types = until(
+        "the history", lambda: (t := instance.consent_types(subject)) and set(OPT_IN) <= set(t) and t
+    )
     assert types.index("OptInRequested") < types.index("ConsentRequested") < types.index("OptInConfirmed")
     consents = instance.api("GET", f"/v1/subjects/{subject}/consents").body["items"]
     given = next(c for c in consents if c["type"] == "ConsentGiven")
@@ -54,7 +56,10 @@ def test_who_only_writes_gets_no_newsletter(instance: RunningInstance) -> None:
     instance.write(number, "Guten Tag")
     subject = instance.subject_of(number)
     newsletter = instance.send(number, "Werbung", "newsletter")
-    assert instance.item(subject, newsletter.body["message_id"], {"rejected"})["reason"] in {"no_consent", "consent_withdrawn"}
+    assert instance.item(subject, newsletter.body["message_id"], {"rejected"})["reason"] in {
+        "no_consent",
+        "consent_withdrawn",
+    }
     service = instance.send(number, "Ihre Antwort")
     instance.item(subject, service.body["message_id"], {"sent", "delivered", "read"})
     assert [m["body"] for m in instance.phone(number)] == ["Ihre Antwort"]
@@ -67,13 +72,16 @@ def test_closed_window_rejects_free_form_but_not_templates(instance: RunningInst
     subject = instance.subject_of(number)
     with psycopg.connect(instance.ready["vault_dsn"], autocommit=True) as connection:
         connection.execute(
-            "update vault.reach set last_inbound_at = last_inbound_at - interval '25 hours' where subject::text = %s", [subject]
+            "update vault.reach set last_inbound_at = last_inbound_at - interval '25 hours' where subject::text = %s",
+            [subject],
         )
     text = instance.send(number, "Zu spät")
     assert instance.item(subject, text.body["message_id"], {"rejected"})["reason"] == "window_closed"
     to = {"channel": "whatsapp", "address": number}
     content = {"type": "template", "name": "order_ready", "language": "de", "variables": ["17"]}
-    template = instance.api("POST", "/v1/messages", "producer", {"to": to, "purpose": "service", "content": content})
+    template = instance.api(
+        "POST", "/v1/messages", "producer", {"to": to, "purpose": "service", "content": content}
+    )
     assert template.status == 202, template
     instance.item(subject, template.body["message_id"], {"sent", "delivered", "read"})
 
@@ -110,7 +118,10 @@ def test_a_later_start_makes_a_new_subject(instance: RunningInstance) -> None:
     first = instance.sign_up(number)
     instance.erase(first)
     instance.write(number, "START")
-    until("the question", lambda: "https://" in instance.phone(number)[-1]["body"] and len(instance.phone(number)) >= 3)
+    until(
+        "the question",
+        lambda: "https://" in instance.phone(number)[-1]["body"] and len(instance.phone(number)) >= 3,
+    )
     second = instance.subject_of(number)
     assert second != first
     assert "ConsentGiven" not in instance.consent_types(second)

@@ -42,7 +42,8 @@ def test_sign_up(start: str | None, yes: str | None, language: str) -> None:
     assert isinstance(command, messages.SendCommand)
     assert (command.purpose, command.about) == ("service", "newsletter")
     assert (command.delivery, command.on_submitted) == ("at_least_once", "confirmation_sent")
-    assert command.text is not None and command.text.language == asked_language
+    assert command.text is not None
+    assert command.text.language == asked_language
     assert (command.notice, command.settings, command.basis) == ("notice-1", SETTINGS.offset, None)
     assert to_ms(command.expires) == to_ms(question.time) + 40 + DAY_S * 1000
     assert message_day(command.message).isoformat() == "2026-11-23"
@@ -76,7 +77,8 @@ def test_evidence_is_copied_with_the_identity_it_was_sealed_for() -> None:
         (consents.ConsentGiven, yes),
     ):
         data = only(world, kind).data
-        assert data.sealed is not None and data.sealed.evidence is not None
+        assert data.sealed is not None
+        assert data.sealed.evidence is not None
         original = source.block("evidence")
         assert original is not None
         assert data.sealed.evidence == original.model_copy(
@@ -129,10 +131,12 @@ def test_start_again_replaces_the_open_question() -> None:
     first = world.open_question()
     world.give(said("start", 20))
     second = world.open_question()
-    assert first != second and world.types() == QUESTION + QUESTION
+    assert first != second
+    assert world.types() == QUESTION + QUESTION
     world.give(said("yes", 30))
     given_data = only(world, consents.ConsentGiven).data
-    assert isinstance(given_data, consents.ConsentGiven) and given_data.optin == second
+    assert isinstance(given_data, consents.ConsentGiven)
+    assert given_data.optin == second
     assert world.wake_all() == []
 
 
@@ -159,14 +163,14 @@ def test_stop_ends_and_is_confirmed(message_first: bool, keyword: str | None, la
     assert sorted(world.types()[before:]) == ["MessageRequested", "SendCommand", "SubscriptionEnded"]
     assert world.texts()[-1] == ("stopped", language)
     command = world.written[-1].data if message_first is False else world.written[before + 2].data
-    assert isinstance(command, messages.SendCommand) and command.purpose == "service"
+    assert isinstance(command, messages.SendCommand)
+    assert command.purpose == "service"
     activated, ended = (
         only(world, kind).data
         for kind in (subscriptions.SubscriptionActivated, subscriptions.SubscriptionEnded)
     )
-    assert isinstance(activated, subscriptions.SubscriptionActivated) and isinstance(
-        ended, subscriptions.SubscriptionEnded
-    )
+    assert isinstance(activated, subscriptions.SubscriptionActivated)
+    assert isinstance(ended, subscriptions.SubscriptionEnded)
     assert activated.subscription == ended.subscription
 
 
@@ -208,7 +212,8 @@ def test_a_withdrawal_that_comes_late_wins_over_the_consent_it_should_have_preve
     assert not world.state.consent("whatsapp", "newsletter").active
     assert world.types().count("SubscriptionEnded") == 1
     void = only(world, consents.ConsentWithdrawn).data
-    assert isinstance(void, consents.ConsentWithdrawn) and to_ms(void.acted_at) == to_ms(said("yes", 20).time)
+    assert isinstance(void, consents.ConsentWithdrawn)
+    assert to_ms(void.acted_at) == to_ms(said("yes", 20).time)
 
 
 def test_a_given_counts_only_for_the_request_it_names() -> None:
@@ -294,10 +299,12 @@ def test_key_destroyed_purges() -> None:
     )
     event = build(data, "d" * 32, to_ms(said("start", 60).time))
     first, second = world.give(event), world.give(event)
-    assert world.row is None and world.purged
+    assert world.row is None
+    assert world.purged
     assert [e.id for e in first] == [e.id for e in second]
     receipt = first[0].data
-    assert isinstance(receipt, deletions.StorePurged) and receipt.store == "streams.subscriber"
+    assert isinstance(receipt, deletions.StorePurged)
+    assert receipt.store == "streams.subscriber"
 
 
 def test_every_text_it_asks_for_exists_in_every_language() -> None:

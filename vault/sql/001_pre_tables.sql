@@ -55,7 +55,6 @@ create table vault.subjects (
     t1_ms             bigint,
     day_keys_until_ms bigint,
     evidence          text check (evidence in ('retained', 'destroyed')),
-    classes           text[],
     primary key (subject, tenant),
     check (state <> 'erased' or (t1_ms is not null and day_keys_until_ms is not null and evidence is not null))
 );

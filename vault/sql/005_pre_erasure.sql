@@ -4,7 +4,7 @@ create function vault.erase(
     erased_tenant text, erased_subject uuid, not_before_ms bigint, day_key_ms bigint, keep_evidence_until date,
     evidence_entries bytea[]
 )
-returns table (state text, t1_ms bigint, day_keys_until_ms bigint, evidence text, classes text[])
+returns table (state text, t1_ms bigint, day_keys_until_ms bigint, evidence text)
 language plpgsql as $$
 #variable_conflict use_column
 declare
@@ -12,7 +12,6 @@ declare
     t1 bigint;
     until_ms bigint;
     retained boolean := false;
-    destroyed text[];
 begin
     select s.state into standing from vault.subjects s
         where s.subject = erased_subject and s.tenant = erased_tenant for update;
@@ -26,13 +25,9 @@ begin
                 and k.wrapped is not null and k.consent is not null;
             retained := found;
         end if;
-        with gone as (
-            update vault.keys k set wrapped = null, destroyed_ms = t1
-                where k.subject = erased_subject and k.tenant = erased_tenant and k.wrapped is not null
-                and (k.class <> 'evidence' or k.retained_until is null)
-                returning k.class
-        )
-        select coalesce(array_agg(distinct class order by class), '{}') || '{}'::text[] into destroyed from gone;
+        update vault.keys k set wrapped = null, destroyed_ms = t1
+            where k.subject = erased_subject and k.tenant = erased_tenant and k.wrapped is not null
+            and (k.class <> 'evidence' or k.retained_until is null);
         if retained then
             insert into vault.evidence_index (entry, tenant, subject, until)
                 select e, erased_tenant, erased_subject, keep_evidence_until from unnest(evidence_entries) e
@@ -53,13 +48,15 @@ begin
         delete from vault.list_members where subject = erased_subject and tenant = erased_tenant;
         delete from vault.requests where subject = erased_subject and tenant = erased_tenant;
         delete from vault.blocked where subject = erased_subject;
+        -- Keys of wakes that concern a subject begin with its id.
+        delete from step.due where left(key, 32) = replace(erased_subject::text, '-', '');
         update vault.subjects s
-            set state = 'erased', t1_ms = t1, day_keys_until_ms = until_ms, classes = destroyed,
+            set state = 'erased', t1_ms = t1, day_keys_until_ms = until_ms,
                 evidence = case when retained then 'retained' else 'destroyed' end
             where s.subject = erased_subject and s.tenant = erased_tenant;
     end if;
     return query
-        select s.state, s.t1_ms, s.day_keys_until_ms, s.evidence, s.classes from vault.subjects s
+        select s.state, s.t1_ms, s.day_keys_until_ms, s.evidence from vault.subjects s
         where s.subject = erased_subject and s.tenant = erased_tenant;
 end
 $$;

@@ -49,7 +49,9 @@ def decode(record: Record) -> Message:
         raise InvalidEvent("not a send command")
     if event.channel is None:
         raise InvalidEvent("a send command without a channel")
-    if (command.kind == "own_text") != (command.text is not None) or (command.kind != "own_text" and event.block("content") is None):
+    if (command.kind == "own_text") != (command.text is not None) or (
+        command.kind != "own_text" and event.block("content") is None
+    ):
         raise InvalidEvent(f"{event.type}: content and kind do not go together")
     try:
         ids.message_day(command.message)

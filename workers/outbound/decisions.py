@@ -31,7 +31,20 @@ POLL_FIRST_S = 0.1
 POLL_MAX_S = 1.0
 """Between two questions to the vault while it waits for an event that is on its way."""
 
-WaitWhy = Literal["retry", "rate", "account", "lease", "vault_behind", "basis", "settings", "busy", "echo"]
+WaitWhy = Literal[
+    "retry",
+    "rate",
+    "account",
+    "lease",
+    "vault_behind",
+    "basis",
+    "settings",
+    "busy",
+    "echo",
+    "vault_away",
+    "turn",
+    "lost",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +79,9 @@ class Drop:
 class Again:
     """Not now: wait and ask for a permit again.
 
-    `settle`: what the attempt ends as in the vault before the wait; None leaves the claim as it is (nothing was claimed, or nobody
-    knows whether the provider took the message). `hold_s`: the whole account goes slower for so long. `pause`: the account is
-    paused for this reason until a probe succeeds.
+    `settle`: what the attempt ends as in the vault before the wait; None leaves the claim as it is (nothing was claimed, or
+    nobody knows whether the provider took the message). `hold_s`: the whole account goes slower for so long. `pause`: the
+    account is paused for this reason until a probe succeeds.
     """
 
     after_s: float
@@ -114,7 +127,9 @@ def on_attempt(attempted: Attempted, attempt: int, delivery: Delivery, jitter: f
         case NotSent(why="refused"):
             return Again(backoff_s(attempt, jitter), "retry", "retry", attempt)
         case NotSent(why="lapsed"):
-            return Again(0.0, "lease", "retry", attempt)
+            return Again(backoff_s(attempt, jitter), "lease", "retry", attempt)
+        case NotSent(why="no_account"):
+            return Finish("rejected", Verdict(MessageRejected, reason="unknown_account"), attempt)
         case NotSent(why="unsupported"):
             return Finish("rejected", Verdict(MessageRejected, reason="unsupported"), attempt)
         case NotSent():

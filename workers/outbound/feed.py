@@ -13,7 +13,7 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from schemas.clock import boot_s
 from schemas.metrics import gauge
@@ -52,6 +52,8 @@ class Partition:
     waits: Waits = field(default_factory=Waits)
     paused: bool = False
     committed: int | None = None
+    busy: int = 0
+    """Messages under way (event loop only)."""
 
     def full(self, share: float = 1.0) -> bool:
         """True above this share of the bounds."""
@@ -103,8 +105,14 @@ class Feed:
         self.failure: Exception | None = None
         # A partition without a committed offset is read from its start: what was sent before is answered from its claim, and
         # what is older than every claim has expired. The same holds for an offset that is out of range.
-        extra = {"auto.offset.reset": "earliest", "queued.max.messages.kbytes": FETCHED_KB, "queued.min.messages": BATCH}
-        settings = consumer_settings(bootstrap, group=group, client_id="sealpost-outbound", session_s=session_s, extra=extra)
+        extra = {
+            "auto.offset.reset": "earliest",
+            "queued.max.messages.kbytes": FETCHED_KB,
+            "queued.min.messages": BATCH,
+        }
+        settings = consumer_settings(
+            bootstrap, group=group, client_id="sealpost-outbound", session_s=session_s, extra=extra
+        )
         self._consumer = Consumer(settings)
         self._thread = threading.Thread(target=self._run, name="outbound-feed", daemon=True)
 
@@ -153,8 +161,7 @@ class Feed:
         for message in messages:
             error = message.error()
             if error is not None:
-                if error.code() != KafkaError._PARTITION_EOF:
-                    raise_unless_passing(error)
+                raise_unless_passing(error)
                 continue
             record = to_record(message)
             partition = self._partitions.get((record.topic, record.partition))
@@ -182,7 +189,9 @@ class Feed:
                 moved[(partition.topic, partition.number)] = (partition, position)
         if not moved:
             return
-        offsets = [TopicPartition(topic, number, position) for (topic, number), (_, position) in moved.items()]
+        offsets = [
+            TopicPartition(topic, number, position) for (topic, number), (_, position) in moved.items()
+        ]
         try:
             if wait:
                 self._consumer.commit(offsets=offsets, asynchronous=False)

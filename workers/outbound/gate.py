@@ -13,6 +13,7 @@ from typing import Generic, TypeVar
 
 from psycopg import InterfaceError, OperationalError
 
+from schemas.errors import SealpostError
 from schemas.ids import random_unit
 from schemas.metrics import gauge
 from streams.step.contract import Output
@@ -47,14 +48,16 @@ class _Waiting(Generic[Asked, Answered]):
     waits: Waits | None = None
 
 
-class Interrupted(Exception):  # noqa: N818  # control flow inside this package, no failure
-    """The partition was lost before the vault was asked."""
+class Interrupted(SealpostError):
+    """The partition was lost before the vault was asked; handled within this package. No action needed."""
 
 
 class _Batches(Generic[Asked, Answered]):
     """Collects questions and answers them in batches, one batch at a time, for ever until it succeeds."""
 
-    def __init__(self, ask: Callable[[Sequence[Asked]], Awaitable[Sequence[Answered]]], allowed: asyncio.Event) -> None:
+    def __init__(
+        self, ask: Callable[[Sequence[Asked]], Awaitable[Sequence[Answered]]], allowed: asyncio.Event
+    ) -> None:
         self._ask = ask
         self._allowed = allowed
         self._queue: list[_Waiting[Asked, Answered]] = []
@@ -100,7 +103,6 @@ class _Batches(Generic[Asked, Answered]):
         while True:
             try:
                 answers = await self._ask(questions)
-                break
             except AWAY as error:
                 self.working.clear()
                 if tries == 0:
@@ -108,10 +110,11 @@ class _Batches(Generic[Asked, Answered]):
                 wait_s = min(AWAY_MAX_S, AWAY_FIRST_S * 2.0 ** min(tries, 8))
                 tries += 1
                 await asyncio.sleep(wait_s * (1.0 - random_unit() / 2))
-        if tries:
-            logger.warning("vault is back")
-        self.working.set()
-        return answers
+                continue
+            if tries:
+                logger.warning("vault is back")
+            self.working.set()
+            return answers
 
 
 def _given_up(waiting: _Waiting[Asked, Answered]) -> bool:

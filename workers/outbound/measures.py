@@ -4,9 +4,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 
+import orjson
 from prometheus_client import Counter, Gauge, Histogram
 
 from schemas.metrics import counter, gauge, histogram
+from streams.step.contract import Output
 
 
 @cache
@@ -40,9 +42,13 @@ def permit(outcome: str, reason: str, tenant: str) -> Counter:
 
 
 @cache
-def event(topic: str, type_name: str) -> Counter:
-    """Events written."""
+def _events(topic: str, type_name: str) -> Counter:
     return counter("sealpost_events_total").labels(topic, type_name)
+
+
+def written(output: Output) -> None:
+    """Counts an event that was written."""
+    _events(output.topic, orjson.loads(output.value)["type"]).inc()
 
 
 @cache

@@ -34,7 +34,7 @@ KEEP_ALIVE_S = 10.0
 
 logger = logging.getLogger(__name__)
 
-NotSentWhy = Literal["refused", "lapsed", "unsupported", "channel_error"]
+NotSentWhy = Literal["refused", "lapsed", "unsupported", "no_account", "corrupt", "channel_error"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,9 @@ def own_text(message: Message, settings: TenantSettings) -> TextContent | None:
         **({"notice_url": notice.url} if notice else {}),
     }
     try:
-        return TextContent(text=texts.render(command.text.id, command.text.version, command.text.language, variables))
+        return TextContent(
+            text=texts.render(command.text.id, command.text.version, command.text.language, variables)
+        )
     except KeyError:
         return None
 
@@ -44,7 +46,9 @@ def _notice(wanted: str | None, language: str, settings: TenantSettings) -> Noti
     )
 
 
-def open_content(message: Message, block: SealedBlock, key: bytes) -> Plain[TextContent | TemplateContent] | Corrupt:
+def open_content(
+    message: Message, block: SealedBlock, key: bytes
+) -> Plain[TextContent | TemplateContent] | Corrupt:
     """Open a command's content with its content key; Corrupt also when what it holds is no content."""
     opened = open_block(key, _context(message.event, block.gen), block)
     if isinstance(opened, Corrupt):

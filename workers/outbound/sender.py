@@ -10,7 +10,7 @@ from schemas.constants import Times
 from schemas.content import TemplateContent, TextContent
 from schemas.metrics import counter
 from schemas.settings import TenantSettings
-from streams.kafka.producer import AsyncProducer, ProduceFailed
+from streams.kafka.producer import AsyncProducer
 from streams.kafka.settings_follower import SettingsFollower
 from streams.step.contract import Output
 from vault.claims import Settlement
@@ -25,7 +25,6 @@ from workers.outbound.commands import Message
 from workers.outbound.decisions import Again, Call, Drop, Finish, Next, WriteAgain
 from workers.outbound.gate import AWAY, Draft, Interrupted, VaultGate
 from workers.outbound.provider import Attempted, NoAnswer, NotSent, ProviderCalls
-from workers.outbound.statuses import Verdict
 from workers.outbound.turns import Pace, Turns
 from workers.outbound.waits import Waits
 
@@ -107,7 +106,7 @@ class Sender:
                 # Nobody waits for this permit any more, or no turn was free before the end: release it, so that it is not
                 # taken for a call.
                 await self._release(message, decided.permit)
-                return Again(0.0, "lost")
+                return Again(decisions.POLL_FIRST_S, "turn")
             attempted = await self._call(message, decided.permit, access, progress)
             self._count(message, attempted)
             delivery = message.command.delivery
@@ -180,7 +179,10 @@ class Sender:
         opened = rendering.open_content(message, block, permit.content_key)
         if isinstance(opened, Corrupt):
             self._corrupt.inc()
-            logger.error("a command's content does not open", extra={"reason": opened.reason, "event": message.event.id})
+            logger.error(
+                "a command's content does not open",
+                extra={"reason": opened.reason, "event": message.event.id},
+            )
             return NotSent("corrupt")
         return opened.value
 
@@ -195,7 +197,9 @@ class Sender:
             return False
         return clock.now_ms() - message.requested_ms < self._parts.times.basis_wait_s * MS_PER_S
 
-    async def _conclude(self, message: Message, decided: Next, permit: Permit | None, progress: Progress) -> Again | None:
+    async def _conclude(
+        self, message: Message, decided: Next, permit: Permit | None, progress: Progress
+    ) -> Again | None:
         """Settle, write, or leave it for later, as decided."""
         match decided:
             case Finish():
@@ -237,7 +241,11 @@ class Sender:
         at_ms = clock.now_ms()
         block = message.block
         key = permit.content_key if permit is not None else None
-        sealer = sealers.with_permit(block.gen, key) if block is not None and key is not None else sealers.with_vault(vault)
+        sealer = (
+            sealers.with_permit(block.gen, key)
+            if block is not None and key is not None
+            else sealers.with_vault(vault)
+        )
 
         def draft() -> Settlement:
             id_key = vault.tenant_ids(event.tenant)
@@ -256,23 +264,21 @@ class Sender:
         """Produce and wait for the acks; ProduceFailed ends the process: what is settled is written again by the next one."""
         await self._parts.producer.send_all(outputs)
         for output in outputs:
-            measures.written(output.topic).inc()
+            measures.written(output)
 
     def _count(self, message: Message, attempted: Attempted) -> None:
-        match attempted:
-            case Submitted():
-                name = "submitted"
-            case Failed():
-                name = attempted.failure_class
-            case Unclear():
-                name = "unclear"
-            case NoAnswer():
-                name = "no_answer"
-            case NotSent():
-                name = "not_sent"
+        name = attempted.failure_class if isinstance(attempted, Failed) else _NAMES[type(attempted)]
         measures.result(message.channel, name).inc()
         if isinstance(attempted, Submitted) or (isinstance(attempted, Failed) and _account_works(attempted)):
             self._parts.turns.resume(message.command.account)
+
+
+_NAMES: Mapping[type, str] = {
+    Submitted: "submitted",
+    Unclear: "unclear",
+    NoAnswer: "no_answer",
+    NotSent: "not_sent",
+}
 
 
 def _account_works(failed: Failed) -> bool:

@@ -21,7 +21,13 @@ from streams.step.contract import Output
 from workers.outbound.commands import Message
 
 ROLE = "outbound"
-StatusModel = type[MessageSubmitted] | type[MessageRejected] | type[MessageFailed] | type[MessageExpired] | type[MessageUnknown]
+StatusModel = (
+    type[MessageSubmitted]
+    | type[MessageRejected]
+    | type[MessageFailed]
+    | type[MessageExpired]
+    | type[MessageUnknown]
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +50,9 @@ Sealer = Callable[[Event, dict[str, str]], SealedBlock | None]
 """Seals what is personal in an event of ours under the person's content key; None when the key is gone for ever."""
 
 
-def outputs(message: Message, verdict: Verdict, *, attempt: int, at_ms: int, id_key: bytes, sealer: Sealer) -> tuple[Output, ...]:
+def outputs(
+    message: Message, verdict: Verdict, *, attempt: int, at_ms: int, id_key: bytes, sealer: Sealer
+) -> tuple[Output, ...]:
     """The records to write, in order.
 
     `attempt`: the permit's, 0 when none was given; `at_ms`: when the provider answered or the decision fell.
@@ -62,8 +70,18 @@ def outputs(message: Message, verdict: Verdict, *, attempt: int, at_ms: int, id_
         attempt=attempt or None,
         acted_at=clock.to_text(at_ms),
     )
-    built = [(topics.STATUSES, _event(message, data, f"{verdict.model.STATUS}.{attempt}", at_ms, id_key), verdict.personal())]
-    if verdict.model is MessageSubmitted and command.on_submitted == "confirmation_sent" and command.optin is not None:
+    built = [
+        (
+            topics.STATUSES,
+            _event(message, data, f"{verdict.model.STATUS}.{attempt}", at_ms, id_key),
+            verdict.personal(),
+        )
+    ]
+    if (
+        verdict.model is MessageSubmitted
+        and command.on_submitted == "confirmation_sent"
+        and command.optin is not None
+    ):
         sent = ConfirmationSent(optin=command.optin, purpose=command.purpose, message=command.message)
         event = _event(message, sent, f"confirmation_sent.{attempt}", at_ms, id_key)
         built.append((topics.CONSENTS, event, verdict.personal()))

@@ -15,7 +15,7 @@ from workers.outbound.rates import PairRates, Rate
 from workers.outbound.waits import Clock, Waits, resolve
 
 SLICE_S = 0.25
-"""Burst of an account, in seconds of its rate: what may go at once after a pause. More would break the provider's limit a second."""
+"""Burst of an account, in seconds of its rate: what may go at once after a pause. More would break a limit a second."""
 PAUSE_FIRST_S = 5.0
 """First pause of an account whose token or standing is broken; one message probes it afterwards."""
 PAUSE_MAX_S = 300.0

@@ -154,13 +154,7 @@ def _query(raw: bytes) -> dict[str, str]:
     if not raw:
         return {}
     try:
-        return dict(
-            parse_qsl(
-                raw.decode("latin-1"),
-                keep_blank_values=True,
-                max_num_fields=QUERY_FIELDS_MAX,
-            )
-        )
+        return dict(parse_qsl(raw.decode("latin-1"), keep_blank_values=True, max_num_fields=QUERY_FIELDS_MAX))
     except ValueError:
         return {}
 
@@ -168,10 +162,7 @@ def _query(raw: bytes) -> dict[str, str]:
 async def _send(send: Send, answer: Answer) -> None:
     headers = [(b"content-length", str(len(answer.body)).encode())]
     if answer.body:
-        headers += [
-            (b"content-type", b"text/plain; charset=utf-8"),
-            (b"x-content-type-options", b"nosniff"),
-        ]
+        headers += [(b"content-type", b"text/plain; charset=utf-8"), (b"x-content-type-options", b"nosniff")]
     if answer.status in _CLOSING:
         headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})

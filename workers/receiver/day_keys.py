@@ -6,15 +6,7 @@ from base64 import b64decode
 from binascii import Error as Base64Error
 from datetime import date
 
-from confluent_kafka import (
-    OFFSET_BEGINNING,
-    Consumer,
-    KafkaError,
-    KafkaException,
-    Message,
-    TopicPartition,
-)
-from confluent_kafka.admin import OffsetSpec
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from schemas.clock import DAY, boot_s, today
 from schemas.envelope import Event, InvalidEvent
@@ -29,6 +21,9 @@ from streams.kafka.consumer import consumer_settings, raise_unless_passing
 from vault.ingress import PUBLIC_BYTES
 
 log = logging.getLogger(__name__)
+
+AT_END = KafkaError._PARTITION_EOF  # noqa: SLF001  # librdkafka's own codes begin with an underscore
+AWAY = (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT)  # noqa: SLF001  # as above
 
 POLL_S = 0.2
 """Longest wait for the next key before the thread looks whether it should stop."""
@@ -48,7 +43,6 @@ class DayKeyFollower:
 
     def __init__(self, bootstrap: str) -> None:
         self._bootstrap = bootstrap
-        self._admin = admin.admin_client(bootstrap)
         self._keys: dict[tuple[str, str], bytes] = {}
         self._next_offset = 0
         self._pruned: date | None = None
@@ -81,7 +75,7 @@ class DayKeyFollower:
         """Return once all that the topic holds at the time of this call is read; DayKeysUnread after `timeout_s`."""
         deadline = boot_s() + timeout_s
         try:
-            end = admin.list_offsets(self._admin, [(INGRESS_KEYS, 0)], OffsetSpec.latest())[(INGRESS_KEYS, 0)]
+            end = admin.end_offsets(self._bootstrap, INGRESS_KEYS)[0]
         except SealpostError as error:
             raise DayKeysUnread(f"the end of {INGRESS_KEYS} is unknown: {error}") from None
         with self._moved:
@@ -97,10 +91,7 @@ class DayKeyFollower:
                 self._read()
             except (SealpostError, KafkaException) as error:
                 # What is known goes on to hold; a day without a key is answered 503, which the provider repeats.
-                log.error(
-                    "day keys are not followed: %s; beginning again",
-                    type(error).__name__,
-                )
+                log.error("day keys are not followed: %s; beginning again", type(error).__name__)
                 self._stopping.wait(RETRY_S)
 
     def _read(self) -> None:
@@ -127,14 +118,11 @@ class DayKeyFollower:
             if error is None:
                 next_offset = offset + 1
                 self._take_one(message.value())
-            elif error.code() == KafkaError._PARTITION_EOF:
+            elif error.code() == AT_END:
                 next_offset, reached_end = offset, True
                 self._up.set(1)
             else:
-                if error.code() in (
-                    KafkaError._ALL_BROKERS_DOWN,
-                    KafkaError._TRANSPORT,
-                ):
+                if error.code() in AWAY:
                     self._up.set(0)
                 raise_unless_passing(error)
         self._prune()

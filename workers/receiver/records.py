@@ -3,21 +3,22 @@
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC as ZONE
-from datetime import date, datetime, time, timedelta
+from datetime import date
 
 import orjson
 
 from schemas import clock, ids, topics
-from schemas.constants import EVENT_MAX_BYTES
+from schemas.constants import EVENT_MAX_BYTES, Times
 from schemas.envelope import SOURCE_PREFIX
 from schemas.events.inbound import FragmentReceived
 from streams.step.contract import Output
+from streams.step.deadletter import replay_until
 from vault.connections import Connection
 from vault.ingress import INGRESS_ALGORITHM, seal_to_day
 from workers.channel import Fragment
 
 ROLE = "receiver"
+TOO_LARGE = "FragmentTooLarge"
 _SPREAD_DIGITS = ids.ROUTING_KEY_BYTES * 2
 
 
@@ -36,16 +37,11 @@ def routing_key(connection: Connection, fragment: Fragment) -> bytes:
 
 
 def seal_fragments(
-    connection: Connection,
-    fragments: Sequence[Fragment],
-    key: DayKey,
-    *,
-    now_ms: int,
-    kept_s: float,
+    connection: Connection, fragments: Sequence[Fragment], key: DayKey, *, now_ms: int, times: Times
 ) -> Iterator[Output]:
     """One record a fragment, in order; a fragment that is too large for an event becomes a dead letter.
 
-    Every `account_ref` must be known to the connection or empty. `kept_s`: how long a day key outlives its day.
+    Every `account_ref` must be known to the connection or empty. `now_ms` lies in the key's day.
     """
     topic = topics.inbound(connection.channel)
     for fragment in fragments:
@@ -53,24 +49,18 @@ def seal_fragments(
         value = _record(connection, account, key, now_ms, orjson.dumps({"fragment": fragment.raw}))
         spread = routing_key(connection, fragment)
         if len(value) > EVENT_MAX_BYTES:
-            yield _dead_letter(topic, spread, value, "FragmentTooLarge", key.day, kept_s)
+            yield _dead_letter(topic, spread, value, TOO_LARGE, now_ms, times)
         else:
             yield Output(topic, spread, value)
 
 
 def dead_letter_body(
-    connection: Connection,
-    body: bytes,
-    key: DayKey,
-    *,
-    reason: str,
-    now_ms: int,
-    kept_s: float,
+    connection: Connection, body: bytes, key: DayKey, *, reason: str, now_ms: int, times: Times
 ) -> Output:
     """An authentic body that cannot be split, kept whole: `{"body": base64}` sealed to the day key of the connection's tenant."""
     value = _record(connection, "", key, now_ms, orjson.dumps({"body": b64encode(body).decode()}))
     spread = routing_key(connection, Fragment("", "", {}))
-    return _dead_letter(topics.inbound(connection.channel), spread, value, reason, key.day, kept_s)
+    return _dead_letter(topics.inbound(connection.channel), spread, value, reason, now_ms, times)
 
 
 def _record(connection: Connection, account: str, key: DayKey, now_ms: int, plaintext: bytes) -> bytes:
@@ -99,17 +89,13 @@ def _record(connection: Connection, account: str, key: DayKey, now_ms: int, plai
     )
 
 
-def _dead_letter(topic: str, spread: bytes, value: bytes, reason: str, day: date, kept_s: float) -> Output:
+def _dead_letter(topic: str, spread: bytes, value: bytes, reason: str, now_ms: int, times: Times) -> Output:
     # It never stood in its topic, so it has neither partition nor offset there.
     letter = {
         "origin": {"topic": topic, "partition": None, "offset": None},
         "role": ROLE,
         "reason": reason,
-        "replay_until": clock.to_text(clock.at_ms(_end_of(day) + timedelta(seconds=kept_s))),
+        "replay_until": replay_until(now_ms, times),
         "value": b64encode(value).decode(),
     }
     return Output(topics.DEADLETTERS, spread, orjson.dumps(letter))
-
-
-def _end_of(day: date) -> datetime:
-    return datetime.combine(day + clock.DAY, time(), ZONE)

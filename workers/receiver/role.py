@@ -75,10 +75,7 @@ class Receiver:
         """What is still missing, in words."""
         limit_s = self._config.times.clock_skew_s
         facts = (
-            (
-                self._settings_read and self._settings.failure is None,
-                "settings of the tenants (Kafka)",
-            ),
+            (self._settings_read and self._settings.failure is None, "settings of the tenants (Kafka)"),
             (self._keys.ready, "public day keys (Kafka)"),
             (self._book.loaded, "connections (vault database or cache)"),
             (

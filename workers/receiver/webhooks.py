@@ -19,14 +19,7 @@ from streams.kafka.producer import AsyncProducer, ProduceFailed
 from streams.kafka.settings_follower import SettingsFollower
 from streams.step.contract import Output
 from vault.connections import Connection
-from workers.channel import (
-    Channel,
-    Denied,
-    Fragment,
-    Handshake,
-    UnparseableBody,
-    WebhookRequest,
-)
+from workers.channel import Channel, Denied, Fragment, Handshake, UnparseableBody, WebhookRequest
 from workers.receiver import records
 from workers.receiver.coalesced import Coalesced
 from workers.receiver.connections import ConnectionBook
@@ -42,10 +35,12 @@ LOOK_S = 4.0
 """Longest wait for settings or day keys to be read to their end; below ANSWER_S."""
 SETTINGS_PAUSE_S = 0.02
 """Between two looks for the end of the settings topic: tenants without an agreement must not flood Kafka with questions."""
+KEYS_PAUSE_S = 0.5
+"""The same for day keys: a tenant without one must not either."""
 CONNECTIONS_PAUSE_S = 1.0
 """Between two looks into the vault for connections that requests name: strangers can ask for any."""
 WAITERS_MAX = 200
-"""Requests that wait for one look; more are answered as if nothing new had been found."""
+"""Requests that wait for one look; for more of them no look is made, as if it had failed."""
 SEALS_A_TURN = 32
 """Fragments sealed before other requests get their turn: a body may hold thousands."""
 
@@ -84,12 +79,12 @@ class Webhooks:
         self._keys = keys
         self._producer = producer
         self._counts = counts
-        self._kept_s = times.day_key_s
+        self._times = times
         look = {"waiters_max": WAITERS_MAX}
         self._look_for_settings = Coalesced(
             lambda: settings.refresh(LOOK_S), pause_s=SETTINGS_PAUSE_S, **look
         )
-        self._look_for_keys = Coalesced(lambda: keys.refresh(LOOK_S), pause_s=SETTINGS_PAUSE_S, **look)
+        self._look_for_keys = Coalesced(lambda: keys.refresh(LOOK_S), pause_s=KEYS_PAUSE_S, **look)
         self._look_for_connections = Coalesced(book.refresh, pause_s=CONNECTIONS_PAUSE_S, **look)
 
     async def find(self, channel: str, connection: str) -> Connection | None:
@@ -128,27 +123,18 @@ class Webhooks:
         except UnparseableBody:
             fragments = None
         if await self._agreement(connection.tenant) is None:
-            self._counts.dropped(
-                connection.channel,
-                "no_dpa",
-                len(fragments) if fragments is not None else 1,
-            )
+            self._counts.dropped(connection.channel, "no_dpa", len(fragments) if fragments is not None else 1)
             return
         if fragments is None:
             key, now_ms = await self._day_key(connection.tenant)
             letter = records.dead_letter_body(
-                connection,
-                body,
-                key,
-                reason=UnparseableBody.__name__,
-                now_ms=now_ms,
-                kept_s=self._kept_s,
+                connection, body, key, reason=UnparseableBody.__name__, now_ms=now_ms, times=self._times
             )
             await self._produce([letter], UnparseableBody.__name__)
             return
         connection, known = await self._known_accounts(connection, fragments)
         if known:
-            await self._produce(await self._seal(connection, known), "FragmentTooLarge")
+            await self._produce(await self._seal(connection, known), records.TOO_LARGE)
 
     async def _agreement(self, tenant: str) -> TenantSettings | None:
         """The tenant's settings if it has a data-processing agreement; looked up afresh before anything is dropped."""
@@ -199,7 +185,7 @@ class Webhooks:
     async def _seal(self, connection: Connection, fragments: Sequence[Fragment]) -> list[Output]:
         key, now_ms = await self._day_key(connection.tenant)
         outputs: list[Output] = []
-        for output in records.seal_fragments(connection, fragments, key, now_ms=now_ms, kept_s=self._kept_s):
+        for output in records.seal_fragments(connection, fragments, key, now_ms=now_ms, times=self._times):
             outputs.append(output)
             if len(outputs) % SEALS_A_TURN == 0:
                 await asyncio.sleep(0)

@@ -18,7 +18,7 @@ from schemas.settings import TenantSettings
 from schemas.stores import STORES
 from schemas.topics import DELETIONS
 from streams.processors.contract import Count, Decision, Heard, Ids, Input, NewEvent, NewWake
-from streams.processors.erasure.state import STATE_VERSION, Erasure, State, load
+from streams.processors.erasure.state import STATE_VERSION, Erasure, load
 
 NAME = "streams.erasure"
 T2_MARGIN_S = 1.0
@@ -78,6 +78,7 @@ class ErasureLedger:
             events,
             wakes,
             _observed(before.erasure(erasure), now, given.now_ms),
+            unfinished=any(not (known.erased or known.refused) for known in after.erasures.values()),
         )
 
     def t2_ms(self, t1: str) -> int:
@@ -192,7 +193,9 @@ class _Deciding:
         return deletions.ErasureIncomplete(erasure=self.erasure, missing=self._missing(now))
 
     def _erased(self, now: Erasure) -> deletions.SubjectErased:
-        assert now.t0 is not None and now.t1 is not None and now.tr is not None  # _is_complete asks for them
+        assert now.t0 is not None
+        assert now.t1 is not None
+        assert now.tr is not None
         receipts = [
             deletions.PurgeReceipt(store=store, purged_at=at) for store, at in sorted(now.receipts.items())
         ]

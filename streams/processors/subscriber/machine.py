@@ -120,7 +120,16 @@ def _start(
     if shown is None:
         return Outcome(state, counts=(machine.step("no_notice"),))
     notice = exact(shown)
-    ask = Ask("consent_question", language, channel, said.account, SERVICE, purpose, notice=shown.notice, optin=optin)
+    ask = Ask(
+        "consent_question",
+        language,
+        channel,
+        said.account,
+        SERVICE,
+        purpose,
+        notice=shown.notice,
+        optin=optin,
+    )
     asked = ask_for(
         machine.settings, machine.times, machine.ids, machine.now_ms, ask, machine.cause, machine.correlation
     )
@@ -179,9 +188,8 @@ def _yes(
     if question is None:
         return Outcome(state)
     purpose, _, request = question
-    assert (
-        request.text is not None and request.notice is not None
-    )  # _open_question looks for the question itself
+    assert request.text is not None
+    assert request.notice is not None
     language = state.language or request.language
     method: consents.Method = "keyword" if said.kind == "text" else "button"
     confirmed = consents.OptInConfirmed(

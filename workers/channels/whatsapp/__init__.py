@@ -1,1 +1,3 @@
-"""WhatsApp Business Cloud API. See README.md for the provider's pages, quirks and the date they were checked."""
+"""WhatsApp Business Cloud API. See README.md for the provider's pages, quirks and the date they were
+checked.
+"""

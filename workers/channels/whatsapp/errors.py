@@ -1,7 +1,8 @@
 """Error codes of the WhatsApp Cloud API and what each means for us.
 
-Source: channel-apis §1 and §2.7 (pywa for codes and texts, nyaruka/courier for the throttle and retry lists, heltar for HTTP
-statuses), checked 2026-08-19. The code in the body decides, then the HTTP status: a 4xx can be transient, a 403 can be a rate.
+Source: channel-apis §1 and §2.7 (pywa for codes and texts, nyaruka/courier for the throttle and retry lists,
+heltar for HTTP statuses), checked 2026-08-19. The code in the body decides, then the HTTP status: a 4xx can
+be transient, a 403 can be a rate.
 """
 
 from collections.abc import Iterator, Mapping
@@ -28,7 +29,9 @@ S_PER_MINUTE = 60
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Class of one code, the HTTP status it usually comes with, and what is special; fields as in `Classified`."""
+    """Class of one code, the HTTP status it usually comes with, and what is special; fields as in
+    `Classified`.
+    """
 
     failure_class: FailureClass
     http: int
@@ -140,7 +143,9 @@ _OTHER = Rule("PERM", 400, "unknown")
 
 
 def classify(response: ProviderResponse) -> Classified:
-    """Class of an answer that is no success. Reads `{"error": {…}}`, a bare error object, or a status's `{"errors": […]}`."""
+    """Class of an answer that is no success. Reads `{"error": {…}}`, a bare error object, or a status's
+    `{"errors": […]}`.
+    """
     error = read_error(response.body)
     code = _number(error.get("code"))
     found = rule_of(code, error, response.status)
@@ -155,7 +160,9 @@ def classify_reported(error: JsonObject) -> Classified:
 
 
 def rule_of(code: int | None, error: Mapping[str, Any], http: int | None) -> Rule:
-    """The rule that applies: subcode, code, permission range, the provider's own `is_transient`, HTTP status."""
+    """The rule that applies: subcode, code, permission range, the provider's own `is_transient`, HTTP
+    status.
+    """
     if code is not None:
         subcode = _number(error.get("error_subcode"))
         known = (SUBCODES.get((code, subcode)) if subcode is not None else None) or CODES.get(code)
@@ -190,7 +197,9 @@ def read_error(body: bytes) -> JsonObject:
 
 
 def error_text(error: Mapping[str, Any]) -> str | None:
-    """The provider's words, personal data: message or title, and the details (at the old or the new place)."""
+    """The provider's words, personal data: message or title, and the details (at the old or the new
+    place).
+    """
     nested = error.get("error_data")
     details = nested.get("details") if isinstance(nested, dict) else error.get("details")
     parts = [
@@ -229,7 +238,9 @@ def _number(value: object) -> int | None:
 
 
 def _wait_s(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait: `Retry-After` in seconds, else the longest `estimated_time_to_regain_access` (minutes), else None."""
+    """Seconds to wait: `Retry-After` in seconds, else the longest `estimated_time_to_regain_access`
+    (minutes), else None.
+    """
     by_name = {name.lower(): value for name, value in headers.items()}
     candidates = [*_seconds(by_name.get("retry-after"), 1)]
     if not candidates:

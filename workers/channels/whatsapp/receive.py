@@ -1,8 +1,8 @@
 """Webhooks of WhatsApp: is it authentic, what are its parts, what does each part say.
 
 A fragment is one change that holds one element, in the provider's own words, with the contact it belongs to:
-`{"entry", "time"?, "field", "value": {"metadata", "contacts", "messages" | "statuses" | … : [one]}}`; what has not even that
-form is `{"malformed": …}`.
+`{"entry", "time"?, "field", "value": {"metadata", "contacts", "messages" | "statuses" | … : [one]}}`; what
+has not even that form is `{"malformed": …}`.
 """
 
 import hmac
@@ -40,9 +40,13 @@ SIGNATURE_HEADER = "x-hub-signature-256"
 SIGNATURE_PREFIX = "sha256="
 SIGNATURE_CHARACTERS = len(SIGNATURE_PREFIX) + 64
 FRAGMENTS_MAX = 20_000
-"""Fragments of one body: a 3 MB body of real statuses has about 10,000; more is no WhatsApp webhook but an attempt to flood."""
+"""Fragments of one body: a 3 MB body of real statuses has about 10,000; more is no WhatsApp webhook but an
+attempt to flood.
+"""
 COMPANION_MAX_BYTES = 8_192
-"""A contact or metadata above this is not copied to each fragment, so that a body cannot grow by being split."""
+"""A contact or metadata above this is not copied to each fragment, so that a body cannot grow by being
+split.
+"""
 WORD_MAX_CHARACTERS = 64
 
 ITEM_LISTS = (
@@ -60,7 +64,9 @@ STATUSES: dict[str, ReportedStatus] = {
     "sent": "sent", "delivered": "delivered", "read": "read", "played": "played", "failed": "failed",
 }  # fmt: skip
 NO_ACT_OF_A_PERSON = frozenset(("system", "request_welcome"))
-"""Message types that are news about a person and no message of hers: they open no window and make no subject."""
+"""Message types that are news about a person and no message of hers: they open no window and make no
+subject.
+"""
 _NON_ASCII = re.compile(r"[^\x00-\x7f]")
 
 
@@ -68,7 +74,9 @@ _NON_ASCII = re.compile(r"[^\x00-\x7f]")
 
 
 def authenticate(request: WebhookRequest, connection: ConnectionSecrets) -> Authenticity:
-    """Check `X-Hub-Signature-256` over the raw body, or answer Meta's handshake (GET). Constant time; never raises."""
+    """Check `X-Hub-Signature-256` over the raw body, or answer Meta's handshake (GET). Constant time; never
+    raises.
+    """
     if request.method == "GET":
         return _handshake(request, connection)
     if request.method != "POST":
@@ -107,7 +115,9 @@ def _same(one: str, other: str) -> bool:
 
 
 def _escaped(body: bytes) -> bytes | None:
-    r"""The body with everything outside ASCII as lower-case `\uXXXX`, the form Meta signs; None when there is nothing to escape."""
+    r"""The body with everything outside ASCII as lower-case `\uXXXX`, the form Meta signs; None when there is
+    nothing to escape.
+    """
     if body.isascii():
         return None
     try:
@@ -121,7 +131,9 @@ def _escaped(body: bytes) -> bytes | None:
 
 
 def split(body: bytes) -> list[Fragment]:
-    """One fragment for every message, status, error and other news, in order; UnparseableBody when the body is none of WhatsApp's."""
+    """One fragment for every message, status, error and other news, in order; UnparseableBody when the body
+    is none of WhatsApp's.
+    """
     found = _loads(body)
     if (
         not isinstance(found, dict)
@@ -138,7 +150,9 @@ def split(body: bytes) -> list[Fragment]:
 
 
 def _loads(body: bytes) -> Any:
-    """JSON; a lone surrogate (half an emoji in a name that was cut) becomes `?` instead of losing the whole body."""
+    """JSON; a lone surrogate (half an emoji in a name that was cut) becomes `?` instead of losing the whole
+    body.
+    """
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -217,7 +231,9 @@ def _ids_of(item: JsonObject) -> list[str]:
 
 
 def _contact_of(item: JsonObject, known: list[JsonObject], by_id: dict[str, JsonObject]) -> JsonObject | None:
-    """The contact that belongs to an element: the one it names, else the only one if the two do not contradict each other."""
+    """The contact that belongs to an element: the one it names, else the only one if the two do not
+    contradict each other.
+    """
     ids = _ids_of(item)
     for text in ids:
         if text in by_id:
@@ -250,8 +266,11 @@ def _word(value: object) -> str:
 
 
 def parse(raw: JsonObject) -> list[Inbound]:
-    """Read one fragment; [] for what means nothing (`deleted`). UnparseableFragment for what is not as documented."""
-    if not isinstance(raw, dict) or "malformed" in raw:
+    """Read one fragment; [] for what means nothing (`deleted`). UnparseableFragment for what is not as
+    documented.
+    """
+    raw = dict(wire.mapping(raw))
+    if "field" not in raw or "malformed" in raw:
         raise UnparseableFragment("malformed")
     value = wire.mapping(raw.get("value"))
     field = raw.get("field")
@@ -404,7 +423,10 @@ _KINDS = {
 
 
 def describe(raw: JsonObject) -> list[JsonObject]:
-    """The facts of one fragment: one object for an inbound value, with `kind` and `supported`; `reject` when it is none."""
+    """The facts of one fragment: one object for an inbound value, with `kind` and `supported`; `reject` when
+    it is none.
+    """
+    raw = dict(wire.mapping(raw))
     value = wire.mapping(raw.get("value"))
     name, item = item_of(value)
     found = wire.facts(raw.get("field"), name, item, value)

@@ -1,4 +1,6 @@
-"""Sending through the WhatsApp Cloud API: one call a part, `POST {base}/{phone number id}/messages`. Source: channel-apis §2.3."""
+"""Sending through the WhatsApp Cloud API: one call a part, `POST {base}/{phone number id}/messages`. Source:
+channel-apis §2.3.
+"""
 
 import re
 from collections.abc import Mapping
@@ -56,8 +58,8 @@ def deliver(
 def outcome_of(response: ProviderResponse) -> Outcome:
     """Submitted, Failed, or Unclear where the answer does not tell whether the message was taken.
 
-    A gateway's own 5xx (no error object of the API in it) can come after the API took the message: only 503, which says that
-    nothing was tried, counts as a failure.
+    A gateway's own 5xx (no error object of the API in it) can come after the API took the message: only 503,
+    which says that nothing was tried, counts as a failure.
     """
     taken = 200 <= response.status < 300
     error = errors.read_error(response.body)
@@ -72,7 +74,9 @@ def outcome_of(response: ProviderResponse) -> Outcome:
 
 
 def chat_link(account_number: str, token: str) -> str:
-    """`https://wa.me/<digits>?text=<token>`; InvalidLink when the number is not international or the token cannot ride."""
+    """`https://wa.me/<digits>?text=<token>`; InvalidLink when the number is not international or the token
+    cannot ride.
+    """
     digits = re.sub(r"[\s()+\-./]", "", account_number)
     if not _NUMBER.fullmatch(digits):
         raise InvalidLink("the account's number is not an international phone number")

@@ -1,12 +1,12 @@
-"""The Graph API as far as Sealpost uses it, with a control side; runs as a process of its own, for sandbox, tests and benchmarks.
+"""The Graph API as far as Sealpost uses it, with a control side; runs as a process of its own, for sandbox,
+tests and benchmarks.
 
-It obeys what the provider obeys: token, validation, service window, throughput, pair limit; it answers with the provider's
-error bodies and reports statuses as signed webhooks. It keeps what it received in memory only, and logs none of it.
-The control side is described in README.md.
+It obeys what the provider obeys: token, validation, service window, throughput, pair limit; it answers with
+the provider's error bodies and reports statuses as signed webhooks. It keeps what it received in memory only,
+and logs none of it. The control side is described in README.md.
 """
 
 import asyncio
-import logging
 import math
 import re
 from collections import deque
@@ -18,7 +18,7 @@ import orjson
 from aiohttp import web
 
 from schemas import clock, ids
-from workers.channel import JsonObject, SimulatedAccount, SimulatorSettings
+from workers.channel import ChannelError, JsonObject, SimulatedAccount, SimulatorSettings
 from workers.channels.whatsapp import errors, receive, send, wire
 from workers.simulation import (
     Fault,
@@ -33,8 +33,6 @@ from workers.simulation import (
     suffer,
 )
 
-log = logging.getLogger(__name__)
-
 REQUEST_MAX_BYTES = 1024 * 1024
 ECHO_MAX_CHARACTERS = 512
 PAIR_PER_S, PAIR_BURST = 1 / 6, 45
@@ -43,13 +41,13 @@ _VERSION = r"v{version:\d+(?:\.\d+)?}"
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-class GraphError(Exception):
-    """The API answers with an error body; `details` never quotes the request."""
+class GraphError(ChannelError):
+    """The simulated API answers with an error body; `details` never quotes the request."""
 
     def __init__(
         self, code: int, details: str, *, http: int | None = None, subcode: int | None = None
     ) -> None:
-        super().__init__(code)
+        super().__init__(f"({code}) {details}")
         self.code, self.details, self.subcode = code, details, subcode
         self.http = http or (errors.CODES[code].http if code in errors.CODES else 400)
 
@@ -180,16 +178,14 @@ class GraphSimulator:
             return read_receipt
         asked = read_send(raw, account.number)
         fault = self.faults.take(asked.to)
-        if fault is not None and fault.when == "before":
-            answer = await suffer(request, fault, _fault_error)
-            if answer is not None:
-                return answer
+        answer = await suffer(request, fault, "before", _fault_error)
+        if answer is not None:
+            return answer
         self._check_limits(account, asked)
         provider_id = self._accept(account, asked, fault)
-        if fault is not None and fault.when == "after":
-            answer = await suffer(request, fault, _fault_error)
-            if answer is not None:
-                return answer
+        answer = await suffer(request, fault, "after", _fault_error)
+        if answer is not None:
+            return answer
         contact = {"input": asked.to, "wa_id" if asked.to.isdigit() else "user_id": asked.to}
         message = {"id": provider_id} | ({"message_status": "accepted"} if asked.kind == "template" else {})
         return json_answer({"messaging_product": "whatsapp", "contacts": [contact], "messages": [message]})
@@ -288,11 +284,9 @@ class GraphSimulator:
         return json_answer({"messages": found[int(after[:9]) :], "count": len(found)})
 
     async def add_fault(self, request: web.Request) -> web.StreamResponse:
-        """Something shall go wrong."""
-        fault = Fault.read(await control_body(request), _recipient_key)
-        for status in fault.statuses or ():
-            _check_status(status)
-        return json_answer({"active": self.faults.add(fault)})
+        """Something shall go wrong from now on; `{"clear": true}`: nothing any more."""
+        body = await control_body(request)
+        return json_answer({"active": self.faults.apply(body, _recipient_key, _check_status)})
 
     async def set_report(self, request: web.Request) -> web.StreamResponse:
         """Which statuses are reported from now on, in which order; [] withholds them."""
@@ -319,16 +313,13 @@ class GraphSimulator:
 
     async def state(self, request: web.Request) -> web.StreamResponse:
         """Counts, nothing personal."""
-        hooks = self.webhooks
-        counts = {
-            "taken": hooks.taken,
-            "repeated": hooks.repeated,
-            "dropped": hooks.dropped,
-            "waiting": hooks.waiting,
-        }
         messages = len(self.record.messages())
         return json_answer(
-            {"messages": messages, "statuses_waiting": len(self._statuses), "webhooks": counts}
+            {
+                "messages": messages,
+                "statuses_waiting": len(self._statuses),
+                "webhooks": self.webhooks.counts(),
+            }
         )
 
     async def forget(self, request: web.Request) -> web.StreamResponse:
@@ -490,13 +481,14 @@ def create_app(settings: SimulatorSettings) -> web.Application:
 
 
 async def serve(settings: SimulatorSettings) -> None:
-    """Listen and serve until cancelled; `settings.ready` gets the base URL (`…/v25.0` below it is the API)."""
+    """Listen and serve until cancelled; `settings.ready` gets the base URL (`…/v25.0` below it is the
+    API).
+    """
     runner = web.AppRunner(create_app(settings), access_log=None, handle_signals=False, shutdown_timeout=1.0)
     await runner.setup()
     try:
         await web.TCPSite(runner, settings.host, settings.port, backlog=1024).start()
         port = runner.addresses[0][1]
-        log.info("simulator whatsapp listens")
         if settings.ready is not None:
             settings.ready(f"http://{settings.host}:{port}")
         await asyncio.Event().wait()

@@ -1,6 +1,8 @@
-"""The provider's JSON as pydantic models: only what Sealpost reads, everything else is ignored and stays in the fragment.
+"""The provider's JSON as pydantic models: only what Sealpost reads, everything else is ignored and stays in
+the fragment.
 
-Below them `facts`: a flat reading of any fragment, for `sealpost parse`; it knows more kinds than Sealpost handles yet.
+Below them `facts`: a flat reading of any fragment, for `sealpost parse`; it knows more kinds than Sealpost
+handles yet.
 
 Source: channel-apis §2.1 to §2.3 (pywa, nyaruka/courier, Meta's reference), August 2026.
 """
@@ -17,7 +19,9 @@ from schemas.addresses import Address, whatsapp_address
 from workers.channel import JsonObject, UnparseableFragment
 
 MILLISECONDS_FROM = 10**11
-"""A time at or above this is in milliseconds (as seconds it would be the year 5138); courier guards against it too."""
+"""A time at or above this is in milliseconds (as seconds it would be the year 5138); courier guards against
+it too.
+"""
 TIME_DIGITS_MAX = 14
 MS_PER_S = 1000
 
@@ -91,7 +95,9 @@ class Interactive(_Wire):
 
 
 class MessageHead(_Wire):
-    """What every message has, whatever its type; `timestamp` is read by `time_ms`, the part of its type by `read`."""
+    """What every message has, whatever its type; `timestamp` is read by `time_ms`, the part of its type by
+    `read`.
+    """
 
     id: str = Field(min_length=1)
     type: str = "unknown"
@@ -128,7 +134,9 @@ Model = TypeVar("Model", bound=_Wire)
 
 
 def read(model: type[Model], raw: object) -> Model:
-    """Validate one element; UnparseableFragment without its values when it is not what the provider documents."""
+    """Validate one element; UnparseableFragment without its values when it is not what the provider
+    documents.
+    """
     try:
         return model.model_validate(raw)
     except ValidationError as error:
@@ -167,17 +175,20 @@ def time_ms(timestamp: object) -> int:
 
 
 def address(text: object) -> Address | None:
-    """A phone or a business-scoped user id by its form, never by the field it stood in; None when it is neither.
+    """A phone or a business-scoped user id by its form, never by the field it stood in; None when it is
+    neither.
 
-    Parent ids (`CC.ENT.…`) are none either: nothing is sent to them, and they join a person over several businesses.
+    Parent ids (`CC.ENT.…`) are none either: nothing is sent to them, and they join a person over several
+    businesses.
     """
     found = whatsapp_address(text.strip()) if isinstance(text, str) else None
     return None if found is None or ".ENT." in found.value else found
 
 
 def sender_addresses(sender: str | None, user_id: str | None, contact: Contact | None) -> tuple[Address, ...]:
-    """All addresses of one sender: at most one user id and one phone, the user id first. What the message itself says
-    goes before what the contact says."""
+    """All addresses of one sender: at most one user id and one phone, the user id first. What the message
+    itself says goes before what the contact says.
+    """
     texts = (
         user_id,
         sender,
@@ -245,7 +256,9 @@ MEDIA_TYPES = frozenset((
 
 
 def facts(field: object, name: str, item: JsonObject, value: Mapping[str, Any]) -> JsonObject:
-    """The facts of one fragment under flat names; never raises. `name` is the list that `item` stood in, "" for none."""
+    """The facts of one fragment under flat names; never raises. `name` is the list that `item` stood in, ""
+    for none.
+    """
     contact = mapping(
         (value.get("contacts") or [None])[0] if isinstance(value.get("contacts"), list) else None
     )
@@ -426,7 +439,9 @@ def _status_facts(item: JsonObject, contact: Mapping[str, Any]) -> JsonObject:
 
 
 def _news_facts(value: Mapping[str, Any]) -> JsonObject:
-    """News about templates, the number or the account: what is plain, and the provider's long names in short."""
+    """News about templates, the number or the account: what is plain, and the provider's long names in
+    short.
+    """
     short = {
         "message_template_name": "template",
         "message_template_id": "template_id",

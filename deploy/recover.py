@@ -1,0 +1,106 @@
+"""Positions of the roles beside the log, and setting them after a restore, once the operator has chosen (protocols §1, §7)."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+import psycopg
+
+from deploy.settings import Settings
+from schemas.errors import ConfigurationError
+from streams.kafka.admin import ClusterIdentity, committed_offsets
+from streams.step.incarnation import read_incarnation, record_incarnation
+from streams.step.postgres import connect
+
+CHOICES = ("start", "end", "kafka", "accept")
+GROUP_PREFIX = "sealpost."
+
+
+def databases(settings: Settings) -> dict[str, str]:
+    """Database name → DSN."""
+    settings.need("kafka", "vault_dsn", "streams_dsn", "projections_dsn")
+    return {
+        "vault": settings.vault_dsn,
+        "streams": settings.streams_dsn,
+        "projections": settings.projections_dsn,
+    }
+
+
+def show(settings: Settings) -> Iterator[str]:
+    """One JSON line a position: where it stands, where the log begins and ends, and whether it belongs to this log."""
+    cluster = ClusterIdentity(settings.kafka)
+    for name, dsn in databases(settings).items():
+        for row in _positions(dsn, None):
+            role, topic, partition, offset, cluster_id, topic_id = row
+            known = topic in cluster.topics
+            ranges = cluster.log_ranges([(topic, partition)]) if known else {}
+            log = ranges.get((topic, partition))
+            fits = known and cluster_id == cluster.cluster_id and topic_id == cluster.topic_id(topic)
+            yield orjson.dumps(
+                {
+                    "database": name,
+                    "role": role,
+                    "topic": topic,
+                    "partition": partition,
+                    "position": offset,
+                    "log_start": log.low if log else None,
+                    "log_end": log.high if log else None,
+                    "valid": bool(fits and log and log.low <= offset <= log.high),
+                }
+            ).decode()
+
+
+def recover_role(settings: Settings, role: str, to: str | None) -> Iterator[str]:
+    """Set a role's positions; the role must be stopped. ConfigurationError when the choice is none of CHOICES.
+
+    `start`/`end`: of the log as it is. `kafka`: the offsets the role's group had in Kafka (inbound after a restore of the
+    vault). `accept`: keep the stored positions, but for this cluster and this database.
+    """
+    if to not in CHOICES:
+        raise ConfigurationError(f"choose with --to one of: {', '.join(CHOICES)}")
+    cluster = ClusterIdentity(settings.kafka)
+    found = False
+    for name, dsn in databases(settings).items():
+        rows = list(_positions(dsn, role))
+        if not rows:
+            continue
+        found = True
+        parts = [(topic, partition) for _, topic, partition, *_ in rows if topic in cluster.topics]
+        ranges = cluster.log_ranges(parts)
+        group = committed_offsets(settings.kafka, GROUP_PREFIX + role, parts) if to == "kafka" else {}
+        with connect(dsn, application_name="sealpost-recover") as connection:
+            for _, topic, partition, offset, *_ in rows:
+                log = ranges.get((topic, partition))
+                if log is None:
+                    yield f"{name} {role} {topic}/{partition}: the topic does not exist; left alone"
+                    continue
+                chosen = {"start": log.low, "end": log.high, "accept": offset}.get(to)
+                if chosen is None:
+                    chosen = group.get((topic, partition), log.low)
+                connection.execute(
+                    "update step.position set next_offset = %s, cluster_id = %s, topic_id = %s"
+                    " where role = %s and topic = %s and partition = %s",
+                    (chosen, cluster.cluster_id, cluster.topic_id(topic), role, topic, partition),
+                )
+                connection.execute(
+                    "update step.owner set epoch = epoch + 1 where role = %s and partition = %s",
+                    (role, partition),
+                )
+                yield f"{name} {role} {topic}/{partition}: {offset} → {chosen}"
+            with connection.cursor() as cursor:
+                record_incarnation(cursor, role, read_incarnation(cursor))
+    if not found:
+        raise ConfigurationError(f"no role {role} has positions; see them all with: sealpost recover")
+
+
+def _positions(dsn: str, role: str | None) -> list[tuple[Any, ...]]:
+    query = "select role, topic, partition, next_offset, cluster_id, topic_id from step.position"
+    try:
+        with connect(dsn, application_name="sealpost-recover") as connection:
+            if role is None:
+                return connection.execute(query + " order by role, topic, partition").fetchall()
+            return connection.execute(
+                query + " where role = %s order by topic, partition", (role,)
+            ).fetchall()
+    except psycopg.errors.UndefinedTable:
+        raise ConfigurationError("the database has no step tables; run: sealpost migrate") from None

@@ -1,0 +1,246 @@
+"""Starts one role: puts its parts together, waits visibly for what it needs, serves until SIGTERM.
+
+The only place where handlers, engine, feeds and workers meet.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Coroutine
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from deploy import role_server
+from deploy.settings import Settings
+from schemas import topics
+from schemas.errors import SealpostError
+from streams.kafka.admin import ClusterIdentity, KafkaAway
+from streams.kafka.producer import OrderedProducer
+from streams.step.contract import Handler
+from streams.step.postgres import connect
+from vault.keyring import MasterKey
+from vault.vault import Vault
+
+logger = logging.getLogger(__name__)
+
+WAIT_S = 0.3
+"""Between two looks for a part that is not there yet."""
+Ready = Callable[[], bool]
+
+
+class Process:
+    """What every role has: settings, a stop event set by SIGTERM, and `/readyz` that asks `ready`."""
+
+    def __init__(self, role: str, settings: Settings) -> None:
+        self.role = role
+        self.settings = settings
+        self.times = settings.times()
+        self.stop = threading.Event()
+        self.ready: Ready = lambda: False
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda _number, _frame: self.stop.set())
+        if role != "simulator":
+            role_server.start(role, settings.host, settings.metrics_port, self._is_ready)
+
+    def _is_ready(self) -> bool:
+        return self.ready()
+
+    def master_key(self) -> MasterKey:
+        """The installation's master key."""
+        if self.settings.master_key_file is not None:
+            return MasterKey.from_file(self.settings.master_key_file)
+        return MasterKey.from_environment(os.environ)
+
+    def vault(self, pool_size: int = 4) -> Vault:
+        """The vault of this process."""
+        self.settings.need("vault_dsn")
+        return Vault(self.settings.vault_dsn, self.master_key(), self.times, pool_size=pool_size)
+
+    def folder(self) -> Path | None:
+        """Where this role may keep files of its own, in the data folder."""
+        if self.settings.data is None:
+            return None
+        folder = self.settings.data / self.role
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return folder
+
+    def await_parts(self, *dsns: str) -> bool:
+        """Wait until Kafka has all topics and the databases answer with step tables; False when told to stop."""
+        self.settings.need("kafka")
+        return self._await("Kafka and its topics", self._topics_exist) and all(
+            self._await("PostgreSQL and its schema", partial(_migrated, dsn)) for dsn in dsns
+        )
+
+    def _await(self, what: str, there: Callable[[], bool]) -> bool:
+        said = False
+        while not self.stop.is_set():
+            if there():
+                return True
+            if not said:
+                logger.info("waiting for %s", what)
+                said = True
+            self.stop.wait(WAIT_S)
+        return False
+
+    def _topics_exist(self) -> bool:
+        try:
+            identity = ClusterIdentity(self.settings.kafka)
+            return all(topic.name in identity.topics for topic in topics.catalogue())
+        except KafkaAway:
+            return False
+
+
+def _migrated(dsn: str) -> bool:
+    try:
+        with connect(dsn, application_name="sealpost-wait", autocommit=True) as connection:
+            row = connection.execute("select to_regclass('step.migration') is not null").fetchone()
+            return bool(row and row[0])
+    except (psycopg.Error, SealpostError):
+        return False
+
+
+def run(role: str, settings: Settings) -> int:
+    """Run a role until it is told to stop; 0 then, 1 when it cannot go on (the supervisor starts it anew)."""
+    logging.basicConfig(
+        level=settings.log_level,
+        format=f"%(asctime)s %(levelname)s {role} %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    process = Process(role, settings)
+    try:
+        ROLES[role](process)
+    except SealpostError as error:
+        logger.error("%s: %s", type(error).__name__, error)
+        return 1
+    return 0
+
+
+def run_receiver(process: Process) -> None:
+    """Webhooks. Needs Kafka only once it knows its connections."""
+    from workers.receiver.role import Receiver, ReceiverConfig
+
+    folder = process.folder()
+    settings = process.settings
+    config = ReceiverConfig(
+        bootstrap=settings.kafka,
+        host=settings.host,
+        port=settings.port,
+        cache=folder / "connections.sealed" if folder else None,
+        times=process.times,
+    )
+    receiver = Receiver(config, process.master_key(), process.vault(2) if settings.vault_dsn else None)
+    process.ready = receiver.ready
+    receiver.run(process.stop)
+
+
+def run_on_engine(process: Process, handler: Handler, dsn: str) -> None:
+    """A handler on the step engine, fed by the batch consumer."""
+    from streams.step.batch_feed import BatchFeed
+    from streams.step.engine import Engine
+
+    kafka = process.settings.kafka
+    producer = OrderedProducer(kafka, client_id=f"sealpost-{process.role}", give_up=process.stop)
+    engine = Engine(handler, dsn, producer, cluster=ClusterIdentity(kafka), times=process.times)
+    feed = BatchFeed(engine, kafka, times=process.times)
+    process.ready = lambda: feed.ready
+    try:
+        feed.run(process.stop)
+    finally:
+        engine.close()
+        producer.close()
+
+
+def run_inbound(process: Process) -> None:
+    """Raw fragments → sealed events."""
+    from streams.kafka.settings_follower import SettingsFollower
+    from workers.inbound.handler import InboundHandler
+
+    if not process.await_parts(process.settings.vault_dsn):
+        return
+    follower = SettingsFollower(process.settings.kafka)
+    follower.start()
+    try:
+        handler = InboundHandler(process.vault(), follower, process.times)
+        run_on_engine(process, handler, process.settings.vault_dsn)
+    finally:
+        follower.stop()
+
+
+def run_vault(process: Process) -> None:
+    """Applies consents, subscriptions, deletions and tenants to the vault."""
+    from vault.role import VaultHandler
+
+    if process.await_parts(process.settings.vault_dsn):
+        run_on_engine(process, VaultHandler(process.vault()), process.settings.vault_dsn)
+
+
+def run_projector(process: Process) -> None:
+    """Folds the log into the read models."""
+    from projections.projector import ProjectorHandler
+
+    if process.await_parts(process.settings.projections_dsn):
+        run_on_engine(process, ProjectorHandler(), process.settings.projections_dsn)
+
+
+def run_clock(process: Process) -> None:
+    """Keeps house."""
+    from deploy.housekeeping import Housekeeper
+
+    settings = process.settings
+    dsns = (settings.vault_dsn, settings.streams_dsn, settings.projections_dsn)
+    if not process.await_parts(*dsns):
+        return
+    producer = OrderedProducer(settings.kafka, client_id="sealpost-clock", give_up=process.stop)
+    keeper = Housekeeper(process.vault(2), producer, dsns)
+    process.ready = lambda: keeper.ready
+    try:
+        keeper.run(process.stop)
+    finally:
+        producer.close()
+
+
+def run_simulator(process: Process) -> None:
+    """The simulated WhatsApp of an embedded instance; it keeps what it receives in memory only."""
+    from deploy import instance
+    from deploy.bootstrap import NUMBER
+    from workers import registry
+    from workers.channel import SimulatedAccount, SimulatorSettings
+
+    data = process.settings.data
+    if data is None:
+        raise SealpostError("the simulator belongs to an embedded instance; give --data")
+    found = instance.require(data)
+    account = SimulatedAccount(found.whatsapp.account, NUMBER, found.access_token)
+    settings = SimulatorSettings(
+        webhook_url=found.whatsapp.webhook_url,
+        app_secret=found.whatsapp.app_secret,
+        accounts=(account,),
+        host=process.settings.host,
+        port=process.settings.port,
+    )
+    asyncio.run(_until_stopped(process.stop, registry.simulator("whatsapp")(settings)))
+
+
+async def _until_stopped(stop: threading.Event, serving: Coroutine[Any, Any, None]) -> None:
+    task = asyncio.create_task(serving)
+    waiting = asyncio.create_task(asyncio.to_thread(stop.wait))
+    await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    stop.set()
+    task.cancel()
+    await asyncio.gather(task, waiting, return_exceptions=True)
+
+
+ROLES: dict[str, Callable[[Process], None]] = {
+    "receiver": run_receiver,
+    "inbound": run_inbound,
+    "vault": run_vault,
+    "projector": run_projector,
+    "clock": run_clock,
+    "simulator": run_simulator,
+}

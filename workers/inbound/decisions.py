@@ -1,0 +1,224 @@
+"""What follows from one fragment: pure. A parsed value and what the vault said about it in, events and withdrawals out.
+
+Events are drafts: their personal fields are named, not yet sealed. Drafts stand in the order in which they are written.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import orjson
+
+from schemas import clock, ids, texts
+from schemas.addresses import Address
+from schemas.envelope import EventData
+from schemas.events.consents import ConsentWithdrawn, Method
+from schemas.events.messages import MessageReceived
+from schemas.events.statuses import (
+    MessageDelivered,
+    MessageFailed,
+    MessageRead,
+    MessageSent,
+    MessageSubmitted,
+)
+from schemas.events.subscriptions import AddressBound, ProfileUpdated, SubjectCreated
+from vault.claims import ClaimInfo
+from vault.permissions import Lower
+from vault.subjects import ResolvedSender
+from workers.channel import InboundMessage, InboundOptOut, InboundStatus
+from workers.inbound.fragments import Received
+
+ENTRY_POINT = "chat"
+"""How somebody came who wrote to us of herself."""
+_STATUSES: dict[str, type[MessageSent] | type[MessageDelivered] | type[MessageRead] | type[MessageFailed]] = {
+    "sent": MessageSent, "delivered": MessageDelivered, "read": MessageRead, "played": MessageRead, "failed": MessageFailed,
+}  # fmt: skip
+_METHODS: dict[str, Method] = {"text": "keyword", "button_reply": "button", "list_reply": "button"}
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """An event before it is sealed. `identity`, `content`, `evidence`: plaintext of the blocks sealed for this very event.
+
+    `evidence_of` is the id of the draft whose evidence block this one carries as a copy.
+    """
+
+    id: str
+    subject: str
+    data: EventData
+    identity: bytes | None = field(default=None, repr=False)
+    content: bytes | None = field(default=None, repr=False)
+    evidence: bytes | None = field(default=None, repr=False)
+    evidence_of: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What is to be written for one fragment. `why` says why nothing is."""
+
+    drafts: tuple[Draft, ...] = ()
+    lowers: tuple[Lower, ...] = ()
+    why: Literal["erased", "resume"] | None = None
+
+
+def decide_message(
+    received: Received, value: InboundMessage, who: ResolvedSender, purposes: Sequence[str]
+) -> Decision:
+    """A person wrote. `purposes` are those of the tenant that need consent: STOP withdraws each of them, first."""
+    if who.dropped:
+        return Decision(why="erased")
+    found = texts.recognise(value.words) if value.kind != "unsupported" else None
+    at = clock.to_text(received.at_ms)
+    data = MessageReceived(
+        message=received.id,
+        account=received.account,
+        kind=value.kind,
+        provider_kind=value.provider_kind,
+        intent=found.intent if found else None,
+        language=found.language if found else None,
+        acted_at=at,
+    )
+    evidence = None
+    if found is not None:
+        evidence = _evidence(
+            value.addresses, value.provider_time_ms, value.provider_id, value.kind, value.words, value.name
+        )
+    message = Draft(received.id, who.subject, data, content=_content(value), evidence=evidence)
+    stopped = purposes if found is not None and found.intent == "stop" else ()
+    withdrawals = [
+        Draft(
+            received.event_id(f"consent_withdrawn.{purpose}"),
+            who.subject,
+            ConsentWithdrawn(
+                purpose=purpose,
+                method=_METHODS[value.kind],
+                language=found.language if found else None,
+                acted_at=at,
+            ),
+            evidence_of=message.id,
+        )
+        for purpose in stopped
+    ]
+    drafts = (*_introduction(received, value.name, who), *withdrawals, message)
+    return Decision(drafts, _lowers(received, who.subject, stopped))
+
+
+def decide_opt_out(
+    received: Received, value: InboundOptOut, who: ResolvedSender, purposes: Sequence[str]
+) -> Decision:
+    """A person used the provider's own switch. `stop` withdraws; `resume` is no consent and changes nothing here."""
+    if who.dropped:
+        return Decision(why="erased")
+    if value.value == "resume":
+        return Decision(why="resume")
+    at = clock.to_text(received.at_ms)
+    evidence = _evidence(
+        value.addresses, value.provider_time_ms, value.provider_id, "provider_preference", value.value, None
+    )
+    withdrawals: list[Draft] = []
+    for purpose in purposes:
+        # Sealed once, for the first event; the others copy the block.
+        first = withdrawals[0].id if withdrawals else None
+        withdrawals.append(
+            Draft(
+                received.event_id(f"consent_withdrawn.{purpose}"),
+                who.subject,
+                ConsentWithdrawn(purpose=purpose, method="provider_preference", acted_at=at),
+                evidence=evidence if first is None else None,
+                evidence_of=first,
+            )
+        )
+    drafts = (*_introduction(received, None, who), *withdrawals)
+    return Decision(drafts, _lowers(received, who.subject, purposes))
+
+
+def decide_status(received: Received, value: InboundStatus, claim: ClaimInfo) -> Decision:
+    """The provider reports what became of a message that is ours."""
+    content = {"provider_id": value.provider_id}
+    if value.raw_error is not None:
+        content["provider_error"] = orjson.dumps(value.raw_error).decode()
+    data = _STATUSES[value.status](
+        message=claim.message,
+        part=claim.part,
+        account=claim.account,
+        purpose=claim.purpose,
+        reason=value.error_class,
+        code=value.error_code,
+        acted_at=clock.to_text(received.at_ms),
+    )
+    return Decision((Draft(received.id, claim.subject, data, content=orjson.dumps(content)),))
+
+
+def submitted_by_echo(received: Received, value: InboundStatus, claim: ClaimInfo) -> Draft:
+    """What is written in outbound's place when a status shows that the provider took a message of unknown outcome."""
+    data = MessageSubmitted(
+        message=claim.message,
+        part=claim.part,
+        account=claim.account,
+        purpose=claim.purpose,
+        attempt=claim.attempt,
+        acted_at=clock.to_text(received.at_ms),
+    )
+    cause = f"{claim.message}.{claim.part}"
+    event_id = ids.event_id(received.id_key, cause, "inbound", f"submitted_by_echo.{claim.attempt}")
+    return Draft(event_id, claim.subject, data, content=orjson.dumps({"provider_id": value.provider_id}))
+
+
+def _introduction(received: Received, name: str | None, who: ResolvedSender) -> list[Draft]:
+    drafts: list[Draft] = []
+    if who.created:
+        data = SubjectCreated(account=received.account, entry_point=ENTRY_POINT)
+        drafts.append(
+            Draft(ids.event_id(received.id_key, who.subject, "inbound", "subject_created"), who.subject, data)
+        )
+    for address in who.bound:
+        bound = AddressBound(address_kind=address.kind, account=received.account)
+        identity = orjson.dumps({"address": address.value, "kind": address.kind})
+        drafts.append(
+            Draft(received.event_id(f"address_bound.{address.kind}"), who.subject, bound, identity=identity)
+        )
+    if who.name_changed and name is not None:
+        identity = orjson.dumps({"name": name})
+        drafts.append(
+            Draft(received.event_id("profile_updated"), who.subject, ProfileUpdated(), identity=identity)
+        )
+    return drafts
+
+
+def _content(value: InboundMessage) -> bytes:
+    content: dict[str, Any] = {
+        "text": value.text,
+        "option_id": value.option_id,
+        "option_title": value.option_title,
+        "provider_id": value.provider_id,
+        "provider_time": clock.to_text(value.provider_time_ms),
+        "in_reply_to": value.in_reply_to,
+        "raw": value.raw,
+    }
+    return orjson.dumps({name: part for name, part in content.items() if part is not None})
+
+
+def _evidence(
+    addresses: Sequence[Address],
+    provider_time_ms: int,
+    provider_id: str,
+    kind: str,
+    text: str,
+    name: str | None,
+) -> bytes:
+    return orjson.dumps(
+        {
+            "text": text,
+            "sender": addresses[0].value,
+            "kind": kind,
+            "provider_time": clock.to_text(provider_time_ms),
+            "name": name,
+            "provider_id": provider_id,
+        }
+    )
+
+
+def _lowers(received: Received, subject: str, purposes: Sequence[str]) -> tuple[Lower, ...]:
+    return tuple(
+        Lower(received.tenant, subject, received.channel, purpose, received.at_ms) for purpose in purposes
+    )

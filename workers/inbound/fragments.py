@@ -1,0 +1,152 @@
+"""From a raw record to a typed value: opened with the tenant's day key, parsed by its channel, given its id."""
+
+from base64 import b64decode
+from binascii import Error as Base64Error
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import date
+from hashlib import sha256
+
+import orjson
+
+from schemas import ids
+from schemas.envelope import Event, InvalidEvent
+from schemas.errors import SealpostError
+from schemas.events import registry
+from schemas.events.inbound import FragmentReceived
+from streams.step.contract import Record
+from streams.step.errors import StopPartition
+from vault.errors import CorruptFragment, KeyRefused, UnknownTenant
+from vault.ingress import INGRESS_ALGORITHM, open_from_day
+from vault.vault import Vault
+from workers.channel import (
+    Channel,
+    ChannelError,
+    Inbound,
+    InboundAccountError,
+    InboundMessage,
+    InboundOptOut,
+    InboundStatus,
+    InboundUnsupported,
+)
+
+
+class DayKeyDestroyed(SealpostError):
+    """The day key that sealed a raw fragment is gone: the record is older than the vault keeps day keys. Inbound was behind for
+    days; look at its lag."""
+
+
+class StrangeFragment(SealpostError):
+    """A raw record opens, but does not hold what a receiver writes, or more than one value, or names no account. Compare the
+    versions of receiver and inbound, and the channel's `split`."""
+
+
+UNREADABLE = (InvalidEvent, ChannelError, UnknownTenant, CorruptFragment, DayKeyDestroyed, StrangeFragment)
+"""What `FragmentReader.read` raises for a record that can never be read; everything else says something about the process."""
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """One fragment, read. `id` is what repeats are dropped by; `at_ms` the broker's time of the raw record: the time of the
+    person's act and of every event that comes of it. `value` is None when the fragment means nothing."""
+
+    id: str
+    tenant: str
+    channel: str
+    account: str
+    at_ms: int
+    id_key: bytes = field(repr=False)
+    value: Inbound | None = field(repr=False)
+    record: Record = field(repr=False)
+
+    def event_id(self, slot: str) -> str:
+        """Id of an event that comes of this fragment; `slot` is a constant name."""
+        return ids.event_id(self.id_key, self.id, "inbound", slot)
+
+
+class FragmentReader:
+    """Reads records of the inbound topics; asks the vault for day keys and id keys, which it leases."""
+
+    def __init__(self, vault: Vault, channel: Callable[[str], Channel]) -> None:
+        self._vault = vault
+        self._channel = channel
+
+    def read(self, record: Record) -> Received:
+        """What a record holds; one of UNREADABLE when it never tells. StopPartition when the vault's keys do not open with this
+        process's master key; and what the database raises while it is away."""
+        event = Event.from_bytes(record.value)
+        data = registry.read(event)
+        if not isinstance(data, FragmentReceived) or event.channel is None:
+            raise InvalidEvent("not a raw fragment")
+        channel = self._channel(event.channel)
+        try:
+            id_key = self._vault.tenant_ids(event.tenant)
+            plaintext = self._open(event.tenant, data)
+        except KeyRefused as error:
+            # Not the record's fault: dead-lettering everything would be the worst answer to a wrong master key.
+            raise StopPartition(str(error)) from None
+        try:
+            raw = orjson.loads(plaintext)["fragment"]
+        except (orjson.JSONDecodeError, KeyError, TypeError):
+            raise StrangeFragment("no fragment inside") from None
+        values = channel.parse(raw)
+        if len(values) > 1:
+            raise StrangeFragment("more than one value")
+        value = values[0] if values else None
+        if isinstance(value, InboundMessage | InboundOptOut) and not data.account:
+            raise StrangeFragment("a person's act on no account")
+        provider_id, kind = identity(value, plaintext)
+        received = ids.received_id(id_key, event.tenant, event.channel, provider_id, kind)
+        return Received(
+            received, event.tenant, event.channel, data.account, record.time_ms, id_key, value, record
+        )
+
+    def _open(self, tenant: str, data: FragmentReceived) -> bytes:
+        try:
+            day = date.fromisoformat(data.day)
+            sealed = b64decode(data.ct, validate=True)
+        except (Base64Error, ValueError):
+            raise InvalidEvent("a raw fragment names no day or holds no base64") from None
+        if data.alg != INGRESS_ALGORITHM:
+            raise InvalidEvent("a raw fragment is sealed with an unknown algorithm")
+        private = self._vault.day_private_key(tenant, day)
+        if private is None:
+            raise DayKeyDestroyed(f"the key of {day.isoformat()} is gone")
+        return open_from_day(private, (tenant, data.connection, data.account, data.day), sealed)
+
+
+def identity(value: Inbound | None, plaintext: bytes) -> tuple[str, str]:
+    """(provider's id, kind) that make the id of a value: the same report has the same one, however often it comes.
+
+    Where the provider gives no id, the report's own bytes stand for it.
+    """
+    match value:
+        case InboundMessage():
+            return value.provider_id, "message"
+        case InboundStatus():
+            return value.provider_id, f"status:{value.status}"
+        case InboundOptOut():
+            return value.provider_id, f"preference:{value.value}"
+        case InboundAccountError():
+            return sha256(plaintext).hexdigest(), "account_error"
+        case InboundUnsupported():
+            return value.provider_id or sha256(
+                plaintext
+            ).hexdigest(), f"unsupported:{value.field}:{value.provider_kind}"
+    return sha256(plaintext).hexdigest(), "nothing"
+
+
+def kind_word(value: Inbound | None) -> str:
+    """What a value is, as a metric label: words of fixed lists only."""
+    match value:
+        case InboundMessage():
+            return value.provider_kind
+        case InboundStatus():
+            return f"status.{value.status}"
+        case InboundOptOut():
+            return f"preference.{value.value}"
+        case InboundAccountError():
+            return "account_error"
+        case InboundUnsupported():
+            return f"other.{value.field}.{value.provider_kind}"
+    return "nothing"

@@ -1,0 +1,62 @@
+"""Statuses whose message is not known yet: kept as the sealed raw record, tried again, then counted and dropped.
+
+A wake holds nothing but the raw record as the receiver sealed it: no provider id, no number. It is opened anew at each try.
+"""
+
+from base64 import b64decode, b64encode
+from typing import Any
+
+from schemas.clock import MS_PER_S
+from schemas.constants import Times
+from streams.step.contract import Due, Record, Wake
+from workers.inbound.fragments import Received
+
+PARKED = "status"
+SETTLE = "settle"
+EARLY_TRIES_S = (1.0, 5.0, 30.0, 120.0)
+"""When a parked status is tried, counted from its raw record; the last try is at `Times.status_parked_s`."""
+SETTLE_AFTER_S = 1.0
+"""Outbound itself records the outcome of a call that is answered, and knows more about it; only what has no outcome this long
+after a status is settled by the status. Below `Times.echo_s`, at whose end the message would be sent again or given up."""
+
+
+def tries_s(times: Times) -> tuple[float, ...]:
+    """Seconds after the raw record at which a parked status is tried."""
+    return (*(s for s in EARLY_TRIES_S if s < times.status_parked_s), times.status_parked_s)
+
+
+def next_wake(received: Received, tries: int, times: Times) -> Wake | None:
+    """The wake for the next try after `tries` of them were made, or None when that was the last."""
+    schedule = tries_s(times)
+    if tries >= len(schedule):
+        return None
+    return _wake(received, PARKED, received.at_ms + round(schedule[tries] * MS_PER_S), tries + 1)
+
+
+def settle_wake(received: Received) -> Wake:
+    """Look again whether the message that a status showed as taken has an outcome."""
+    return _wake(received, SETTLE, received.at_ms + round(SETTLE_AFTER_S * MS_PER_S), 1)
+
+
+def record_of(due: Due) -> Record:
+    """The raw record a wake holds; KeyError, TypeError or ValueError when the row was changed by hand."""
+    body = due.body
+    value = b64decode(body["value"], validate=True)
+    return Record(str(body["topic"]), due.partition, int(body["offset"]), None, value, int(body["time_ms"]))
+
+
+def tries_of(due: Due) -> int:
+    """How many tries were made before this one, itself counted."""
+    return int(due.body["tries"])
+
+
+def _wake(received: Received, kind: str, at_ms: int, tries: int) -> Wake:
+    record = received.record
+    body: dict[str, Any] = {
+        "topic": record.topic,
+        "offset": record.offset,
+        "time_ms": record.time_ms,
+        "value": b64encode(record.value or b"").decode(),
+        "tries": tries,
+    }
+    return Wake(at_ms, received.id, kind, body)

@@ -1,0 +1,1 @@
+"""Commands by HTTP: recorded in the vault, produced, answered 202 (protocols §3)."""

@@ -1,0 +1,331 @@
+"""What the command API does: checks, one vault transaction, and what has to be produced after it (protocols §3).
+
+Blocking; the router calls it in a thread. Look-ups take connections of their own and therefore come before the transaction.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import orjson
+from pydantic import BaseModel
+
+from schemas import topics
+from schemas.addresses import Address
+from schemas.clock import MS_PER_S, day_of_ms, month_of_ms, now_ms, to_text
+from schemas.constants import Times
+from schemas.content import VARIABLE_MAX_CHARACTERS, TemplateContent, TextContent
+from schemas.envelope import Event, Sealed, SealedBlock
+from schemas.errors import SealpostError
+from schemas.events.deletions import ErasureRequested
+from schemas.events.messages import MessageRequested, SendCommand
+from schemas.events.registry import build, type_name
+from schemas.http import FieldError, Refusal
+from schemas.ids import derived_id, event_id, is_id, keyed_hash, message_id, random_id
+from schemas.metrics import counter
+from schemas.settings import TenantSettings
+from streams.step.contract import Cursor, Output
+from vault.keys import KeyNeed
+from vault.outcomes import Erased
+from vault.requests import Recorded
+from vault.sealing import SealContext, seal
+from vault.vault import Vault
+from workers import registry
+from workers.channel import Channel, UnknownChannel
+from workers.intake.models import SendRequest, ToSubject
+
+ROLE = "api"
+SOURCE = "http"
+DOOR = "http"
+
+
+class SettingsSource(Protocol):
+    """Published settings (streams.kafka.settings_follower)."""
+
+    def tenant(self, tenant: str) -> TenantSettings | None:
+        """Settings of one tenant."""
+        ...
+
+    def refresh(self, timeout_s: float) -> None:
+        """Return once all that is published now is known."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A recorded command: what it answers, and what has to be in Kafka before that is said (nothing when it is already)."""
+
+    tenant: str
+    request: str
+    answer: bytes
+    outputs: tuple[Output, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Identity:
+    """Who asks for what: `request` identifies the command, `body_hash` what it says; both tell nothing without the key."""
+
+    tenant: str
+    ids: bytes
+    request: str
+    body_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Recipient:
+    """Whom a message goes to, on which account."""
+
+    subject: str
+    channel: str
+    account: str
+
+
+class _Recorded(SealpostError):
+    """Somebody else recorded the same identity first: carries the answer out of the transaction, which rolls back."""
+
+    def __init__(self, recorded: Recorded) -> None:
+        super().__init__("recorded before")
+        self.recorded = recorded
+
+
+class Commands:
+    """Takes commands of one installation."""
+
+    def __init__(
+        self,
+        vault: Vault,
+        settings: SettingsSource,
+        times: Times,
+        find_channel: Callable[[str], Channel] = registry.channel,
+    ) -> None:
+        self._vault, self._settings, self._times = vault, settings, times
+        self._find_channel = find_channel
+        self._requests = counter("sealpost_requests_total")
+
+    def send(self, tenant: str, body: SendRequest, key: str | None) -> Command:
+        """Record a message request; Refusal names what is wrong. `key`: the idempotency key, wherever it stood."""
+        self._check_ttl(body)
+        identity = self._identity(tenant, body, key)
+        if key is not None:
+            with self._vault.transaction() as cursor:
+                known = self._vault.find_request(cursor, tenant, SOURCE, identity.request, identity.body_hash)
+            if known is not None:
+                return self._repeated(identity, known)
+        address = self._check_content(body)
+        self._check_agreement_and_purpose(tenant, body.purpose)
+        recipient = self._recipient(tenant, body, address)
+        try:
+            with self._vault.transaction() as cursor:
+                recorded = self._record(cursor, identity, body, recipient)
+        except _Recorded as earlier:
+            return self._repeated(identity, earlier.recorded)
+        self._count(tenant, "accepted")
+        return Command(tenant, identity.request, recorded.answer, recorded.outputs)
+
+    def request_erasure(self, tenant: str, subject: str) -> tuple[str, tuple[Output, ...]]:
+        """The erasure's id and what has to be produced; Refusal `not_found` when the tenant has no such subject."""
+        if not is_id(subject) or self._vault.subject_state(tenant, subject) is None:
+            raise Refusal("not_found")
+        ids = self._vault.tenant_ids(tenant)
+        erasure = derived_id(ids, "erasure", tenant, subject)
+        now = now_ms()
+        event = build(
+            ErasureRequested(erasure=erasure, requested_by="officer", t0=to_text(now)),
+            id=event_id(ids, erasure, ROLE, "erasure_requested"),
+            role=ROLE,
+            tenant=tenant,
+            subject=subject,
+            at_ms=now,
+        )
+        return erasure, (Output(topics.DELETIONS, event.key(), event.to_bytes()),)
+
+    def mark_produced(self, command: Command) -> None:
+        """The outputs are in Kafka."""
+        self._vault.mark_produced(command.tenant, SOURCE, command.request)
+
+    def _identity(self, tenant: str, body: SendRequest, key: str | None) -> _Identity:
+        ids = self._vault.tenant_ids(tenant)
+        request = random_id() if key is None else derived_id(ids, "request", SOURCE, key)
+        said = body.model_dump(mode="json", exclude={"idempotency_key"})
+        canonical = orjson.dumps(said, option=orjson.OPT_SORT_KEYS).decode()
+        return _Identity(tenant, ids, request, keyed_hash(ids, "body", canonical))
+
+    def _repeated(self, identity: _Identity, known: Recorded) -> Command:
+        if known.kind == "conflict":
+            self._count(identity.tenant, "conflict")
+            raise Refusal("idempotency_conflict")
+        self._count(identity.tenant, "repeat")
+        outputs = () if known.produced else known.outputs
+        return Command(identity.tenant, identity.request, known.answer, outputs)
+
+    def _check_ttl(self, body: SendRequest) -> None:
+        if body.ttl_seconds is not None and body.ttl_seconds > self._times.ttl_max_s:
+            raise _invalid(
+                "/ttl_seconds", f"is above the longest life of a message, {self._times.ttl_max_s:g} s"
+            )
+
+    def _check_content(self, body: SendRequest) -> Address | None:
+        """Check the body against what the channel declares; the address read, None for a subject."""
+        if isinstance(body.to, ToSubject):
+            return None
+        channel = self._channel(body.to.channel)
+        if channel is None:
+            raise _invalid("/to/channel", "is not a channel of this installation")
+        address = channel.read_address(body.to.address)
+        if address is None:
+            raise _invalid("/to/address", "is not an address of this channel")
+        _check_limits(channel, body.content)
+        return address
+
+    def _check_agreement_and_purpose(self, tenant: str, purpose: str) -> None:
+        state = self._vault.tenant_state(tenant)
+        if state is None or not state.dpa:
+            self._count(tenant, "no_dpa")
+            raise Refusal("no_dpa")
+        published = self._settings.tenant(tenant)
+        if purpose not in state.purposes and (published is None or purpose not in published.purposes):
+            raise _invalid("/purpose", "is not a purpose of this tenant")
+
+    def _recipient(self, tenant: str, body: SendRequest, address: Address | None) -> _Recipient:
+        subject = body.to.subject if isinstance(body.to, ToSubject) else None
+        if address is not None:
+            subject = self._vault.find_subject(tenant, address)
+        reach = None if subject is None else self._vault.newest_reach(tenant, subject)
+        wanted = body.to.channel if not isinstance(body.to, ToSubject) else None
+        if subject is None or (reach is None and wanted is None):
+            raise self._unknown_recipient(tenant)
+        if reach is not None and wanted in (None, reach.channel):
+            recipient = _Recipient(subject, reach.channel, reach.account)
+        else:
+            recipient = self._by_settings(tenant, subject, wanted or "")
+        channel = self._channel(recipient.channel)
+        if channel is not None and address is None:
+            _check_limits(channel, body.content)
+        return recipient
+
+    def _by_settings(self, tenant: str, subject: str, channel: str) -> _Recipient:
+        """The person never wrote on this channel, or the vault has forgotten where: the tenant's first account of it."""
+        settings = self._settings.tenant(tenant)
+        for account in sorted(settings.accounts) if settings else ():
+            if settings and settings.accounts[account].channel == channel:
+                return _Recipient(subject, channel, account)
+        raise self._unknown_recipient(tenant)
+
+    def _unknown_recipient(self, tenant: str) -> Refusal:
+        self._count(tenant, "unknown_recipient")
+        return Refusal("unknown_recipient")
+
+    def _channel(self, name: str) -> Channel | None:
+        try:
+            return self._find_channel(name)
+        except UnknownChannel:
+            return None
+
+    def _record(
+        self, cursor: Cursor, identity: _Identity, body: SendRequest, recipient: _Recipient
+    ) -> Recorded:
+        """Hold the subject, seal the content, record; leaves by `_Recorded` when the identity is known by now."""
+        tenant, subject = identity.tenant, recipient.subject
+        state = self._vault.hold_active(cursor, tenant, subject)
+        if state is None or state.state not in ("active", "restricted"):
+            raise self._unknown_recipient(tenant)
+        now = now_ms()
+        message = message_id(day_of_ms(now), identity.ids, identity.request, ROLE, "message")
+        requested_id = event_id(identity.ids, message, ROLE, "message_requested")
+        block = self._seal(cursor, tenant, subject, requested_id, month_of_ms(now), body.content)
+        requested = self._asked(identity, body, recipient, message, now, block)
+        command = SendCommand(
+            **requested.model_dump(exclude={"sealed"}),
+            part=0,
+            parts=1,
+            requested_at=to_text(now),
+            sealed=Sealed(
+                content=block.model_copy(
+                    update={"sealed_in": requested_id, "type": type_name(MessageRequested)}
+                )
+            ),
+        )
+
+        def event(data: MessageRequested | SendCommand, event_id: str) -> Event:
+            return build(
+                data, id=event_id, role=ROLE, tenant=tenant, subject=subject, at_ms=now, channel=recipient.channel,
+                cause=identity.request,
+            )  # fmt: skip
+
+        outputs = (
+            _output(topics.MESSAGES, event(requested, requested_id)),
+            _output(
+                topics.outbound(recipient.channel),
+                event(command, event_id(identity.ids, message, ROLE, "send_command")),
+            ),
+        )
+        answer = orjson.dumps({"message_id": message})
+        recorded = self._vault.record_request(
+            cursor, tenant, SOURCE, identity.request, identity.body_hash, answer, outputs, subject=subject
+        )
+        if recorded.kind != "new":
+            raise _Recorded(recorded)
+        return recorded
+
+    def _asked(
+        self,
+        identity: _Identity,
+        body: SendRequest,
+        recipient: _Recipient,
+        message: str,
+        now: int,
+        block: SealedBlock,
+    ) -> MessageRequested:
+        ttl_s = self._times.ttl_default_s if body.ttl_seconds is None else body.ttl_seconds
+        settings = self._settings.tenant(identity.tenant)
+        is_template = isinstance(body.content, TemplateContent)
+        return MessageRequested(
+            message=message,
+            account=recipient.account,
+            purpose=body.purpose,
+            kind="template" if is_template else "text",
+            template=body.content.name if isinstance(body.content, TemplateContent) else None,
+            language=body.content.language if isinstance(body.content, TemplateContent) else None,
+            delivery=body.delivery,
+            expires=to_text(now + round(ttl_s * MS_PER_S)),
+            settings=None if settings is None else settings.offset,
+            request=identity.request,
+            sealed=Sealed(content=block),
+        )
+
+    def _seal(
+        self, cursor: Cursor, tenant: str, subject: str, event: str, month: str, content: BaseModel
+    ) -> SealedBlock:
+        need = KeyNeed(tenant, subject, "content", month)
+        key = self._vault.sealing_keys(cursor, [need])[need]
+        if isinstance(key, Erased):
+            raise self._unknown_recipient(tenant)
+        context = SealContext(tenant, subject, event, type_name(MessageRequested), "content", month)
+        return seal(key, context, content.model_dump_json().encode())
+
+    def _count(self, tenant: str, outcome: str) -> None:
+        self._requests.labels(DOOR, outcome, tenant).inc()
+
+
+def _check_limits(channel: Channel, content: TextContent | TemplateContent) -> None:
+    """What the channel declares, and the sizes all channels share."""
+    limits = channel.capabilities
+    if content.type not in limits.content_kinds:
+        raise _invalid("/content/type", "is a kind that this channel cannot send")
+    if isinstance(content, TextContent) and len(content.text) > limits.text_max_characters:
+        raise _invalid(
+            "/content/text", f"is longer than this channel's {limits.text_max_characters} characters"
+        )
+    if isinstance(content, TemplateContent):
+        named = content.variables if isinstance(content.variables, dict) else dict.fromkeys(content.variables)
+        texts = [*named, *(value for value in named.values() if value is not None)]
+        if any(len(text) > VARIABLE_MAX_CHARACTERS for text in texts):
+            raise _invalid("/content/variables", f"has one longer than {VARIABLE_MAX_CHARACTERS} characters")
+
+
+def _invalid(pointer: str, detail: str) -> Refusal:
+    return Refusal("invalid", "", [FieldError(pointer, detail)])
+
+
+def _output(topic: str, event: Event) -> Output:
+    return Output(topic, event.key(), event.to_bytes())

@@ -1,0 +1,170 @@
+"""Tenants and their settings: registration, agreement, notices, channels. Used by the API, the CLI and the first start.
+
+Whatever is registered is an event of `sealpost.tenants`; only secrets lie in the vault.
+"""
+
+from base64 import b64encode
+from collections.abc import Sequence
+
+from schemas.clock import DAY, boot_s, now_ms, sleep_s, to_text, today
+from schemas.envelope import Event, EventData
+from schemas.errors import SealpostError
+from schemas.events import tenants
+from schemas.events.inbound import IngressKeyPublished
+from schemas.events.registry import build
+from schemas.ids import derived_id, event_id, keyed_hash, random_id
+from schemas.settings import DEFAULT_PURPOSES
+from schemas.texts import Language
+from schemas.topics import INGRESS_KEYS, TENANTS
+from streams.step.contract import Output
+from vault.daykeys import DAYS_AHEAD, PublicDayKey
+from vault.tokens import AccessRole
+from vault.vault import Vault
+from workers.intake.producing import PRODUCE_LIMIT_S, Produces
+
+ROLE = "api"
+SOURCE = "registrar"
+"""Source of the registrar's own commands in the vault's table of requests."""
+DEFAULT_NOTICE = "privacy"
+TENANT_ROLES: tuple[AccessRole, ...] = ("officer", "agent", "producer", "legal")
+POLL_S = 0.02
+
+
+class UnknownTenantId(SealpostError):
+    """No tenant of this id is registered; register it first (`sealpost tenant register`)."""
+
+
+class TenantDiffers(SealpostError):
+    """A tenant of this id is registered with another name or language; choose another id."""
+
+
+class Registrar:
+    """Writes the settings of tenants. Blocks; every method returns when Kafka has acknowledged what it wrote."""
+
+    def __init__(self, vault: Vault, producer: Produces) -> None:
+        self._vault, self._producer = vault, producer
+
+    def register(self, tenant: str, name: str, default_language: Language) -> None:
+        """Make the tenant's keys and publish it with the default purposes and its first day keys.
+
+        The same registration again finishes what a crash left undone; TenantDiffers when it says something else.
+        """
+        days = [today() + DAY * ahead for ahead in range(DAYS_AHEAD + 1)]
+        with self._vault.transaction() as cursor:
+            self._vault.register_tenant(cursor, tenant)
+            ids = self._vault.tenant_ids_within(cursor, tenant)
+            body_hash = keyed_hash(ids, "registration", tenant, name, default_language)
+            recorded = self._vault.find_request(cursor, tenant, SOURCE, "registration", body_hash)
+            if recorded is None:
+                outputs = _registration(ids, tenant, name, default_language)
+                outputs += [
+                    ingress_key_output(key) for key in self._vault.create_day_keys(cursor, tenant, days)
+                ]
+                recorded = self._vault.record_request(
+                    cursor, tenant, SOURCE, "registration", body_hash, b"", outputs
+                )
+        if recorded.kind == "conflict":
+            raise TenantDiffers(f"tenant {tenant} is registered with another name or language")
+        self._finish(tenant, "registration", recorded.outputs, produced=recorded.produced)
+
+    def issue_tokens(self, tenant: str) -> dict[str, str]:
+        """A fresh token for each role of a tenant: role → token."""
+        return {role: self._vault.issue_token(tenant, role) for role in TENANT_ROLES}
+
+    def sign_dpa(self, tenant: str, version: str, signed_at: str | None = None) -> None:
+        """Put the data-processing agreement on record. It holds once the role `vault` has applied it: `await_dpa`."""
+        self._require(tenant)
+        signed = tenants.DpaSigned(version=version, signed_at=signed_at or to_text(now_ms()))
+        self._publish(tenant, signed)
+
+    def end_dpa(self, tenant: str) -> None:
+        """End the agreement: the vault refuses from this moment, the event follows."""
+        self._require(tenant)
+        request = random_id()
+        ended = tenants.DpaEnded(ended_at=to_text(now_ms()))
+        outputs = (_output(_event(tenant, ended, request)),)
+        with self._vault.transaction() as cursor:
+            self._vault.lower_dpa(cursor, tenant)
+            self._vault.record_request(cursor, tenant, SOURCE, request, b"", b"", outputs)
+        self._finish(tenant, request, outputs, produced=False)
+
+    def await_dpa(self, tenant: str, *, signed: bool, limit_s: float) -> bool:
+        """Wait until the vault says that the agreement is signed (or ended); False when it does not within the limit."""
+        deadline = boot_s() + limit_s
+        while True:
+            state = self._vault.tenant_state(tenant)
+            if state is not None and state.dpa is signed:
+                return True
+            if boot_s() >= deadline:
+                return False
+            sleep_s(POLL_S)
+
+    def publish_notice(
+        self, tenant: str, language: Language, url: str, *, notice: str = DEFAULT_NOTICE, version: int = 1
+    ) -> None:
+        """Publish a version of the privacy notice as people are shown it; the same one again changes nothing."""
+        self._require(tenant)
+        published = tenants.NoticePublished(notice=notice, version=version, language=language, url=url)
+        same_id = derived_id(self._vault.tenant_ids(tenant), "notice", notice, str(version), language, url)
+        self._publish(tenant, published, event_id=same_id)
+
+    def define_purpose(self, tenant: str, purpose: str, legal_basis: str) -> None:
+        """Say what messages may be for; `legal_basis` is consent, contract or legitimate_interest."""
+        self._require(tenant)
+        self._publish(
+            tenant, tenants.PurposeDefined.model_validate({"purpose": purpose, "legal_basis": legal_basis})
+        )
+
+    def approve_channel(self, tenant: str, channel: str, connection: str, account: str) -> None:
+        """Let a tenant use an account; its credentials are put into the vault beside this (`add_connection`, `add_account`)."""
+        self._require(tenant)
+        self._publish(
+            tenant, tenants.ChannelApproved(connection=connection, account=account), channel=channel
+        )
+
+    def _require(self, tenant: str) -> None:
+        if self._vault.tenant_state(tenant) is None:
+            raise UnknownTenantId(f"tenant {tenant[:80]!r} is not registered")
+
+    def _publish(
+        self, tenant: str, data: EventData, *, channel: str | None = None, event_id: str | None = None
+    ) -> None:
+        event = _event(tenant, data, event_id or random_id(), channel)
+        self._producer.produce_all((_output(event),), PRODUCE_LIMIT_S)
+
+    def _finish(self, tenant: str, request: str, outputs: Sequence[Output], *, produced: bool) -> None:
+        if not produced:
+            self._producer.produce_all(outputs, PRODUCE_LIMIT_S)
+            self._vault.mark_produced(tenant, SOURCE, request)
+
+
+def ingress_key_output(key: PublicDayKey) -> Output:
+    """The record that publishes a day key's public half; its key is `tenant/day`, so that the topic can be compacted."""
+    day = key.day.isoformat()
+    event = build(
+        IngressKeyPublished(day=day, public=b64encode(key.public).decode()),
+        id=derived_id(key.public, "ingress key", key.tenant, day),
+        role=ROLE,
+        tenant=key.tenant,
+        subject=key.tenant,
+        at_ms=now_ms(),
+    )
+    return Output(INGRESS_KEYS, f"{key.tenant}/{day}".encode(), event.to_bytes())
+
+
+def _registration(ids: bytes, tenant: str, name: str, default_language: Language) -> list[Output]:
+    cause = derived_id(ids, "registration", tenant)
+    registered = tenants.TenantRegistered(name=name, default_language=default_language)
+    outputs = [_output(_event(tenant, registered, event_id(ids, cause, ROLE, "tenant_registered")))]
+    for purpose, basis in DEFAULT_PURPOSES.items():
+        defined = tenants.PurposeDefined.model_validate({"purpose": purpose, "legal_basis": basis})
+        outputs.append(_output(_event(tenant, defined, event_id(ids, cause, ROLE, f"purpose {purpose}"))))
+    return outputs
+
+
+def _event(tenant: str, data: EventData, event: str, channel: str | None = None) -> Event:
+    return build(data, id=event, role=ROLE, tenant=tenant, subject=tenant, at_ms=now_ms(), channel=channel)
+
+
+def _output(event: Event) -> Output:
+    return Output(TENANTS, event.key(), event.to_bytes())
