@@ -98,7 +98,7 @@ def step(what: str, argv: list[str]) -> bool:
     teller.start()
     try:
         for line in process.stdout or ():
-            output.append(line.rstrip())
+            output.append(line.rstrip())  # noqa: PERF401 - the other thread reads it meanwhile
         code = process.wait()
     finally:
         ended.set()

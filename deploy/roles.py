@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Coroutine
 from functools import partial
 from pathlib import Path
@@ -118,6 +119,11 @@ def run(role: str, settings: Settings) -> int:
     except SealpostError as error:
         logger.error("%s: %s", type(error).__name__, error)
         return 1
+    except Exception as error:  # noqa: BLE001 - the last line: its words may quote a person, so only kind and place are told
+        frames = traceback.extract_tb(error.__traceback__)[-8:]
+        place = " < ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in reversed(frames))
+        logger.error("ended by a fault of this program: %s at %s", type(error).__name__, place)
+        return 1
     return 0
 
 
@@ -188,6 +194,74 @@ def run_projector(process: Process) -> None:
         run_on_engine(process, ProjectorHandler(), process.settings.projections_dsn)
 
 
+def run_api(process: Process) -> None:
+    """Commands and queries by HTTP."""
+    from deploy.api import Api
+
+    settings = process.settings
+    if not process.await_parts(settings.vault_dsn, settings.projections_dsn):
+        return
+    api = Api(settings, process.vault(8))
+    process.ready = api.ready
+    api.run(process.stop)
+
+
+def run_outbound(process: Process) -> None:
+    """Send commands → permits → providers → statuses."""
+    from streams.kafka.settings_follower import SettingsFollower
+    from workers import registry
+    from workers.outbound.worker import OutboundConfig, OutboundWorker
+
+    settings = process.settings
+    if not process.await_parts(settings.vault_dsn):
+        return
+    follower = SettingsFollower(settings.kafka)
+    follower.start()
+    channels = {name: registry.channel(name) for name in topics.CHANNELS}
+    worker = OutboundWorker(
+        OutboundConfig(settings.kafka, channels, process.times), process.vault(), follower
+    )
+    process.ready = worker.ready
+    try:
+        worker.run(process.stop)
+    finally:
+        follower.stop()
+
+
+def run_streams(process: Process) -> None:
+    """The processors, on Faust or on the batch consumer (`SEALPOST_PROCESSOR_FEED`)."""
+    from streams.kafka.settings_follower import SettingsFollower
+    from streams.processors.erasure.processor import ErasureLedger
+    from streams.processors.runner import ProcessorHandler
+    from streams.processors.subscriber.processor import Subscriber
+
+    settings = process.settings
+    if not process.await_parts(settings.vault_dsn, settings.streams_dsn):
+        return
+    follower = SettingsFollower(settings.kafka)
+    follower.start()
+    vault = process.vault()
+    handlers = [
+        ProcessorHandler(p, settings=follower, id_key=vault.tenant_ids, signer=vault.certificate_signer)
+        for p in (Subscriber(process.times), ErasureLedger(process.times))
+    ]
+    from streams.step.batch_feed import BatchFeed
+    from streams.step.engine import Engine
+
+    kafka = process.settings.kafka
+    feeds = []
+    for handler in handlers:
+        producer = OrderedProducer(kafka, client_id=f"sealpost-{handler.role}", give_up=process.stop)
+        engine = Engine(handler, settings.streams_dsn, producer, cluster=ClusterIdentity(kafka), times=process.times)
+        feeds.append(BatchFeed(engine, kafka, times=process.times))
+    process.ready = lambda: all(feed.ready for feed in feeds)
+    ts = [threading.Thread(target=f.run, args=(process.stop,)) for f in feeds]
+    for t in ts:
+        t.start()
+    for t in ts:
+        t.join()
+
+
 def run_clock(process: Process) -> None:
     """Keeps house."""
     from deploy.housekeeping import Housekeeper
@@ -239,7 +313,10 @@ async def _until_stopped(stop: threading.Event, serving: Coroutine[Any, Any, Non
 ROLES: dict[str, Callable[[Process], None]] = {
     "receiver": run_receiver,
     "inbound": run_inbound,
+    "api": run_api,
+    "outbound": run_outbound,
     "vault": run_vault,
+    "streams": run_streams,
     "projector": run_projector,
     "clock": run_clock,
     "simulator": run_simulator,

@@ -138,6 +138,7 @@ class Up:
         dsns = {name: server.dsn(name) for name in ("vault", "streams", "projections")}
         found = bootstrap.describe(self.options.data, self.ports, dsns)
         self.found = found
+        instance.save(found, self.options.data / instance.INSTANCE_FILE)
         settings = self._settings(found)
         setup.apply_migrations(settings)
         self.progress.done("database schemas")
@@ -165,7 +166,8 @@ class Up:
         for role in ("simulator", *ROLES):
             if self.stop.is_set():
                 return
-            self.progress.begin(role)
+            if role in ROLES:
+                self.progress.begin(role)
             self.supervisor.start(self._program(role, found))
 
     def _program(self, role: str, found: Instance) -> Program:

@@ -326,11 +326,7 @@ _READERS: dict[type[EventData], Callable[[_Reading, Any], None]] = {
     consents.ConsentWithdrawn: _consent_withdrawn,
     messages.MessageReceived: _message_received,
     messages.MessageRequested: _message_requested,
-    **{
-        model: _status
-        for model, topic in registry.TOPIC_OF.items()
-        if topic == STATUSES
-    },
+    **{model: _status for model, topic in registry.TOPIC_OF.items() if topic == STATUSES},
     deletions.ErasureRequested: _erasure_requested,
     deletions.ErasureRefused: _erasure_refused,
     deletions.KeyDestroyed: _key_destroyed,

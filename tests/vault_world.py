@@ -20,6 +20,7 @@ from schemas.topics import CONSENTS, DELETIONS, SUBSCRIPTIONS, TENANTS
 from streams.step.contract import Effects, Item, Output, Poison, Record
 from streams.step.migrate import apply_migrations
 from vault.keyring import MasterKey
+from vault.keys import KeyNeed
 from vault.permits import PermitRequest
 from vault.role import VaultHandler
 from vault.subjects import ResolvedSender, Sender
@@ -151,11 +152,11 @@ class Person:
         """The vault it lives in."""
         return self.tenant.world.vault
 
-    def event(self, data: EventData, *, id: str | None = None) -> Event:
+    def event(self, data: EventData) -> Event:
         """An event about the person."""
         return registry.build(
             data,
-            id=id or random_id(),
+            id=random_id(),
             role="test",
             tenant=self.tenant.name,
             subject=self.subject,
@@ -214,8 +215,6 @@ class Person:
 
     def content_key(self) -> bytes:
         """This month's content key, made if need be."""
-        from vault.keys import KeyNeed
-
         need = KeyNeed(self.tenant.name, self.subject, "content", month_of_ms(now_ms()))
         with self.vault.transaction() as cursor:
             key = self.vault.sealing_keys(cursor, [need])[need]
@@ -250,5 +249,5 @@ def topic_of(event: Event) -> str:
 def created(person: Person) -> Event:
     """SubjectCreated."""
     return person.event(
-        subscriptions.SubjectCreated(account=person.tenant.account, entry_point="chat"), id=random_id()
+        subscriptions.SubjectCreated(account=person.tenant.account, entry_point="chat")
     )

@@ -96,12 +96,16 @@ class VaultBase:
         """Secrets of tenants, leased; UnknownTenant when one has none. With a cursor, tenants that are registered in this
         very transaction are found too; they are not cached, for the transaction may roll back."""
         wanted = set(tenants)
-        found = self._secrets_cache.get_many(wanted, self._fetch_secrets)
+        found = self._known_secrets(wanted)
         if cursor is not None and wanted - found.keys():
             found |= self._read_secrets(cursor, sorted(wanted - found.keys()))
         for tenant in sorted(wanted - found.keys()):
             raise UnknownTenant(f"tenant {tenant[:80]!r} has no keys")
         return found
+
+    def _known_secrets(self, tenants: Iterable[str]) -> dict[str, TenantSecrets]:
+        """Secrets of those tenants that have some, leased."""
+        return self._secrets_cache.get_many(set(tenants), self._fetch_secrets)
 
     def _fetch_secrets(self, tenants: list[str]) -> dict[str, TenantSecrets]:
         with self._lease_statement() as cursor:

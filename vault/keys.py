@@ -14,7 +14,7 @@ from schemas.envelope import KeyClass, SealedBlock
 from schemas.ids import is_id, random_bytes
 from streams.step.contract import Cursor
 from vault.base import TenantSecrets, VaultBase, as_json
-from vault.errors import KeyRefused, NotActive, UnknownTenant
+from vault.errors import KeyRefused, NotActive
 from vault.keyring import check_value, unwrap_checked, wrap
 from vault.leases import LeaseCache
 from vault.outcomes import Corrupt, Erased, Opened
@@ -146,7 +146,10 @@ class KeysPart(VaultBase):
             kept_for_legal = legal and row.retained and row.wrapped is not None
             if gone is not None and not kept_for_legal:
                 found[need] = gone
-            elif row.wrapped is None or need.tenant not in known:
+            elif need.tenant not in known:
+                LOG.error("a block names a tenant without keys")
+                found[need] = Corrupt("tenant")
+            elif row.wrapped is None:
                 found[need] = Corrupt("missing")
             else:
                 try:
@@ -154,15 +157,6 @@ class KeysPart(VaultBase):
                 except KeyRefused:
                     found[need] = Corrupt("exchanged")
         return found
-
-    def _known_secrets(self, tenants: set[str]) -> dict[str, TenantSecrets]:
-        known: dict[str, TenantSecrets] = {}
-        for tenant in sorted(tenants):
-            try:
-                known |= self._secrets([tenant])
-            except UnknownTenant:
-                LOG.error("a block names a tenant without keys")
-        return known
 
 
 def _open(block: BlockToOpen, key: bytes | Erased | Corrupt | None) -> Opened:

@@ -79,6 +79,8 @@ class Permit:
     attempt: int
     deadline_s: float
     granted_at_ms: int
+    again: bool = False
+    """An attempt before this one has an outcome that nobody knows: the message may go out twice (at_least_once only)."""
 
     def __repr__(self) -> str:
         return f"Permit(attempt={self.attempt})"
@@ -132,7 +134,7 @@ class PermitsPart(VaultBase):
 
     def permits(self, requests: Sequence[PermitRequest]) -> list[Answer]:
         """Answer up to 500 requests in one round trip, in order; more are cut into batches of 500. Blocking: call it in a
-        thread. UnknownTenant when a tenant has no keys."""
+        thread. A tenant without keys has no DPA here: `no_dpa`, attempt 0."""
         answers: list[Answer] = []
         for start in range(0, len(requests), PERMITS_MAX):
             answers += self._permits(requests[start : start + PERMITS_MAX])
@@ -145,11 +147,17 @@ class PermitsPart(VaultBase):
         return answers
 
     def _permits(self, requests: Sequence[PermitRequest]) -> list[Answer]:
-        answers: list[Answer] = [Refusal("expired")] * len(requests)
-        rows = [row for n, request in enumerate(requests) if (row := _as_row(n, request)) is not None]
+        secrets = self._known_secrets({request.tenant for request in requests})
+        answers: list[Answer] = [
+            Refusal("expired" if request.tenant in secrets else "no_dpa") for request in requests
+        ]
+        rows = [
+            row
+            for n, request in enumerate(requests)
+            if request.tenant in secrets and (row := _as_row(n, request)) is not None
+        ]
         if not rows:
             return answers
-        secrets = self._secrets({request.tenant for request in requests})
         asked_s = boot_s()
         found = self._ask(rows, self._clock_watch.expected_ms(asked_s))
         self._clock_watch.saw(asked_s, boot_s(), found[0][6])
@@ -180,7 +188,7 @@ class PermitsPart(VaultBase):
                     LOG.error("a permit was refused: %s", error)
                     return Refusal("unreachable", attempt)
                 deadline_s = asked_s + self.times.lease_outbound_s - age_ms / MS_PER_S
-                return Permit(reached, key, attempt, deadline_s, now_ms)
+                return Permit(reached, key, attempt, deadline_s, now_ms, again=reason == "again")
             case "refuse":
                 return Refusal(reason, attempt)
             case "settled":

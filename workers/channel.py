@@ -24,7 +24,7 @@ ReportedStatus = Literal["sent", "delivered", "read", "played", "failed"]
 DenialReason = Literal["missing", "malformed", "mismatch", "no_secret", "handshake", "method"]
 RejectionReason = Literal["malformed", "timestamp", "no_id", "no_address", "error_code"]
 
-_ECHO = re.compile(r"^([0-9a-f]{32})\.(0|[1-9][0-9]{0,4})$", re.ASCII)
+_ECHO = re.compile(r"([0-9a-f]{32})\.(0|[1-9][0-9]{0,4})", re.ASCII)
 _PART_MAX = 99_999
 
 
@@ -441,7 +441,7 @@ def echo_of(message: str, part: int) -> str:
 
 def read_echo(echo: str | None) -> tuple[str, int] | None:
     """(message id, part) of an echo; None when there is none or it is not ours."""
-    match = _ECHO.match(echo or "")
+    match = _ECHO.fullmatch(echo or "")
     return (match[1], int(match[2])) if match else None
 
 

@@ -22,11 +22,14 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the package
     ResourceType,
 )
 
+from schemas.clock import boot_s, sleep_s
 from schemas.errors import SealpostError
 from schemas.topics import CONSENTS, DELETIONS, UNLIMITED, Topic
 
 REQUEST_S = 15.0
 """Limit of one admin request. Without it a role would hang at start when Kafka is away."""
+LEADER_WAIT_S = 0.1
+"""Before a question is repeated because leaders moved."""
 MIN_REPLICATION = 3
 MIN_IN_SYNC = 2
 EARLIEST = OffsetSpec.earliest()  # type: ignore[no-untyped-call]  # confluent-kafka has no types here
@@ -38,6 +41,10 @@ TopicPart = tuple[str, int]
 
 class KafkaAway(SealpostError):
     """Kafka did not answer an administrative request; check the bootstrap address and the broker, then start again."""
+
+
+class LeaderMoves(KafkaAway):
+    """A partition has no leader at this moment, or has just got another one; ask again."""
 
 
 class TopicMismatch(SealpostError):
@@ -258,8 +265,16 @@ def ids_of(answers: Mapping[str, "Future[Any]"]) -> dict[str, str]:
 
 
 def list_offsets(client: AdminClient, parts: Iterable[TopicPart], spec: OffsetSpec) -> dict[TopicPart, int]:
-    """Offsets of partitions, in one request; KafkaAway when there is no answer."""
-    return ends_of(request_offsets(client, parts, spec))
+    """Offsets of partitions, in one request; again while leaders move. KafkaAway when there is no answer."""
+    wanted = list(parts)
+    deadline = boot_s() + REQUEST_S
+    while True:
+        try:
+            return ends_of(request_offsets(client, wanted, spec))
+        except LeaderMoves:
+            if boot_s() >= deadline:
+                raise
+            sleep_s(LEADER_WAIT_S)
 
 
 def _cluster_id(client: AdminClient) -> str:
@@ -304,6 +319,8 @@ def _answer(future: "Future[Any]") -> Any:
             raise _Exists("there already") from None
         if code == KafkaError.UNKNOWN_TOPIC_OR_PART:
             raise _Gone("there no more") from None
+        if code in (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE):
+            raise LeaderMoves(_words(error)) from None
         raise KafkaAway(_words(error)) from None
     except TimeoutError:
         raise KafkaAway("no answer in time") from None

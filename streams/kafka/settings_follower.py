@@ -28,6 +28,9 @@ class SettingsUnread(SealpostError):
     """The settings topic could not be read to its end in time; look at Kafka, then start again."""
 
 
+ASK_AGAIN_S = 0.1
+
+
 class SettingsFollower:
     """Follows `sealpost.tenants` in a daemon thread. `current()` is a snapshot that never changes."""
 
@@ -54,10 +57,7 @@ class SettingsFollower:
     def refresh(self, timeout_s: float) -> None:
         """Return once all that the topic holds at the time of this call is folded; SettingsUnread after `timeout_s`."""
         deadline = boot_s() + timeout_s
-        try:
-            end = admin.list_offsets(self._admin, [(TENANTS, 0)], admin.LATEST)[(TENANTS, 0)]
-        except SealpostError as error:
-            raise SettingsUnread(f"the end of {TENANTS} is unknown: {error}") from None
+        end = self._end(deadline)
         with self._moved:
             while self._next_offset < end:
                 left = deadline - boot_s()
@@ -66,6 +66,15 @@ class SettingsFollower:
                 if left <= 0:
                     raise SettingsUnread(f"{TENANTS} read to {self._next_offset} of {end}")
                 self._moved.wait(left)
+
+    def _end(self, deadline: float) -> int:
+        """The end of the topic; asked again until the deadline, for a topic just made has no leader for a moment."""
+        while True:
+            try:
+                return admin.list_offsets(self._admin, [(TENANTS, 0)], admin.LATEST)[(TENANTS, 0)]
+            except SealpostError as error:
+                if boot_s() + ASK_AGAIN_S >= deadline or self._stopping.wait(ASK_AGAIN_S):
+                    raise SettingsUnread(f"the end of {TENANTS} is unknown: {error}") from None
 
     def current(self) -> Mapping[str, TenantSettings]:
         """Tenant → settings, as of the last event folded."""

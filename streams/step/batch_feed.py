@@ -261,6 +261,9 @@ class BatchFeed:
         if not offsets:
             return
         try:
-            consumer.commit(offsets=offsets, asynchronous=asynchronous)
+            if asynchronous:
+                consumer.commit(offsets=offsets, asynchronous=True)
+            else:
+                consumer.commit(offsets=offsets, asynchronous=False)
         except KafkaException as error:
             LOG.info("role %s: offsets not committed (%s)", self._engine.role, error.args[0])

@@ -48,6 +48,8 @@ IGNORES = {
     "pragma: no cover": re.compile(r"pragma: no cover\s*(#|-|–|—)\s*\w+"),
 }
 OPEN_WORK = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b(?!\(docs/[\w/.-]+\.md\))")
+SKIPS = {"skip", "skipif", "xfail"}
+SKIP_MARKS = {f"pytest.mark.{name}" for name in SKIPS}
 METRIC = re.compile(r"sealpost_[a-z0-9_]+")
 METRIC_KINDS = {"Counter", "Gauge", "Histogram", "Summary", "Info", "Enum"}
 
@@ -193,19 +195,17 @@ def test_skipped_tests_say_why() -> None:
 
     def findings() -> Iterator[str]:
         for source in sources("tests"):
+            called = {id(node.func) for node in source.nodes() if isinstance(node, ast.Call)}
             for node in source.nodes():
-                if isinstance(node, ast.Call) and dotted(node.func).rsplit(".", 1)[-1] in (
-                    "skip",
-                    "skipif",
-                    "xfail",
-                ):
-                    said = [*node.args, *(word.value for word in node.keywords if word.arg == "reason")]
-                    if not any(isinstance(one, ast.JoinedStr | ast.Constant) and _says(one) for one in said):
+                if isinstance(node, ast.Call) and last_name(node.func) in SKIPS:
+                    positional = node.args if last_name(node.func) == "skip" else []
+                    said = [*positional, *(word.value for word in node.keywords if word.arg == "reason")]
+                    if not any(_says(one) for one in said):
                         yield source.at(node.lineno, "no reason")
-                elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-                    for mark in node.decorator_list:
-                        if dotted(mark).startswith("pytest.mark.") and mark_name(mark) in ("skip", "xfail"):
-                            yield source.at(mark.lineno, "no reason")
+                elif (
+                    isinstance(node, ast.Attribute) and dotted(node) in SKIP_MARKS and id(node) not in called
+                ):
+                    yield source.at(node.lineno, "no reason")
 
     none(findings())
 
@@ -231,9 +231,13 @@ def test_every_metric_is_in_the_catalogue() -> None:
             for line, value in source.strings():
                 if METRIC.fullmatch(value) and value not in known:
                     yield source.at(line, f"{value} is not in the catalogue")
-            for line, name in source.imports():
-                if name in {f"prometheus_client.{kind}" for kind in METRIC_KINDS}:
-                    yield source.at(line, f"{name}: metrics are made in schemas/metrics.py")
+            for node in source.nodes():
+                if (
+                    isinstance(node, ast.Call)
+                    and last_name(node.func) in METRIC_KINDS
+                    and _names_prometheus(source)
+                ):
+                    yield source.at(node.lineno, "metrics are made in schemas/metrics.py")
 
     none(findings())
 
@@ -257,14 +261,19 @@ def test_excuses_are_needed() -> None:
     assert [path for path in EXCUSED if not (ROOT / path).exists()] == []
 
 
-def mark_name(mark: ast.AST) -> str:
+def last_name(node: ast.AST) -> str:
     """`skip` of `pytest.mark.skip`."""
-    return dotted(mark).rsplit(".", 1)[-1]
+    return dotted(node).rsplit(".", 1)[-1]
+
+
+def _names_prometheus(source: Source) -> bool:
+    return any(name.startswith("prometheus_client") for _line, name in source.imports())
 
 
 def _says(node: ast.expr) -> bool:
-    return isinstance(node, ast.JoinedStr) or (
-        isinstance(node, ast.Constant) and bool(node.value) and node.value is not True
+    """A text, or the name of one."""
+    return isinstance(node, ast.JoinedStr | ast.Name | ast.Attribute) or (
+        isinstance(node, ast.Constant) and isinstance(node.value, str) and bool(node.value)
     )
 
 

@@ -41,7 +41,7 @@ from workers.inbound.writing import ROLE, Work, seal_all, write
 log = logging.getLogger(__name__)
 
 SETTINGS_S = 10.0
-"""Longest wait for the settings of a tenant whose first fragment came before them."""
+"""Longest wait for the settings to be read to their end: at start, and for a tenant who is new."""
 
 
 @dataclass(slots=True)
@@ -74,10 +74,11 @@ class InboundHandler:
         *,
         channel: Callable[[str], Channel] = registry.channel,
     ) -> None:
-        """`settings` must be started and read to its end."""
+        """`settings` must be started; it is read to its end before the first fragment is handled."""
         self._vault = vault
         self._settings = settings
         self._times = times
+        self._settings_read = False
         self._reader = FragmentReader(vault, channel)
         self._values = counter("sealpost_inbound_values_total")
         self._dropped = counter("sealpost_inbound_dropped_total")
@@ -126,12 +127,13 @@ class InboundHandler:
     def _await_settings(self, tenants: set[str]) -> None:
         """Purposes must be known before STOP is understood. The agreement stood in the settings before the receiver took
         anything, so they are on their way."""
-        if all(self._settings.tenant(tenant) is not None for tenant in tenants):
+        if self._settings_read and all(self._settings.tenant(tenant) is not None for tenant in tenants):
             return
         try:
             self._settings.refresh(SETTINGS_S)
         except SealpostError as error:
             raise DatabaseAway(f"settings cannot be read: {error}") from None
+        self._settings_read = True
 
     def _input(self, item: Item, dropped: Counter[tuple[str, str]]) -> _Input | None:
         if item.due is None:

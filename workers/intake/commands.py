@@ -246,9 +246,9 @@ class Commands:
             ),
         )
 
-        def event(data: MessageRequested | SendCommand, event_id: str) -> Event:
+        def event(data: MessageRequested | SendCommand, its_id: str) -> Event:
             return build(
-                data, id=event_id, role=ROLE, tenant=tenant, subject=subject, at_ms=now, channel=recipient.channel,
+                data, id=its_id, role=ROLE, tenant=tenant, subject=subject, at_ms=now, channel=recipient.channel,
                 cause=identity.request,
             )  # fmt: skip
 

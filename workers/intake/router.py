@@ -132,10 +132,14 @@ def _add_tenants(router: APIRouter, parts: CommandParts, gate: Gate) -> None:
             raise Refusal("not_found") from None
         return models.DpaAnswer(tenant=tenant, dpa="ended")
 
-    @router.post("/tenants", status_code=201, responses=described("conflict"), dependencies=administers, summary="Register a business")
-    async def register(
-        body: models.TenantRequest, access: Annotated[Access, administers]
-    ) -> models.TenantAnswer:
+    @router.post(
+        "/tenants",
+        status_code=201,
+        responses=described("conflict"),
+        dependencies=administers,
+        summary="Register a business",
+    )
+    async def register(body: models.TenantRequest) -> models.TenantAnswer:
         """Keys, default purposes, first day keys; the answer holds the tenant's tokens. Without an agreement (`dpa`) the
         tenant may not operate."""
         producer.bind()
@@ -148,9 +152,7 @@ def _add_tenants(router: APIRouter, parts: CommandParts, gate: Gate) -> None:
         dependencies=administers,
         summary="Put a data-processing agreement on record",
     )
-    async def sign_dpa(
-        tenant: str, body: models.DpaRequest
-    ) -> models.DpaAnswer:
+    async def sign_dpa(tenant: str, body: models.DpaRequest) -> models.DpaAnswer:
         """Answers once the agreement holds: a message asked for after it is not refused for want of one."""
         if body.signed_at is not None and not _is_time(body.signed_at):
             raise Refusal("invalid", "", [FieldError("/signed_at", "is not an RFC 3339 time with a zone")])

@@ -36,12 +36,6 @@ def duplicate(channel: str) -> Counter:
 
 
 @cache
-def permit(outcome: str, reason: str, tenant: str) -> Counter:
-    """Permits asked for."""
-    return counter("sealpost_permits_total").labels(outcome, reason, tenant)
-
-
-@cache
 def _events(topic: str, type_name: str) -> Counter:
     return counter("sealpost_events_total").labels(topic, type_name)
 

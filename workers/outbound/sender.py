@@ -16,7 +16,7 @@ from streams.step.contract import Output
 from vault.claims import Settlement
 from vault.connections import AccountCredentials
 from vault.outcomes import Corrupt
-from vault.permits import Permit, PermitRequest, Refusal, Unknown, Wait
+from vault.permits import Permit, PermitRequest, Unknown
 from vault.vault import Vault
 from workers.channel import Channel, Failed, Submitted, Unclear, echo_of
 from workers.outbound import decisions, measures, rendering, sealers, statuses
@@ -30,14 +30,6 @@ from workers.outbound.waits import Waits
 
 logger = logging.getLogger(__name__)
 MS_PER_S = 1000
-
-
-@dataclass(slots=True)
-class Progress:
-    """What this process has seen of a message so far. `unknown`: a call before this one has an outcome that nobody knows."""
-
-    asked: int = 0
-    unknown: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,21 +64,21 @@ class Sender:
 
     async def send(self, message: Message, waits: Waits) -> bool:
         """True when the message needs nothing any more, False when its partition was lost first."""
-        progress = Progress()
+        asked = 0
         while not waits.interrupted:
-            decided = await self._try(message, waits, progress)
+            decided = await self._try(message, waits, asked)
             if decided is None:
                 return True
+            asked = asked + 1 if decided.settle is None else 0
             if decided.after_s > 0:
                 with measures.parked(message.channel, decided.why):
                     await waits.sleep(decided.after_s)
         return False
 
-    async def _try(self, message: Message, waits: Waits, progress: Progress) -> Again | None:
-        """Once through: None when the message has its end, else how long to wait."""
+    async def _try(self, message: Message, waits: Waits, asked: int) -> Again | None:
+        """Once through: None when the message has its end, else how long to wait. `asked`: tries without a call so far."""
         if self._settings_missing(message):
-            progress.asked += 1
-            return Again(decisions.poll_s(progress.asked), "settings")
+            return Again(decisions.poll_s(asked), "settings")
         try:
             access = await self._parts.accounts.credentials(message.command.account)
         except AWAY:
@@ -97,21 +89,21 @@ class Sender:
         try:
             if waits.interrupted and not turn:
                 return Again(0.0, "lost")
-            decided = await self._ask(message, waits, progress)
+            decided = await self._ask(message, waits, asked)
             if not isinstance(decided, Call):
                 if turn:
                     turns.give_back(account)
-                return await self._conclude(message, decided, None, progress)
+                return await self._conclude(message, decided, None)
             if waits.interrupted or not turn:
                 # Nobody waits for this permit any more, or no turn was free before the end: release it, so that it is not
                 # taken for a call.
                 await self._release(message, decided.permit)
                 return Again(decisions.POLL_FIRST_S, "turn")
-            attempted = await self._call(message, decided.permit, access, progress)
+            attempted = await self._call(message, decided.permit, access)
             self._count(message, attempted)
             delivery = message.command.delivery
             after = decisions.on_attempt(attempted, decided.permit.attempt, delivery, ids.random_unit())
-            return await self._conclude(message, after, decided.permit, progress)
+            return await self._conclude(message, after, decided.permit)
         finally:
             if turn:
                 turns.release(account)
@@ -126,35 +118,24 @@ class Sender:
         measures.pacing_wait("account").observe(clock.boot_s() - started_s)
         return taken
 
-    async def _ask(self, message: Message, waits: Waits, progress: Progress) -> Next:
+    async def _ask(self, message: Message, waits: Waits, asked: int) -> Next:
         """A permit, with a token of its own: only a repetition after a lost answer is the same question."""
         try:
             answer = await self._parts.gate.permit(permit_request(message, ids.random_token()), waits)
         except Interrupted:
             return Again(0.0, "lost")
-        name, reason = type(answer).__name__.lower(), ""
-        if isinstance(answer, Wait):
-            progress.asked += 1
-            progress.unknown |= answer.reason == "echo"
-            reason = answer.reason
-        elif isinstance(answer, Refusal):
-            reason = answer.reason
-        elif isinstance(answer, Unknown):
+        if isinstance(answer, Unknown):
             measures.unknown(message.channel).inc()
-        measures.permit(name, reason, message.event.tenant).inc()
-        return decisions.on_answer(answer, progress.asked - 1, ids.random_unit())
+        return decisions.on_answer(answer, asked, ids.random_unit())
 
-    async def _call(
-        self, message: Message, permit: Permit, access: AccountCredentials | None, progress: Progress
-    ) -> Attempted:
+    async def _call(self, message: Message, permit: Permit, access: AccountCredentials | None) -> Attempted:
         content = self._content(message, permit)
         if isinstance(content, NotSent):
             return content
         if access is None:
             return NotSent("no_account")
-        if progress.unknown:
+        if permit.again:
             measures.duplicate(message.channel).inc()
-            progress.unknown = False
         waited_ms = clock.now_ms() - message.record.time_ms
         measures.until_call(message.channel, message.bulk).observe(max(0, waited_ms) / MS_PER_S)
         attempted = await self._parts.calls.deliver(
@@ -166,7 +147,6 @@ class Sender:
             deadline_s=permit.deadline_s,
         )
         if isinstance(attempted, NoAnswer | Unclear):
-            progress.unknown = True
             measures.unknown(message.channel).inc()
         return attempted
 
@@ -197,9 +177,7 @@ class Sender:
             return False
         return clock.now_ms() - message.requested_ms < self._parts.times.basis_wait_s * MS_PER_S
 
-    async def _conclude(
-        self, message: Message, decided: Next, permit: Permit | None, progress: Progress
-    ) -> Again | None:
+    async def _conclude(self, message: Message, decided: Next, permit: Permit | None) -> Again | None:
         """Settle, write, or leave it for later, as decided."""
         match decided:
             case Finish():
@@ -239,13 +217,7 @@ class Sender:
         """How the settlement is made, in a thread; the time of the decision is taken now."""
         vault, event, command, verdict = self._parts.vault, message.event, message.command, finish.verdict
         at_ms = clock.now_ms()
-        block = message.block
-        key = permit.content_key if permit is not None else None
-        sealer = (
-            sealers.with_permit(block.gen, key)
-            if block is not None and key is not None
-            else sealers.with_vault(vault)
-        )
+        sealer = sealers.sealer(vault, message.block, permit)
 
         def draft() -> Settlement:
             id_key = vault.tenant_ids(event.tenant)

@@ -20,8 +20,8 @@ class Secrets:
     verify_token: str = "verify token"
 
 
-def sign(body: bytes, secret: str = "app secret") -> str:
-    return "sha256=" + hmac.new(secret.encode(), body, sha256).hexdigest()
+def sign(body: bytes, key: str = "app secret") -> str:
+    return "sha256=" + hmac.new(key.encode(), body, sha256).hexdigest()
 
 
 def post(body: bytes, header: str | None) -> WebhookRequest:

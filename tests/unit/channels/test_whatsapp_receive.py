@@ -84,7 +84,7 @@ def test_text_and_replies() -> None:
 
 @pytest.mark.parametrize("kind", ["image", "reaction", "order", "contacts", "edit", "revoke", "unsupported"])
 def test_other_kinds_are_kept_whole(kind: str) -> None:
-    item = message(type=kind, **{kind: [{"a": 1}]})
+    item = message(type=kind) | {kind: [{"a": 1}]}
     value = read_one(item, contact())
     assert (value.kind, value.provider_kind, value.text) == ("unsupported", kind, None)
     assert value.raw["value"]["messages"] == [item]

@@ -336,6 +336,8 @@ def _message_facts(item: JsonObject, contact: Mapping[str, Any]) -> JsonObject:
 def _part_facts(type_: object, part: Any, item: JsonObject) -> JsonObject:
     """What stands in the object that is called like the message's type."""
     inner = mapping(part)
+    if not isinstance(type_, str):
+        return {}
     if type_ == "text":
         return {"text": inner.get("body")}
     if type_ == "button":

@@ -1,0 +1,102 @@
+"""The role `api`: commands and queries behind one address, served by uvicorn."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+import uvloop
+from fastapi import FastAPI
+
+from deploy.role_server import VERSION
+from deploy.settings import Settings
+from projections.api.reading import open_pool
+from projections.api.router import QueryParts
+from projections.api.router import create_router as create_queries
+from schemas.http import create_app
+from streams.kafka.producer import AsyncProducer
+from streams.kafka.settings_follower import SettingsFollower
+from vault.vault import Vault
+from workers.intake.producing import PRODUCE_LIMIT_S
+from workers.intake.router import UNAVAILABLE, CommandParts
+from workers.intake.router import create_router as create_commands
+
+DRAIN_S = 10
+"""Requests under way at a stop may take so long to end."""
+LOOK_S = 0.2
+SETTINGS_S = 60.0
+"""To read the settings topic to its end at start."""
+
+
+class Api:
+    """One API process."""
+
+    def __init__(self, settings: Settings, vault: Vault) -> None:
+        self._settings = settings
+        self._vault = vault
+        self._server: uvicorn.Server | None = None
+
+    def ready(self) -> bool:
+        """True while requests are taken."""
+        return self._server is not None and self._server.started and not self._server.should_exit
+
+    def run(self, stop: threading.Event) -> None:
+        """Serve until `stop` is set; requests under way are answered first."""
+        follower = SettingsFollower(self._settings.kafka)
+        follower.start()
+        pool = open_pool(self._settings.projections_dsn)
+        try:
+            follower.wait_ready(SETTINGS_S)
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                producer = AsyncProducer(
+                    self._settings.kafka, client_id="sealpost-api", delivery_timeout_s=PRODUCE_LIMIT_S
+                )
+                times = self._settings.times()
+                routers = (
+                    create_commands(
+                        CommandParts(self._vault, producer, follower, self._vault.check_token, times)
+                    ),
+                    create_queries(QueryParts(self._vault, pool, follower, self._vault.check_token)),
+                )
+                app = create_app("Sealpost", VERSION, routers, unavailable=UNAVAILABLE)
+                runner.run(self._serve(uvicorn_config(app, self._settings), stop))
+                runner.run(producer.close())
+        finally:
+            pool.close()
+            follower.stop()
+
+    async def _serve(self, config: uvicorn.Config, stop: threading.Event) -> None:
+        server = self._server = _Server(config)
+        serving = asyncio.create_task(server.serve())
+        while not serving.done() and not stop.is_set():
+            await asyncio.wait({serving}, timeout=LOOK_S)
+        server.should_exit = True
+        await serving
+
+
+def uvicorn_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
+    """Quiet (paths hold ids), no server header, no proxy headers."""
+    return uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=DRAIN_S,
+    )
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to the process: the role is told to stop by an event."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none."""
+        yield

@@ -1,0 +1,167 @@
+"""Commands in, words and status events out; nothing personal in clear."""
+
+from typing import Any
+
+import orjson
+import pytest
+
+from schemas import clock, ids, topics
+from schemas.content import TemplateContent, TextContent
+from schemas.envelope import Event, InvalidEvent, SealedBlock
+from schemas.events import registry
+from schemas.events.consents import ConfirmationSent
+from schemas.events.statuses import MessageRejected, MessageSubmitted
+from schemas.settings import Notice, TenantSettings
+from schemas.texts import TEXTS
+from streams.step.contract import Output
+from tests.outbound_commands import (
+    TENANT,
+    Person,
+    own_text_command,
+    record_of,
+    template_command,
+    text_command,
+)
+from vault.outcomes import Corrupt, Plain
+from vault.sealing import SealContext, open_block
+from workers.outbound import rendering, statuses
+from workers.outbound.commands import Message, decode
+from workers.outbound.statuses import Verdict
+
+PERSON = Person("a" * 32, b"k" * 32, "2026-11")
+NOTICES = {
+    "de": Notice("n1", 1, "de", "https://example.org/datenschutz"),
+    "en": Notice("n2", 1, "en", "https://example.org/privacy"),
+}
+SETTINGS = TenantSettings(TENANT, name="Bäckerei Müller", notices=NOTICES)
+
+
+def seal_content(event: Event, personal: dict[str, str]) -> SealedBlock | None:
+    return rendering.seal_personal(event, PERSON.gen, PERSON.key, personal)
+
+
+def written(message: Message, verdict: Verdict, attempt: int = 1) -> tuple[Output, ...]:
+    return statuses.outputs(
+        message, verdict, attempt=attempt, at_ms=1_790_000_000_123, id_key=b"i" * 32, sealer=seal_content
+    )
+
+
+def test_a_command_is_read_with_its_lane_and_times() -> None:
+    event = text_command(PERSON, "hello")
+    message = decode(record_of(event, bulk=True))
+    assert message.lane == ("wa-main", PERSON.subject, True)
+    assert message.expires_ms - message.requested_ms == 3_600_000
+    assert "hello" not in repr(message)
+    assert decode(record_of(event)).lane == ("wa-main", PERSON.subject, False)
+
+
+def _broken(event: Event, **data: Any) -> Event:
+    return event.model_copy(update={"data": event.data | data})
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        _broken(text_command(PERSON, "x"), message="short"),
+        _broken(text_command(PERSON, "x"), message="20261399" + "a" * 24),
+        _broken(text_command(PERSON, "x"), expires="tomorrow"),
+        _broken(text_command(PERSON, "x"), sealed=None),
+        _broken(own_text_command(PERSON), text=None),
+        _broken(text_command(PERSON, "x"), unknown=1),
+        text_command(PERSON, "x").model_copy(update={"channel": None}),
+        text_command(PERSON, "x").model_copy(update={"type": "sealpost.message.requested.v1"}),
+    ],
+)
+def test_what_is_no_send_command_is_refused(event: Event) -> None:
+    with pytest.raises(InvalidEvent):
+        decode(record_of(event))
+
+
+def test_content_opens_as_what_it_is_and_only_with_its_key() -> None:
+    message = decode(record_of(text_command(PERSON, "Grüß dich")))
+    assert message.block is not None
+    assert rendering.open_content(message, message.block, PERSON.key) == Plain(TextContent(text="Grüß dich"))
+    assert isinstance(rendering.open_content(message, message.block, b"x" * 32), Corrupt)
+    template = decode(record_of(template_command(PERSON, "news")))
+    assert template.block is not None
+    opened = rendering.open_content(template, template.block, PERSON.key)
+    assert opened == Plain(TemplateContent(name="news", language="de", variables=["Ada"]))
+
+
+@pytest.mark.parametrize("language", ["de", "en"])
+@pytest.mark.parametrize("text", sorted(TEXTS))
+def test_every_own_text_is_rendered_in_its_language(text: str, language: str) -> None:
+    message = decode(record_of(own_text_command(PERSON, text, language, purpose="newsletter")))
+    content = rendering.own_text(message, SETTINGS)
+    assert content is not None
+    assert "{" not in content.text
+    if text == "consent_question":
+        assert NOTICES[language].url in content.text
+        assert "Bäckerei Müller" in content.text
+
+
+def test_the_notice_a_command_names_is_shown_and_without_one_nothing_is_rendered() -> None:
+    message = decode(record_of(own_text_command(PERSON, "consent_question", "de", notice="n2")))
+    content = rendering.own_text(message, SETTINGS)
+    assert content is not None
+    assert "https://example.org/privacy" in content.text
+    assert rendering.own_text(message, TenantSettings(TENANT, name="x")) is None
+    unknown = decode(record_of(own_text_command(PERSON, "no_such_text")))
+    assert rendering.own_text(unknown, SETTINGS) is None
+
+
+def test_a_submitted_status_holds_the_providers_id_sealed_only() -> None:
+    message = decode(record_of(text_command(PERSON, "hello", purpose="service")))
+    (output,) = written(message, Verdict(MessageSubmitted, provider_id="wamid.HBgM491511234"))
+    assert (output.topic, output.key) == (topics.STATUSES, PERSON.subject.encode())
+    assert b"wamid" not in output.value
+    event = Event.from_bytes(output.value)
+    data = registry.read(event)
+    assert isinstance(data, MessageSubmitted)
+    assert (data.message, data.part, data.attempt) == (message.command.message, 0, 1)
+    assert event.causationid == message.event.id
+    block = event.block("content")
+    assert block is not None
+    context = SealContext(TENANT, PERSON.subject, event.id, event.type, "content", PERSON.gen)
+    opened = open_block(PERSON.key, context, block)
+    assert isinstance(opened, Plain)
+    assert orjson.loads(opened.value) == {"provider_id": "wamid.HBgM491511234"}
+
+
+def test_ids_come_from_command_and_attempt() -> None:
+    message = decode(record_of(text_command(PERSON, "hello")))
+    verdict = Verdict(MessageRejected, reason="no_consent")
+    first, again = written(message, verdict), written(message, verdict)
+    assert first == again, "nothing personal: the same bytes"
+    assert Event.from_bytes(first[0].value).id == ids.event_id(
+        b"i" * 32, message.event.id, "outbound", "rejected.1"
+    )
+    assert Event.from_bytes(written(message, verdict, 2)[0].value).id != Event.from_bytes(first[0].value).id
+    assert Event.from_bytes(first[0].value).time == clock.to_text(1_790_000_000_123)
+
+
+def test_the_question_is_followed_by_confirmation_sent_once_the_provider_took_it() -> None:
+    event = own_text_command(PERSON, purpose="newsletter", on_submitted="confirmation_sent", optin="b" * 32)
+    message = decode(record_of(event))
+    status, confirmation = written(message, Verdict(MessageSubmitted, provider_id="wamid.1"))
+    assert (status.topic, confirmation.topic) == (topics.STATUSES, topics.CONSENTS)
+    sent = registry.read(Event.from_bytes(confirmation.value))
+    assert isinstance(sent, ConfirmationSent)
+    assert (sent.optin, sent.purpose, sent.message) == ("b" * 32, "newsletter", message.command.message)
+    assert Event.from_bytes(confirmation.value).block("content") is not None
+    assert len(written(message, Verdict(MessageRejected, reason="window_closed"))) == 1
+
+
+def test_without_a_key_what_is_personal_is_left_out() -> None:
+    message = decode(record_of(text_command(PERSON, "hello")))
+    outputs = statuses.outputs(
+        message,
+        Verdict(MessageSubmitted, provider_id="wamid.1"),
+        attempt=1,
+        at_ms=0,
+        id_key=b"i" * 32,
+        sealer=lambda event, personal: None,
+    )
+    event = Event.from_bytes(outputs[0].value)
+    assert "sealed" not in event.data
+    assert b"wamid" not in outputs[0].value

@@ -1,0 +1,214 @@
+"""Rates as arithmetic, and who gets the next turn."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schemas.clock import boot_s
+from workers.outbound.rates import PairRates, Rate
+from workers.outbound.turns import Limits, Pace, Turns
+from workers.outbound.waits import Waits
+
+FAST = Pace(rate_per_s=10_000)
+
+
+@given(
+    st.integers(1, 20),
+    st.floats(0.01, 5),
+    st.lists(st.floats(0, 30), min_size=1, max_size=200),
+)
+def test_never_more_than_the_bucket_in_any_window(burst: int, interval_s: float, gaps: list[float]) -> None:
+    rate = Rate(interval_s, burst)
+    now_s, went = 1000.0, []
+    for gap in gaps:
+        now_s += gap * interval_s
+        if rate.wait_s(now_s) <= 0:
+            rate.take(now_s)
+            went.append(now_s)
+    for first, start in enumerate(went):
+        for last in range(first, len(went)):
+            allowed = burst + (went[last] - start) / interval_s
+            assert last - first + 1 <= allowed + 1e-6
+
+
+@given(st.integers(1, 20), st.floats(0.01, 5))
+def test_waiting_as_told_is_enough_and_uses_the_whole_rate(burst: int, interval_s: float) -> None:
+    rate = Rate(interval_s, burst)
+    now_s = 0.0
+    for _ in range(burst + 10):
+        now_s += rate.wait_s(now_s) + 1e-9
+        assert rate.wait_s(now_s) <= 1e-6
+        rate.take(now_s)
+    assert now_s <= 11 * interval_s + 1e-3
+
+
+def test_what_is_given_back_may_go_again_and_a_hold_owes_no_burst() -> None:
+    rate = Rate(1.0, 2)
+    rate.take(10.0)
+    rate.take(10.0)
+    assert rate.wait_s(10.0) == 1.0
+    rate.give_back()
+    assert rate.wait_s(10.0) == 0.0
+    rate.hold(20.0)
+    assert rate.wait_s(10.0) == 10.0
+    assert rate.wait_s(20.0) == 0.0
+    rate.take(20.0)
+    assert rate.wait_s(20.0) == 1.0
+
+
+def test_pairs_are_forgotten_once_they_are_whole_again() -> None:
+    pairs = PairRates(6.0, 45)
+    for person in range(PairRates.SWEEP_EVERY):
+        pairs.take(("account", str(person)), 0.0 if person < 9_000 else 1_000.0)
+    assert len(pairs) == 1_000
+    assert pairs.wait_s(("account", "0"), 1_000.0) == 0.0
+
+
+def _run(test: Callable[[], Awaitable[None]]) -> None:
+    async def bounded() -> None:
+        async with asyncio.timeout(10):
+            await test()
+
+    asyncio.run(bounded())
+
+
+def test_replies_go_before_bulk_that_waited_longer() -> None:
+    async def test() -> None:
+        turns, waits = Turns(Limits(calls=1, calls_per_account=1), boot_s), Waits()
+        order: list[str] = []
+
+        async def go(name: str, bulk: bool) -> None:
+            assert await turns.take("a", name, FAST, bulk=bulk, waits=waits, limit_s=5)
+            order.append(name)
+            turns.release("a")
+
+        assert await turns.take("a", "first", FAST, bulk=True, waits=waits, limit_s=5)
+        tasks = [asyncio.create_task(go(f"bulk{n}", True)) for n in range(3)]
+        await asyncio.sleep(0)
+        tasks.append(asyncio.create_task(go("reply", False)))
+        await asyncio.sleep(0)
+        turns.release("a")
+        await asyncio.gather(*tasks)
+        assert order == ["reply", "bulk0", "bulk1", "bulk2"]
+
+    _run(test)
+
+
+def test_free_places_go_round_between_accounts() -> None:
+    async def test() -> None:
+        turns, waits = Turns(Limits(calls=2, calls_per_account=2), boot_s), Waits()
+        order: list[str] = []
+
+        async def go(account: str, number: int) -> None:
+            assert await turns.take(account, str(number), FAST, bulk=False, waits=waits, limit_s=5)
+            order.append(account)
+            await asyncio.sleep(0.001)
+            turns.release(account)
+
+        tasks = [asyncio.create_task(go("big", n)) for n in range(40)]
+        await asyncio.sleep(0)
+        tasks += [asyncio.create_task(go("small", n)) for n in range(4)]
+        await asyncio.gather(*tasks)
+        assert max(place for place, account in enumerate(order) if account == "small") < 14
+
+    _run(test)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from("abc"), st.booleans()), max_size=40),
+    st.integers(1, 4),
+    st.integers(1, 3),
+)
+def test_everybody_gets_a_turn_and_limits_hold(
+    wanted: list[tuple[str, bool]], calls: int, calls_per_account: int
+) -> None:
+    async def test() -> None:
+        turns, waits = Turns(Limits(calls=calls, calls_per_account=calls_per_account), boot_s), Waits()
+        running: dict[str, int] = {}
+
+        async def go(account: str, bulk: bool) -> None:
+            assert await turns.take(account, "s", FAST, bulk=bulk, waits=waits, limit_s=5)
+            running[account] = running.get(account, 0) + 1
+            assert running[account] <= calls_per_account
+            assert sum(running.values()) <= calls
+            await asyncio.sleep(0)
+            running[account] -= 1
+            turns.release(account)
+
+        await asyncio.gather(*(go(account, bulk) for account, bulk in wanted))
+
+    _run(test)
+
+
+def test_a_wait_ends_at_its_limit_or_when_interrupted() -> None:
+    async def test() -> None:
+        turns, waits = Turns(Limits(calls=1), boot_s), Waits()
+        assert await turns.take("a", "s", FAST, bulk=False, waits=waits, limit_s=5)
+        assert not await turns.take("a", "s", FAST, bulk=False, waits=waits, limit_s=0.01)
+        waiting = asyncio.create_task(turns.take("a", "s", FAST, bulk=False, waits=waits, limit_s=5))
+        sleeping = asyncio.create_task(waits.sleep(5))
+        await asyncio.sleep(0)
+        waits.interrupt()
+        assert not await waiting
+        assert not await sleeping
+        assert not await waits.sleep(5)
+        turns.release("a")
+        assert await turns.take("a", "s", FAST, bulk=False, waits=Waits(), limit_s=5)
+
+    _run(test)
+
+
+def test_a_paused_account_lets_one_probe_through_until_it_works() -> None:
+    async def test() -> None:
+        turns, waits = Turns(Limits(pause_first_s=0.05), boot_s), Waits()
+        assert await turns.take("a", "s", FAST, bulk=False, waits=waits, limit_s=1)
+        assert 0 < turns.pause("a", "AUTH") <= 0.05
+        assert 0 < turns.pause("a", "AUTH") <= 0.05, (
+            "a second failure of the same moment does not lengthen the pause"
+        )
+        turns.release("a")
+        started_s = boot_s()
+        first = asyncio.create_task(turns.take("a", "s", FAST, bulk=False, waits=waits, limit_s=5))
+        second = asyncio.create_task(turns.take("a", "s", FAST, bulk=False, waits=waits, limit_s=5))
+        assert await first
+        assert boot_s() - started_s >= 0.04
+        assert await turns.take("other", "s", FAST, bulk=False, waits=waits, limit_s=1)
+        await asyncio.sleep(0.02)
+        assert not second.done(), "one probe at a time"
+        assert turns.pause("a", "AUTH") > 0.05, "each failed probe doubles the pause"
+        turns.release("a")
+        assert await second
+        turns.resume("a")
+        assert await turns.take("a", "s", FAST, bulk=False, waits=waits, limit_s=0.01)
+
+    _run(test)
+
+
+def test_a_held_account_waits_and_others_go_on() -> None:
+    async def test() -> None:
+        turns, waits = Turns(Limits(), boot_s), Waits()
+        assert await turns.take("a", "s", FAST, bulk=False, waits=waits, limit_s=1)
+        turns.hold("a", 0.05)
+        started_s = boot_s()
+        assert await turns.take("b", "s", FAST, bulk=False, waits=waits, limit_s=1)
+        assert boot_s() - started_s < 0.04
+        assert await turns.take("a", "s", FAST, bulk=False, waits=waits, limit_s=1)
+        assert boot_s() - started_s >= 0.049
+
+    _run(test)
+
+
+def test_the_pair_limit_slows_one_person_only() -> None:
+    async def test() -> None:
+        turns, waits = Turns(Limits(), boot_s), Waits()
+        pace = Pace(10_000, pair_interval_s=0.05, pair_burst=2)
+        started_s = boot_s()
+        for _ in range(3):
+            assert await turns.take("a", "anna", pace, bulk=False, waits=waits, limit_s=1)
+        assert boot_s() - started_s >= 0.045
+        assert await turns.take("a", "ben", pace, bulk=False, waits=waits, limit_s=0.01)
+
+    _run(test)
