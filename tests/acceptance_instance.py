@@ -1,5 +1,7 @@
 """A running `sealpost up` as a black box: started once for the acceptance tests, driven by HTTP, ended with them."""
 
+import hashlib
+import hmac
 import json
 import os
 import signal
@@ -11,6 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 from confluent_kafka import Consumer, TopicPartition
 
@@ -74,6 +78,17 @@ class RunningInstance:
         body = {"from": number, "name": name, "text": text}
         answer = call("POST", f"{self.whatsapp['simulator_url']}/control/inbound", body=body)
         assert answer.status < 300, answer
+
+    def post_webhook(self, value: dict[str, Any]) -> int:
+        """Post one change of field `messages`, signed as the provider does; the HTTP status."""
+        metadata = {"display_phone_number": "4930000000", "phone_number_id": self.whatsapp["account"]}
+        change = {
+            "field": "messages",
+            "value": {"messaging_product": "whatsapp", "metadata": metadata, **value},
+        }
+        entry = {"id": "waba", "changes": [change]}
+        body = json.dumps({"object": "whatsapp_business_account", "entry": [entry]}).encode()
+        return post_raw(self.whatsapp["webhook_url"], body, signature(self.whatsapp["app_secret"], body))
 
     def phone(self, number: str) -> list[dict[str, Any]]:
         """What the provider accepted for this number, in order."""
@@ -170,21 +185,49 @@ class RunningInstance:
         until(f"{role} is back", look, 60)
 
 
+def signature(secret: str, body: bytes) -> str:
+    """The header X-Hub-Signature-256 that Meta sends."""
+    return "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+
+
+def post_raw(url: str, body: bytes, proof: str | None) -> int:
+    """POST bytes as a webhook; the HTTP status."""
+    headers = {"Content-Type": "application/json"}
+    if proof is not None:
+        headers["X-Hub-Signature-256"] = proof
+    try:
+        with urlopen(Request(url, data=body, headers=headers, method="POST"), timeout=15) as answer:
+            return int(answer.status)
+    except HTTPError as error:
+        return error.code
+
+
 def topic_records(bootstrap: str, topic: str) -> list[tuple[bytes | None, bytes | None, int]]:
     """Every record of a topic: (key, value, partition), each partition in order."""
-    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "reader", "enable.auto.commit": False})
+    settings = {
+        "bootstrap.servers": bootstrap,
+        "group.id": "reader",
+        "enable.auto.commit": False,
+        "fetch.wait.max.ms": 10,
+    }
+    consumer = Consumer(settings)
     try:
-        partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+        numbers = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+        ranges = {n: consumer.get_watermark_offsets(TopicPartition(topic, n), timeout=10) for n in numbers}
+        left = {n: high for n, (low, high) in ranges.items() if high > low}
+        consumer.assign([TopicPartition(topic, n, ranges[n][0]) for n in left])
         found: list[tuple[bytes | None, bytes | None, int]] = []
-        for number in partitions:
-            low, high = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=10)
-            consumer.assign([TopicPartition(topic, number, low)])
-            position = low
-            while position < high:
-                for message in consumer.consume(1000, 1.0):
-                    assert message.error() is None, message.error()
-                    found.append((message.key(), message.value(), number))
-                    position = (message.offset() or 0) + 1
+        while left:
+            message = consumer.poll(10.0)
+            assert message is not None, f"{topic} could not be read"
+            assert message.error() is None, message.error()
+            number, offset = message.partition(), message.offset()
+            assert number is not None
+            assert offset is not None
+            if offset < ranges[number][1]:
+                found.append((message.key(), message.value(), number))
+            if offset + 1 >= ranges[number][1]:
+                left.pop(number, None)
         return found
     finally:
         consumer.close()

@@ -20,11 +20,13 @@ CHANNEL = "whatsapp"
 
 @dataclass(frozen=True)
 class Person:
-    """A subject with the content key that the test knows."""
+    """A subject with the content key that the test knows, and the account it writes to."""
 
     subject: str
     key: bytes
     gen: str
+    tenant: str = TENANT
+    account: str = ACCOUNT
 
 
 def text_command(
@@ -69,7 +71,7 @@ def _command(
     now_ms = clock.now_ms()
     fields: dict[str, Any] = {
         "message": f"{clock.today():%Y%m%d}" + ids.random_id()[:24],
-        "account": ACCOUNT,
+        "account": person.account,
         "purpose": "service",
         "delivery": delivery,
         "requested_at": clock.to_text(now_ms),
@@ -90,7 +92,7 @@ def _command(
         return event
     asked = ids.random_id()
     kind = "sealpost.message.requested.v1"
-    context = SealContext(TENANT, person.subject, asked, kind, "content", person.gen)
+    context = SealContext(person.tenant, person.subject, asked, kind, "content", person.gen)
     block = seal(person.key, context, orjson.dumps(content)).model_copy(
         update={"sealed_in": asked, "type": kind}
     )

@@ -85,9 +85,9 @@ class ClaimsPart(VaultBase):
             return done
         cursor.execute(
             """with echoed as materialized (
-                   select distinct on (message, part) * from json_to_recordset(%s::json) as a(
+                   select distinct on (message, part, tenant) * from json_to_recordset(%s::json) as a(
                        n integer, tenant text, day date, message uuid, part smallint, provider_index text, outputs text)
-                   order by message, part, n
+                   order by message, part, tenant, n
                ), open as (
                    select e.*, c.attempt from echoed e cross join lateral (
                        select c.attempt, c.tenant, c.refusal from vault.claims c
@@ -101,11 +101,11 @@ class ClaimsPart(VaultBase):
                ), written as (
                    insert into vault.outcomes (day, message, part, attempt, definite, class, provider_index, outputs, at_ms)
                    select day, message, part, attempt, true, 'submitted', decode(provider_index, 'base64'),
-                       decode(outputs, 'base64'), %s from open order by day, message, part
+                       decode(outputs, 'base64'), vault.now_ms() from open order by day, message, part
                    on conflict do nothing returning message, part
                )
-               select e.n from echoed e join written using (message, part)""",
-            [as_json(rows), now_ms()],
+               select e.n from open e join written using (message, part)""",
+            [as_json(rows)],
         )
         for (n,) in cursor.fetchall():
             done[n] = True

@@ -75,7 +75,11 @@ class KeysPart(VaultBase):
 
     def _start_parts(self) -> None:
         super()._start_parts()
-        self._keys_cache: LeaseCache[KeyNeed, bytes | Erased | Corrupt] = LeaseCache(self.times.lease_s)
+        self._keys_cache: LeaseCache[KeyNeed, bytes | Erased | Corrupt] = LeaseCache(
+            # What is corrupt may be repaired by an operator at any moment.
+            self.times.lease_s,
+            keep=lambda key: not isinstance(key, Corrupt),
+        )
         opened = metrics.counter("sealpost_opens_total")
         self._opened = {word: opened.labels(word) for word in ("plain", "erased", "corrupt")}
         self._lease_seconds = metrics.histogram("sealpost_lease_seconds")
@@ -130,9 +134,7 @@ class KeysPart(VaultBase):
 
     def _lease_keys(self, needs: list[KeyNeed]) -> dict[KeyNeed, bytes | Erased | Corrupt]:
         with self._lease_seconds.time():
-            found = self._fetch_keys(needs, legal=False)
-        # What is corrupt may be repaired by an operator at any moment: never cached, hence not answered here.
-        return {need: key for need, key in found.items() if not isinstance(key, Corrupt)}
+            return self._fetch_keys(needs, legal=False)
 
     def _fetch_keys(self, needs: list[KeyNeed], *, legal: bool) -> dict[KeyNeed, bytes | Erased | Corrupt]:
         if not needs:

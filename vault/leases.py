@@ -37,8 +37,12 @@ class _Flight(Generic[K, V]):
 class LeaseCache(Generic[K, V]):
     """Leased values by key; thread-safe."""
 
-    def __init__(self, life_s: float, limit: int = LIMIT) -> None:
+    def __init__(
+        self, life_s: float, limit: int = LIMIT, keep: Callable[[V], bool] = lambda value: True
+    ) -> None:
+        """`keep` says which values may be cached; the others are answered and forgotten."""
         self._life_s = life_s
+        self._keep = keep
         self._limit = limit
         self._lock = Lock()
         self._entries: OrderedDict[K, _Entry[V]] = OrderedDict()
@@ -101,7 +105,7 @@ class LeaseCache(Generic[K, V]):
             with self._lock:
                 for key in own:
                     del self._flights[key]
-                    if key in flight.results:
+                    if key in flight.results and self._keep(flight.results[key]):
                         self._entries[key] = _Entry(flight.results[key], deadline_s)
                         self._entries.move_to_end(key)
                 while len(self._entries) > self._limit:

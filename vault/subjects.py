@@ -101,6 +101,22 @@ class SubjectsPart(VaultBase):
             row = cursor.fetchone()
         return Reach(*row) if row else None
 
+    def blocked_subjects(self) -> list[str]:
+        """Subjects with a consent or deletion that could not be handled; later ones lie in the dead letters behind it."""
+        with self._statement() as cursor:
+            cursor.execute("select subject from vault.blocked order by since_ms, subject")
+            return [subject.hex for (subject,) in cursor.fetchall()]
+
+    def unblock(self, subject: str) -> None:
+        """The operator has repaired the record: lift the restriction, so that the dead letters can be replayed in order."""
+        with self.transaction() as cursor:
+            cursor.execute("delete from vault.blocked where subject = %s", [subject])
+            if cursor.rowcount:
+                cursor.execute(
+                    "update vault.subjects set state = 'active' where subject = %s and state = 'restricted'",
+                    [subject],
+                )
+
 
 def _state(cursor: Cursor, tenant: str, subject: str, lock: Literal["", "for share"]) -> SubjectState | None:
     if not is_id(subject):

@@ -127,7 +127,8 @@ def admin_client(bootstrap: str) -> AdminClient:
 
 def cluster_id(bootstrap: str) -> str:
     """Id of the cluster behind an address; KafkaAway when it does not answer."""
-    return _cluster_id(admin_client(bootstrap))
+    client = admin_client(bootstrap)
+    return _cluster_id(client)
 
 
 def topic_ids(bootstrap: str) -> dict[str, str]:
@@ -151,7 +152,9 @@ def committed_offsets(bootstrap: str, group: str, parts: Sequence[TopicPart]) ->
     if not wanted:
         return {}
     request = ConsumerGroupTopicPartitions(group, wanted)
-    futures = admin_client(bootstrap).list_consumer_group_offsets([request], request_timeout=REQUEST_S)
+    # The client must live until the answer is there.
+    client = admin_client(bootstrap)
+    futures = client.list_consumer_group_offsets([request], request_timeout=REQUEST_S)
     found = _answer(futures[group]).topic_partitions
     return {(part.topic, part.partition): int(part.offset) for part in found if part.offset >= 0}
 
@@ -250,7 +253,10 @@ def request_offsets(
 
 def ends_of(answers: Mapping[TopicPartition, "Future[Any]"]) -> dict[TopicPart, int]:
     """The offsets of answers, waiting for them; KafkaAway when one is missing."""
-    return {(part.topic, part.partition): int(_answer(future).offset) for part, future in answers.items()}
+    try:
+        return {(part.topic, part.partition): int(_answer(future).offset) for part, future in answers.items()}
+    except _Gone:
+        raise LeaderMoves("a topic is gone, or not known to its broker yet") from None
 
 
 def ids_of(answers: Mapping[str, "Future[Any]"]) -> dict[str, str]:

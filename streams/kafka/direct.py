@@ -6,7 +6,14 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from schemas.clock import boot_s
 from schemas.constants import BATCH_RECORDS
-from streams.kafka.consumer import ReadFailed, consumer_settings, raise_unless_passing, to_record
+from streams.kafka.consumer import (
+    END_OF_PARTITION,
+    NO_POSITION,
+    ReadFailed,
+    consumer_settings,
+    raise_unless_passing,
+    to_record,
+)
 from streams.step.contract import Record
 
 TURN_S = 0.5
@@ -20,7 +27,9 @@ class StretchReader:
     """A consumer that is pointed at one stretch after another. For one thread."""
 
     def __init__(self, bootstrap: str, *, client_id: str) -> None:
-        settings = consumer_settings(bootstrap, group="sealpost.direct", client_id=client_id, session_s=SESSION_S)
+        settings = consumer_settings(
+            bootstrap, group="sealpost.direct", client_id=client_id, session_s=SESSION_S
+        )
         self._consumer = Consumer({**settings, "enable.partition.eof": True})
 
     def read(self, topic: str, partition: int, start: int, end: int) -> Iterator[list[Record]]:
@@ -40,7 +49,9 @@ class StretchReader:
                         reached = record.offset + 1
                         if record.offset < end:
                             batch.append(record)
-                    elif error.code() == KafkaError._PARTITION_EOF:
+                    elif error.code() in (NO_POSITION, KafkaError.OFFSET_OUT_OF_RANGE):
+                        raise ReadFailed(f"{topic}/{partition}: offset {reached} is not in the log")
+                    elif error.code() == END_OF_PARTITION:
                         reached = max(reached, int(message.offset() or 0))
                     else:
                         raise_unless_passing(error)

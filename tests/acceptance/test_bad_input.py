@@ -1,7 +1,5 @@
 """Bad input from outside: a clear answer, nothing stored, nothing lost."""
 
-import hashlib
-import hmac
 import json
 import subprocess
 import sys
@@ -9,29 +7,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
-from urllib.request import Request, urlopen
+from urllib.request import urlopen
 
 import pytest
 
 from deploy.http_client import call
-from tests.acceptance_instance import RunningInstance, topic_records, until
-
-
-def post(url: str, body: bytes, signature: str | None) -> int:
-    """POST raw bytes; the HTTP status."""
-    headers = {"Content-Type": "application/json"}
-    if signature is not None:
-        headers["X-Hub-Signature-256"] = signature
-    try:
-        with urlopen(Request(url, data=body, headers=headers, method="POST"), timeout=15) as answer:
-            return int(answer.status)
-    except HTTPError as error:
-        return error.code
-
-
-def sign(secret: str, body: bytes) -> str:
-    """The header that Meta sends."""
-    return "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+from tests.acceptance_instance import RunningInstance, post_raw, signature, topic_records, until
 
 
 def inbound_count(instance: RunningInstance) -> int:
@@ -43,9 +24,9 @@ def test_wrong_or_missing_signature(instance: RunningInstance) -> None:
     """401, counted, nothing stored."""
     before = inbound_count(instance)
     url = instance.whatsapp["webhook_url"]
-    assert post(url, b"{}", None) == 401
-    assert post(url, b"{}", "sha256=" + "0" * 64) == 401
-    assert post(url, b"{}", sign("another secret", b"{}")) == 401
+    assert post_raw(url, b"{}", None) == 401
+    assert post_raw(url, b"{}", "sha256=" + "0" * 64) == 401
+    assert post_raw(url, b"{}", signature("another secret", b"{}")) == 401
     with urlopen(instance.ready["roles"]["receiver"]["metrics_url"], timeout=5) as answer:
         metrics = answer.read().decode()
     assert "sealpost_signature_failures_total" in metrics
@@ -56,7 +37,7 @@ def test_unknown_connection_and_handshake(instance: RunningInstance) -> None:
     """404 for a connection nobody made; Meta's handshake is answered with the challenge."""
     url = instance.whatsapp["webhook_url"]
     unknown = url.rsplit("/", 1)[0] + "/nobody"
-    assert post(unknown, b"{}", sign(instance.whatsapp["app_secret"], b"{}")) == 404
+    assert post_raw(unknown, b"{}", signature(instance.whatsapp["app_secret"], b"{}")) == 404
     query = f"?hub.mode=subscribe&hub.verify_token={instance.whatsapp['verify_token']}&hub.challenge=31415"
     with urlopen(url + query, timeout=5) as answer:
         assert answer.read() == b"31415"
@@ -68,13 +49,19 @@ def test_unknown_connection_and_handshake(instance: RunningInstance) -> None:
 def test_body_over_the_limit(instance: RunningInstance) -> None:
     """413."""
     body = b"x" * (3 * 1024 * 1024 + 1)
-    assert post(instance.whatsapp["webhook_url"], body, sign(instance.whatsapp["app_secret"], body)) == 413
+    assert (
+        post_raw(instance.whatsapp["webhook_url"], body, signature(instance.whatsapp["app_secret"], body))
+        == 413
+    )
 
 
 def test_authentic_but_not_parseable(instance: RunningInstance) -> None:
     """200, dead-lettered sealed, visible by CLI."""
     body = b'{"object": "whatsapp_business_account", "entry": [not json marker-65537'
-    assert post(instance.whatsapp["webhook_url"], body, sign(instance.whatsapp["app_secret"], body)) == 200
+    assert (
+        post_raw(instance.whatsapp["webhook_url"], body, signature(instance.whatsapp["app_secret"], body))
+        == 200
+    )
     command = [
         str(Path(sys.executable).with_name("sealpost")),
         "deadletters",
@@ -134,7 +121,7 @@ def test_an_unknown_recipient_leaves_no_trace(instance: RunningInstance) -> None
     def counts() -> tuple[int, ...]:
         with psycopg.connect(instance.ready["vault_dsn"]) as connection:
             rows = connection.execute(
-                "select (select count(*) from vault.subject), (select count(*) from vault.keys)"
+                "select (select count(*) from vault.subjects), (select count(*) from vault.keys)"
             ).fetchone()
         assert rows is not None
         names = ("sealpost.messages", "sealpost.subscriptions", "sealpost.outbound.whatsapp")
@@ -196,8 +183,8 @@ def test_batch_webhook_each_once_and_repeats_change_nothing(instance: RunningIns
     ]
     entries = [{"id": f"waba-{i}", "changes": changes[2 * i : 2 * i + 2]} for i in range(3)]
     body = json.dumps({"object": "whatsapp_business_account", "entry": entries}).encode()
-    signature = sign(instance.whatsapp["app_secret"], body)
-    assert post(instance.whatsapp["webhook_url"], body, signature) == 200
+    proof = signature(instance.whatsapp["app_secret"], body)
+    assert post_raw(instance.whatsapp["webhook_url"], body, proof) == 200
     subjects = [instance.subject_of(number) for number in numbers]
     for subject in subjects:
         until("both messages", partial(has_messages, instance, subject, 2))
@@ -220,7 +207,7 @@ def test_batch_webhook_each_once_and_repeats_change_nothing(instance: RunningIns
 
     before = counts()
     for _ in range(5):
-        assert post(instance.whatsapp["webhook_url"], body, signature) == 200
+        assert post_raw(instance.whatsapp["webhook_url"], body, proof) == 200
     marker = instance.new_number()
     instance.write(marker, "danach")
     instance.subject_of(

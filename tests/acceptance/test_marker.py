@@ -110,8 +110,8 @@ def test_the_search_finds_planted_markers(instance: RunningInstance) -> None:
     )
     assert producer.flush(10) == 0
     with psycopg.connect(ready["projections_dsn"], autocommit=True) as connection:
-        connection.execute("create table planted (words text)")
-        connection.execute("insert into planted values (%s)", [planted])
+        connection.execute("create table public.planted (words text)")
+        connection.execute("insert into public.planted values (%s)", [planted])
     (instance.data / "planted.txt").write_text(planted)
     try:
         hits = everywhere(instance, needles(planted))
@@ -121,7 +121,7 @@ def test_the_search_finds_planted_markers(instance: RunningInstance) -> None:
     finally:
         (instance.data / "planted.txt").unlink()
         with psycopg.connect(ready["projections_dsn"], autocommit=True) as connection:
-            connection.execute("drop table planted")
+            connection.execute("drop table public.planted")
 
 
 def test_a_person_is_nowhere_in_clear_and_gone_after_erasure(instance: RunningInstance) -> None:

@@ -1,7 +1,8 @@
 """The way itself, from outside (issue: sign-up, chat, stop, agreement, erasure, return)."""
 
-import psycopg
+import time
 
+from deploy.http_client import call
 from tests.acceptance_instance import RunningInstance, until
 
 OPT_IN = ["OptInRequested", "ConsentRequested", "ConfirmationSent", "OptInConfirmed", "ConsentGiven"]
@@ -68,13 +69,11 @@ def test_who_only_writes_gets_no_newsletter(instance: RunningInstance) -> None:
 def test_closed_window_rejects_free_form_but_not_templates(instance: RunningInstance) -> None:
     """24 h after the person's last message a text is rejected window_closed, a template goes out."""
     number = instance.new_number()
-    instance.write(number, "Hallo")
+    text_message = {"type": "text", "text": {"body": "Hallo"}, "from": number, "id": f"wamid.old-{number}"}
+    yesterday = {**text_message, "timestamp": str(int(time.time()) - 25 * 3600)}
+    contact = {"wa_id": number, "profile": {"name": "Ada"}}
+    assert instance.post_webhook({"contacts": [contact], "messages": [yesterday]}) == 200
     subject = instance.subject_of(number)
-    with psycopg.connect(instance.ready["vault_dsn"], autocommit=True) as connection:
-        connection.execute(
-            "update vault.reach set last_inbound_at = last_inbound_at - interval '25 hours' where subject::text = %s",
-            [subject],
-        )
     text = instance.send(number, "Zu spät")
     assert instance.item(subject, text.body["message_id"], {"rejected"})["reason"] == "window_closed"
     to = {"channel": "whatsapp", "address": number}
@@ -88,8 +87,6 @@ def test_closed_window_rejects_free_form_but_not_templates(instance: RunningInst
 
 def test_dpa_ends_while_people_are_subscribed(instance: RunningInstance) -> None:
     """409 no_dpa at the door; what was accepted before and not yet sent is Rejected no_dpa; with a new agreement it goes on."""
-    from deploy.http_client import call
-
     number, tenant = instance.new_number(), instance.ready["tenant"]
     subject = instance.sign_up(number)
     simulator = instance.whatsapp["simulator_url"]

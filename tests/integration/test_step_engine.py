@@ -6,19 +6,18 @@ from collections.abc import Sequence
 import orjson
 import psycopg
 import pytest
-from confluent_kafka.admin import AdminClient
 
 from schemas.clock import now_ms
 from schemas.constants import EVENT_MAX_BYTES
 from schemas.ids import derived_id
-from schemas.topics import DEADLETTERS, Topic
-from streams.kafka import admin
+from schemas.topics import DEADLETTERS
 from streams.kafka.producer import ProduceFailed
 from streams.step import store
 from streams.step.contract import Cursor, Item, Output, Record
 from streams.step.engine import DatabaseAway, Engine, Fenced, PositionInvalid, StopPartition
 from streams.step.errors import IncarnationChanged
 from tests.embedded_fixtures import KafkaServer, PostgresServer
+from tests.integration.step_topics import make_anew
 from tests.step_world import ID_KEY, Counting, World, expected_counts
 
 ALL = tuple(range(4))
@@ -299,16 +298,9 @@ def test_a_position_of_another_log_is_refused(world: World) -> None:
                 cursor.executemany("insert into step.position values (%s, %s, %s, %s, %s, %s)", before)
     again = world.engine()
     assert sum(again.take_over(ALL).values()) == 40
-    _make_anew(world)
+    make_anew(world)
     with pytest.raises(PositionInvalid, match="made anew"):
         again.take_over(ALL)
-
-
-def _make_anew(world: World) -> None:
-    client = AdminClient({"bootstrap.servers": world.bootstrap})
-    for future in client.delete_topics([world.source]).values():
-        future.result(10)
-    admin.apply_topics(world.bootstrap, [Topic(world.source, -1)], 4, 1, embedded=True)
 
 
 def test_a_restored_database_is_refused_by_those_who_ask_for_it(world: World) -> None:

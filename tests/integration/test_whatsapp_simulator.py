@@ -63,7 +63,8 @@ def test_everything_a_person_can_say() -> None:
         await found.write(text="group", group_id="g")
         kinds = [(v.kind, v.option_id) for v in found.values if isinstance(v, InboundMessage)]
         assert kinds == [
-            ("button_reply", "b"), ("list_reply", "l"), ("button_reply", "q"), ("unsupported", None), ("text", None), ("text", None),
+            ("button_reply", "b"), ("list_reply", "l"), ("button_reply", "q"),
+            ("unsupported", None), ("text", None), ("text", None),
         ]  # fmt: skip
         assert [getattr(v, "provider_id", None) for v in found.values].count("wamid.same") == 2
         assert isinstance(found.values[-1], InboundUnsupported)

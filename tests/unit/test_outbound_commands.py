@@ -160,7 +160,7 @@ def test_without_a_key_what_is_personal_is_left_out() -> None:
         attempt=1,
         at_ms=0,
         id_key=b"i" * 32,
-        sealer=lambda event, personal: None,
+        sealer=lambda *_: None,
     )
     event = Event.from_bytes(outputs[0].value)
     assert "sealed" not in event.data

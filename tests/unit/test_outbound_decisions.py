@@ -56,7 +56,7 @@ def test_refusals_end_a_message_each_in_its_way() -> None:
 @given(st.integers(0, 1000), jitters)
 def test_waits_for_events_are_polled_soon_then_seldom_and_others_as_told(asked: int, jitter: float) -> None:
     for reason in ("vault_behind", "basis", "settings"):
-        again = on_answer(Wait(reason, 0.01), asked, jitter)  # type: ignore[arg-type]  # one of the literals
+        again = on_answer(Wait(reason, 0.01), asked, jitter)
         assert isinstance(again, Again)
         assert (again.settle, again.why) == (None, reason)
         assert decisions.POLL_FIRST_S <= again.after_s <= decisions.POLL_MAX_S * 1.25

@@ -21,12 +21,14 @@ class Model:
     running: list[str] = field(default_factory=list)
 
     def take(self, offset: int, lane: str) -> None:
+        """A message was read."""
         self.watermark.take(offset, 10)
         self.taken.append((offset, lane))
         if self.lanes.add(lane, offset):
             self.running.append(lane)
 
     def end(self, choice: int) -> None:
+        """One of the heads at work ends."""
         if not self.running:
             return
         lane = self.running[choice % len(self.running)]
@@ -37,6 +39,7 @@ class Model:
             self.running.remove(lane)
 
     def lowest_unfinished(self) -> int | None:
+        """Where a restart has to go on."""
         ended = {offset for offset, _ in self.ended}
         left = [offset for offset, _ in self.taken if offset not in ended]
         return min(left) if left else (self.taken[-1][0] + 1 if self.taken else None)

@@ -174,11 +174,4 @@ class VaultGate:
         return answers
 
     async def _settle(self, drafts: Sequence[Draft]) -> Sequence[tuple[Output, ...]]:
-        """What was stored; for what the vault stores nothing of (attempt 0, a day over the horizon) the draft's own outputs."""
-
-        def write() -> list[tuple[Output, ...]]:
-            settlements = [draft() for draft in drafts]
-            stored = self._vault.settle(settlements)
-            return [kept or ours.outputs for kept, ours in zip(stored, settlements, strict=True)]
-
-        return await self.look_up(write)
+        return await self.look_up(lambda: self._vault.settle([draft() for draft in drafts]))

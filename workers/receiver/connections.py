@@ -21,7 +21,8 @@ log = logging.getLogger(__name__)
 
 REFRESH_S = 5.0
 """Between two looks at the vault; bounds how long a changed secret goes unnoticed."""
-STOP_WAIT_S = 10.0
+STOP_WAIT_S = 1.0
+"""The thread may be waiting for a database that is away; it is a daemon and holds nothing that must be put back."""
 OWNER_ONLY = 0o600
 
 

@@ -1,0 +1,16 @@
+"""Topics deleted and made anew under the same name."""
+
+from confluent_kafka.admin import AdminClient
+
+from schemas.topics import Topic
+from streams.kafka import admin
+from tests.step_world import World, await_until
+
+
+def make_anew(world: World) -> None:
+    """Delete a world's source topic and make it again, empty."""
+    client = AdminClient({"bootstrap.servers": world.bootstrap})
+    for future in client.delete_topics([world.source]).values():
+        future.result(10)
+    await_until(lambda: world.source not in admin.topic_ids(world.bootstrap), 10, "the topic is gone")
+    admin.apply_topics(world.bootstrap, [Topic(world.source, -1)], world.partitions, 1, embedded=True)

@@ -1,0 +1,209 @@
+"""The batch feed: assignment, priority, due rows, waiting for the database, ending."""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+
+import orjson
+import psycopg
+import pytest
+from prometheus_client import REGISTRY
+
+from schemas.clock import boot_s, now_ms
+from schemas.constants import Times
+from schemas.errors import SealpostError
+from streams.kafka import admin
+from streams.kafka.producer import OrderedProducer
+from streams.step.batch_feed import BatchFeed
+from streams.step.engine import Engine, PositionInvalid
+from tests.embedded_fixtures import KafkaServer, PostgresServer
+from tests.integration.step_topics import make_anew
+from tests.step_world import Counting, World, await_until, expected_counts
+
+TIMES = Times(session_s=6.0)
+LIMIT_S = 30.0
+
+
+class Running:
+    """A feed in a thread."""
+
+    def __init__(self, world: World, handler: Counting) -> None:
+        self.world = world
+        self.handler = handler
+        self.stop = threading.Event()
+        self.error: SealpostError | None = None
+        self.producer = OrderedProducer(world.bootstrap, client_id="feed-test", give_up=self.stop)
+        cluster = admin.ClusterIdentity(world.bootstrap)
+        self.engine = Engine(handler, world.dsn, self.producer, cluster=cluster, times=TIMES)
+        self.feed = BatchFeed(self.engine, world.bootstrap, times=TIMES, group=f"{world.name}.{handler.role}")
+        self.thread = threading.Thread(target=self._run)
+        self.thread.start()
+
+    def _run(self) -> None:
+        try:
+            self.feed.run(self.stop)
+        except SealpostError as error:
+            self.error = error
+        finally:
+            self.engine.close()
+            self.producer.close()
+
+    def end(self) -> None:
+        self.stop.set()
+        self.thread.join(LIMIT_S)
+        assert not self.thread.is_alive()
+
+
+@pytest.fixture
+def world(kafka_server: KafkaServer, postgres_server: PostgresServer) -> World:
+    return World(kafka_server.bootstrap, postgres_server.fresh_database("feed"))
+
+
+@pytest.fixture
+def started() -> Iterator[list[Running]]:
+    running: list[Running] = []
+    yield running
+    for feed in running:
+        feed.end()
+
+
+def start(started: list[Running], world: World, handler: Counting | None = None) -> Running:
+    running = Running(world, handler or Counting(world.source, world.target))
+    started.append(running)
+    return running
+
+
+def total(world: World) -> int:
+    return sum(world.counts().values())
+
+
+def test_everything_is_read_from_the_start_and_followed_at_once(world: World, started: list[Running]) -> None:
+    world.produce(range(300))
+    running = start(started, world)
+    await_until(lambda: total(world) == 300, LIMIT_S, "300 records counted")
+    assert running.feed.ready
+    waits: list[float] = []
+    for number in range(300, 320):
+        world.produce([number])
+        began = boot_s()
+        await_until(lambda: total(world) == number + 1, LIMIT_S, "one more counted")  # noqa: B023  # called at once
+        waits.append(boot_s() - began)
+    assert sorted(waits)[len(waits) // 2] < 0.25, waits
+    await_until(lambda: len(set(running.handler.reached)) == 4, 10, "all partitions told as caught up")
+    rows = world.rows("select count(*), min(gap) from (select at - lag(at) over (partition by partition order by at) gap from work.reached) t")
+    assert rows[0][0] >= 4
+    running.end()
+    assert running.error is None
+    assert world.counts() == expected_counts(range(320))
+    assert len(world.outputs()) == 320
+    assert world.rows("select count(*) from step.outbox") == [(0,)]
+    group = f"{world.name}.counting"
+    committed = admin.committed_offsets(world.bootstrap, group, [(world.source, n) for n in range(4)])
+    assert sum(committed.values()) == 320
+    assert REGISTRY.get_sample_value("sealpost_consumer_lag_records", {"role": "counting", "topic": world.source}) == 0
+
+
+def test_the_priority_topic_is_read_to_its_end_first(world: World, started: list[Running]) -> None:
+    world.produce(range(100))
+    world.produce(range(1000, 3000), topic=world.urgent)
+    handler = Counting(world.source, world.target, priority=world.urgent)
+    start(started, world, handler)
+    await_until(lambda: total(world) == 2100, LIMIT_S, "all counted")
+    topics = [word.split(":")[0] for word in handler.order]
+    assert topics == [world.urgent] * 2000 + [world.source] * 100
+    world.produce([5000], topic=world.urgent)
+    world.produce([5001])
+    await_until(lambda: total(world) == 2102, LIMIT_S, "both topics are followed")
+
+
+def test_two_members_share_and_the_rest_goes_to_the_one_that_stays(world: World, started: list[Running]) -> None:
+    first = start(started, world)
+    await_until(lambda: len(first.engine.owned) == 4, LIMIT_S, "the first owns all")
+    second = start(started, world)
+    await_until(lambda: len(first.engine.owned) == len(second.engine.owned) == 2, LIMIT_S, "two each")
+    assert sorted(first.engine.owned + second.engine.owned) == [0, 1, 2, 3]
+    world.produce(range(400))
+    await_until(lambda: total(world) == 400, LIMIT_S, "400 counted")
+    assert first.handler.order
+    assert second.handler.order
+    first.end()
+    await_until(lambda: len(second.engine.owned) == 4, LIMIT_S, "the second owns all")
+    world.produce(range(400, 500))
+    await_until(lambda: total(world) == 500, LIMIT_S, "500 counted")
+    assert world.counts() == expected_counts(range(500))
+    assert len(world.outputs()) == 500
+
+
+def test_wakes_come_when_they_are_due(world: World, started: list[Running]) -> None:
+    running = start(started, world)
+    at = now_ms() + 3000
+    world.produce([1], wake_at=at)
+    await_until(lambda: any(w.startswith("due:") for w in running.handler.order), LIMIT_S, "the wake came")
+    assert at <= now_ms() < at + 1000
+    await_until(lambda: len(world.outputs()) == 2, LIMIT_S, "its output is there")
+    assert world.rows("select count(*) from step.due") == [(0,)]
+    # A row that another process wrote is found within two turns.
+    with psycopg.connect(world.dsn) as connection:
+        connection.execute(
+            "insert into step.due (role, partition, at, key, kind, body) values ('counting', 0, 1, 'k', 'later', %s)",
+            (orjson.dumps({"of": "0" * 32}).decode(),),
+        )
+    await_until(lambda: len(world.outputs()) == 3, LIMIT_S, "the foreign row was handled")
+
+
+def test_the_database_is_frozen_gone_and_back(
+    world: World, started: list[Running], postgres_server: PostgresServer
+) -> None:
+    running = start(started, world)
+    world.produce(range(100))
+    await_until(lambda: total(world) == 100, LIMIT_S, "100 counted")
+    owned = running.engine.owned
+    postgres_server.stop()
+    world.produce(range(100, 200))
+    await_until(lambda: not running.feed.ready, LIMIT_S, "not ready without the database")
+    assert running.thread.is_alive()
+    postgres_server.start()
+    await_until(lambda: running.feed.ready, LIMIT_S, "ready again")
+    await_until(lambda: total(world) == 200, LIMIT_S, "200 counted")
+    assert running.engine.owned == owned
+    # A server that is frozen keeps the connection and says nothing: only the client's own limit helps.
+    running.engine._watchdog._seconds = 2.0
+    with psycopg.connect(postgres_server.admin_dsn()) as connection:
+        found = connection.execute("select pid from pg_stat_activity where application_name = 'sealpost-counting'")
+        (pid,) = [row[0] for row in found.fetchall()]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        world.produce(range(200, 300))
+        # The frozen session holds no lock yet, so another connection goes on where it stood.
+        await_until(lambda: total(world) == 300, LIMIT_S, "300 counted")
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert world.counts() == expected_counts(range(300))
+    assert len(world.outputs()) == 300
+    assert running.error is None
+
+
+def test_a_topic_made_anew_stops_the_role_in_words(world: World, started: list[Running]) -> None:
+    running = start(started, world)
+    world.produce(range(100))
+    await_until(lambda: total(world) == 100, LIMIT_S, "100 counted")
+    make_anew(world)
+    world.produce(range(100, 300))
+    running.thread.join(15)
+    assert isinstance(running.error, PositionInvalid), running.error
+    again = start(started, world)
+    again.thread.join(15)
+    assert isinstance(again.error, PositionInvalid), again.error
+    assert "made anew" in str(again.error)
+
+
+def test_kafka_goes_away_and_comes_back(world: World, started: list[Running], kafka_server: KafkaServer) -> None:
+    running = start(started, world)
+    world.produce(range(100))
+    await_until(lambda: total(world) == 100, LIMIT_S, "100 counted")
+    kafka_server.kill()
+    world.produce(range(100, 200))
+    await_until(lambda: total(world) == 200, LIMIT_S, "200 counted")
+    await_until(lambda: len(world.outputs()) == 200, LIMIT_S, "200 forwarded")
+    assert running.error is None

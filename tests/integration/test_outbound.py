@@ -1,0 +1,294 @@
+"""Role outbound on a real Kafka, PostgreSQL and provider API: what becomes of a command, whatever the provider answers."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from schemas import topics
+from schemas.clock import boot_s, now_ms, to_text
+from schemas.envelope import Event
+from schemas.events import registry
+from schemas.events.statuses import MessageSubmitted
+from schemas.ids import random_id
+from streams.step.contract import Output
+from tests.embedded_fixtures import KafkaServer, PostgresServer
+from tests.outbound_commands import own_text_command, template_command, text_command
+from tests.receiving_world import await_until, sample
+from tests.sending_world import CLOSED_PORT_URL, TIMES, SendingWorld
+from vault.claims import EchoSettlement
+
+
+@pytest.fixture
+def world(
+    kafka_server: KafkaServer, postgres_server: PostgresServer, tmp_path: Path
+) -> Iterator[SendingWorld]:
+    """A tenant, its provider, and no role yet."""
+    made = SendingWorld(kafka_server.bootstrap, postgres_server.fresh_database("sending"), tmp_path)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def message_of(event: Event) -> str:
+    """The message id of a command."""
+    return str(event.data["message"])
+
+
+def test_every_kind_of_content_is_submitted_with_its_status_and_confirmation(world: SendingWorld) -> None:
+    anna = world.somebody()
+    world.world.registrar.publish_notice(world.site.tenant, "https://example.org/privacy", "de")
+    commands = [
+        text_command(anna.person, "Grüß dich"),
+        template_command(anna.person, "news"),
+        own_text_command(
+            anna.person, purpose="newsletter", on_submitted="confirmation_sent", optin=random_id()
+        ),
+    ]
+    with world.outbound():
+        # The question is asked for `service` rules here: the consent gate has its own test.
+        commands[2] = commands[2].model_copy(update={"data": commands[2].data | {"purpose": "service"}})
+        world.send(*commands)
+        world.await_all(commands)
+    bodies = world.provider.bodies(anna.number)
+    assert bodies[:2] == ["Grüß dich", "news Ada"]
+    assert "https://example.org/privacy" in bodies[2]
+    sent = world.provider.messages(anna.number)
+    for command, message, status in zip(commands, sent, world.statuses.events(), strict=True):
+        assert status.type == "sealpost.message.submitted.v1"
+        assert message["biz_opaque_callback_data"] == f"{message_of(command)}.0"
+        assert world.opened(status, anna.person) == {"provider_id": message["id"]}
+        assert world.outcomes(command) == [(1, "submitted")]
+    (confirmation,) = world.consents.events()
+    assert confirmation.type == "sealpost.confirmation.sent.v1"
+    assert world.opened(confirmation, anna.person) == {"provider_id": sent[2]["id"]}
+    assert world.committed() == 3
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        (131008, "PERM"),
+        (131026, "UNREACH"),
+        (131047, "WINDOW"),
+        (131053, None),
+        (131016, None),
+        (131056, None),
+    ],
+)
+def test_an_error_ends_the_message_or_is_tried_again(
+    world: SendingWorld, code: int, reason: str | None
+) -> None:
+    anna = world.somebody()
+    first, second = text_command(anna.person, "one"), text_command(anna.person, "two")
+    world.provider.fault(next=1, error=code)
+    with world.outbound():
+        world.send(first, second)
+        world.await_all([first, second])
+    assert world.became(message_of(second)) == ["submitted"]
+    if reason is None:
+        assert world.became(message_of(first)) == ["submitted"]
+        assert world.provider.bodies(anna.number) == ["one", "two"], (
+            "order is kept while the first is tried again"
+        )
+        assert world.outcomes(first) == [(1, "retry"), (2, "submitted")]
+    else:
+        assert world.became(message_of(first)) == [f"failed:{reason}"]
+        assert world.provider.bodies(anna.number) == ["two"]
+        failed = next(e for e in world.statuses.events() if e.data["message"] == message_of(first))
+        assert failed.data["code"] == code
+        assert "provider_error" in world.opened(failed, anna.person)
+
+
+def test_over_the_throughput_all_arrive_in_order(
+    kafka_server: KafkaServer, postgres_server: PostgresServer, tmp_path: Path
+) -> None:
+    """The provider takes 20 a second, we send faster: 130429 is met, waited for, and nothing is lost or overtakes."""
+    dsn = postgres_server.fresh_database("sending")
+    world = SendingWorld(kafka_server.bootstrap, dsn, tmp_path, provider_rate_per_s=20.0)
+    try:
+        people = [world.somebody() for _ in range(6)]
+        commands = [text_command(p.person, f"{n}") for n in range(10) for p in people]
+        before = sample("sealpost_provider_results_total", channel="whatsapp", **{"class": "RATE"})
+        with world.outbound():
+            world.send(*commands)
+            world.await_all(commands)
+        assert sample("sealpost_provider_results_total", channel="whatsapp", **{"class": "RATE"}) > before
+        for person in people:
+            assert world.provider.bodies(person.number) == [f"{n}" for n in range(10)]
+        assert {e.type for e in world.statuses.events()} == {"sealpost.message.submitted.v1"}
+    finally:
+        world.close()
+
+
+@pytest.mark.parametrize("code", [190, 131031])
+def test_a_broken_account_is_paused_others_go_on_and_it_comes_back(world: SendingWorld, code: int) -> None:
+    anna, ben = world.somebody(), world.somebody(site=world.second)
+    world.provider.fault(to=anna.number, error=code)
+    waiting, other = text_command(anna.person, "wait"), text_command(ben.person, "go")
+    short = text_command(anna.person, "too late", ttl_s=2.0)
+    state = {"account": world.site.account, "state": "paused"}
+    with world.outbound():
+        world.send(waiting, short)
+        await_until("the account is paused", lambda: sample("sealpost_account_state", **state) == 1)
+        world.send(other)
+        world.await_status(message_of(other), "submitted")
+        assert world.became(message_of(waiting)) == []
+        world.provider.fault(clear=True)
+        world.await_status(message_of(waiting), "submitted")
+        await_until("the account works", lambda: sample("sealpost_account_state", **state) == 0)
+        world.await_all([short])
+    assert world.provider.bodies(anna.number)[0] == "wait"
+
+
+def test_what_waits_for_a_broken_account_expires(world: SendingWorld) -> None:
+    anna = world.somebody()
+    world.provider.fault(to=anna.number, error=190)
+    commands = [text_command(anna.person, f"{n}", ttl_s=1.5) for n in range(2)]
+    with world.outbound():
+        world.send(*commands)
+        world.await_all(commands)
+    for command in commands:
+        assert world.became(message_of(command)) == ["expired:expired"]
+    assert world.provider.bodies(anna.number) == []
+    assert world.committed() == 2
+
+
+@pytest.mark.parametrize("drop", ["before", "after"])
+def test_a_dropped_connection_with_at_most_once_ends_as_unknown(world: SendingWorld, drop: str) -> None:
+    anna = world.somebody()
+    world.provider.fault(next=1, drop=drop)
+    first = text_command(anna.person, "one", delivery="at_most_once")
+    second = text_command(anna.person, "two", delivery="at_most_once")
+    with world.outbound():
+        world.send(first, second)
+        world.await_all([first, second])
+    assert world.became(message_of(first)) == ["unknown"]
+    assert world.became(message_of(second)) == ["submitted"]
+    assert world.provider.bodies(anna.number) == (["two"] if drop == "before" else ["one", "two"])
+
+
+@pytest.mark.parametrize("drop", ["before", "after"])
+def test_a_dropped_connection_with_at_least_once_is_repeated_after_the_wait(
+    world: SendingWorld, drop: str
+) -> None:
+    anna = world.somebody()
+    world.provider.fault(next=1, drop=drop)
+    first, second = text_command(anna.person, "one"), text_command(anna.person, "two")
+    duplicates = sample("sealpost_send_duplicates_total", channel="whatsapp")
+    started_s = boot_s()
+    with world.outbound():
+        world.send(first, second)
+        world.await_all([first, second])
+    assert boot_s() - started_s >= TIMES.takeover_s + TIMES.echo_s
+    assert world.became(message_of(first)) == ["submitted"]
+    assert world.provider.bodies(anna.number) == (
+        ["one", "two"] if drop == "before" else ["one", "one", "two"]
+    )
+    assert sample("sealpost_send_duplicates_total", channel="whatsapp") == duplicates + 1
+
+
+def test_an_echo_settles_what_was_unknown_and_nothing_is_repeated(world: SendingWorld) -> None:
+    anna = world.somebody()
+    world.provider.fault(next=1, drop="after")
+    command = text_command(anna.person, "one")
+    with world.outbound():
+        world.send(command)
+        await_until("the provider took it", lambda: len(world.provider.messages(anna.number)) == 1)
+        await_until(
+            "nobody knows", lambda: sample("sealpost_parked_messages", channel="whatsapp", why="busy") == 1
+        )
+        echoed = Output(topics.STATUSES, anna.subject.encode(), echo_status(world, command))
+        with world.world.vault.transaction() as cursor:
+            settled = world.world.vault.settle_by_echo(
+                cursor, [EchoSettlement(command.tenant, message_of(command), 0, (echoed,))]
+            )
+        assert settled == [True]
+        world.await_status(message_of(command), "submitted")
+    assert world.provider.bodies(anna.number) == ["one"]
+    assert [record.value for record in world.statuses.records()] == [echoed.value]
+
+
+def echo_status(world: SendingWorld, command: Event) -> bytes:
+    """What inbound writes for a status that carries our echo."""
+    at_ms = now_ms()
+    data = MessageSubmitted(message=message_of(command), account=world.site.account, acted_at=to_text(at_ms))
+    fields = {"id": random_id(), "role": "inbound", "tenant": command.tenant, "subject": command.subject}
+    return registry.build(data, at_ms=at_ms, channel="whatsapp", **fields).to_bytes()
+
+
+@pytest.mark.parametrize("delivery", ["at_most_once", "at_least_once"])
+def test_a_refused_connection_is_not_sent_and_tried_again(world: SendingWorld, delivery: str) -> None:
+    anna = world.somebody()
+    world.credentials(CLOSED_PORT_URL)
+    command = text_command(anna.person, "one", delivery=delivery)  # type: ignore[arg-type]  # one of the literals
+    with world.outbound():
+        world.send(command)
+        await_until("a refused try", lambda: (1, "retry") in world.outcomes(command))
+        assert world.became(message_of(command)) == []
+        world.credentials()
+        world.await_status(message_of(command), "submitted")
+    assert world.provider.bodies(anna.number) == ["one"]
+
+
+def test_a_settled_command_calls_nobody_and_writes_the_same_bytes(world: SendingWorld) -> None:
+    anna = world.somebody()
+    refused = world.somebody(window=False)
+    commands = [
+        text_command(anna.person, "one"),
+        text_command(anna.person, "late", ttl_s=-1),
+        text_command(refused.person, "no window"),
+        text_command(anna.person, "two"),
+    ]
+    with world.outbound():
+        world.send(*commands)
+        world.await_all(commands)
+    first = {record.value for record in world.statuses.records()}
+    assert len(first) == 4
+    again = f"again-{random_id()}"
+    world.begin_at(again, world.begun)
+    with world.outbound(group=again):
+        await_until("all read again", lambda: world.committed(again) == 4)
+    records = [record.value for record in world.statuses.records()]
+    assert len(records) == 8
+    assert set(records) == first
+    assert world.provider.bodies(anna.number) == ["one", "two"]
+    assert world.provider.bodies(refused.number) == []
+
+
+def test_the_gate_refuses_with_its_reason(world: SendingWorld) -> None:
+    anna = world.somebody()
+    closed, erased = world.somebody(window=False), world.somebody()
+    with world.world.vault.transaction() as cursor:
+        cursor.execute("update vault.reach set last_inbound_ms = 0 where subject = %s", [closed.subject])
+    world.world.vaults.apply(erased.living.erasure())
+    world.world.vaults.caught_up(range(4))
+    no_consent = text_command(anna.person, "ad", purpose="newsletter")
+    window = text_command(closed.person, "hello")
+    template = template_command(closed.person, "news")
+    gone = text_command(erased.person, "hello")
+    last = text_command(anna.person, "fine")
+    with world.outbound():
+        world.send(no_consent, window, template, gone, last)
+        world.await_all([no_consent, window, template, last])
+        await_until("all are finished", lambda: world.committed() == 5)
+    assert world.became(message_of(no_consent)) == ["rejected:no_consent"]
+    assert world.became(message_of(window)) == ["rejected:window_closed"]
+    assert world.became(message_of(template)) == ["submitted"]
+    assert world.became(message_of(gone)) == [], "nothing is written about an erased person"
+    assert [m["to"] for m in world.provider.messages()] == [closed.number, anna.number] or [
+        m["to"] for m in world.provider.messages()
+    ] == [anna.number, closed.number]
+
+
+def test_a_record_that_is_no_command_is_dead_lettered_and_blocks_nobody(world: SendingWorld) -> None:
+    anna = world.somebody()
+    good = text_command(anna.person, "fine")
+    bad = good.model_copy(update={"data": good.data | {"expires": f"never, {world.site.tenant}"}})
+    foreign = text_command(anna.person, "x").model_copy(update={"tenant": f"unknown-{world.site.tenant}"})
+    with world.outbound():
+        world.send(bad, foreign, good)
+        world.await_status(message_of(good), "submitted")
+        await_until("all are finished", lambda: world.committed() == 3)
+    assert sorted(letter["reason"] for letter in world.letters()) == ["InvalidEvent", "UnknownTenant"]
