@@ -76,13 +76,21 @@ def is_prepared(wanted: str) -> bool:
 
 
 def works(python: Path) -> bool:
-    """Whether the environment's interpreter is of our version and has pip; else the environment is made anew."""
+    """Whether the environment's interpreter is of our version, has pip, and lies where it was made; else it is made anew.
+
+    Programs in an environment begin with the path of its interpreter: in a folder that was moved none of them starts.
+    """
     ask = "import sys, pip; print(sys.version)"
     try:
         answer = subprocess.run([str(python), "-c", ask], capture_output=True, text=True, check=False)
+        program = (python.parent / "pip").read_text(errors="replace")
     except OSError:
         return False
-    return answer.returncode == 0 and answer.stdout.strip() == sys.version.strip()
+    return (
+        answer.returncode == 0
+        and answer.stdout.strip() == sys.version.strip()
+        and str(python.parent) in program
+    )
 
 
 def step(what: str, argv: list[str]) -> bool:

@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import sys
+import tempfile
 import threading
 import traceback
 from collections.abc import Callable, Coroutine
@@ -32,6 +33,8 @@ logger = logging.getLogger(__name__)
 
 WAIT_S = 0.3
 """Between two looks for a part that is not there yet."""
+SETTINGS_S = 60.0
+"""To read the settings topic to its end at start."""
 Ready = Callable[[], bool]
 
 
@@ -113,6 +116,8 @@ def run(role: str, settings: Settings) -> int:
         format=f"%(asctime)s %(levelname)s {role} %(name)s: %(message)s",
         stream=sys.stderr,
     )
+    for chatty in ("aiokafka", "faust", "uvicorn"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     process = Process(role, settings)
     try:
         ROLES[role](process)
@@ -231,9 +236,7 @@ def run_outbound(process: Process) -> None:
 def run_streams(process: Process) -> None:
     """The processors, on Faust or on the batch consumer (`SEALPOST_PROCESSOR_FEED`)."""
     from streams.kafka.settings_follower import SettingsFollower
-    from streams.processors.erasure.processor import ErasureLedger
-    from streams.processors.runner import ProcessorHandler
-    from streams.processors.subscriber.processor import Subscriber
+    from streams.processors.role import StreamsRole
 
     settings = process.settings
     if not process.await_parts(settings.vault_dsn, settings.streams_dsn):
@@ -241,25 +244,23 @@ def run_streams(process: Process) -> None:
     follower = SettingsFollower(settings.kafka)
     follower.start()
     vault = process.vault()
-    handlers = [
-        ProcessorHandler(p, settings=follower, id_key=vault.tenant_ids, signer=vault.certificate_signer)
-        for p in (Subscriber(process.times), ErasureLedger(process.times))
-    ]
-    from streams.step.batch_feed import BatchFeed
-    from streams.step.engine import Engine
-
-    kafka = process.settings.kafka
-    feeds = []
-    for handler in handlers:
-        producer = OrderedProducer(kafka, client_id=f"sealpost-{handler.role}", give_up=process.stop)
-        engine = Engine(handler, settings.streams_dsn, producer, cluster=ClusterIdentity(kafka), times=process.times)
-        feeds.append(BatchFeed(engine, kafka, times=process.times))
-    process.ready = lambda: all(feed.ready for feed in feeds)
-    ts = [threading.Thread(target=f.run, args=(process.stop,)) for f in feeds]
-    for t in ts:
-        t.start()
-    for t in ts:
-        t.join()
+    try:
+        follower.wait_ready(SETTINGS_S)
+        streams = StreamsRole(
+            settings.kafka,
+            settings.streams_dsn,
+            follower,
+            vault.tenant_ids,
+            vault.certificate_signer,
+            process.folder() or Path(tempfile.mkdtemp(prefix="sealpost-streams-")),
+            feed=settings.processor_feed,
+            times=process.times,
+        )
+        process.ready = lambda: streams.ready
+        streams.run(process.stop)
+    finally:
+        follower.stop()
+        vault.close()
 
 
 def run_clock(process: Process) -> None:
@@ -297,6 +298,8 @@ def run_simulator(process: Process) -> None:
         accounts=(account,),
         host=process.settings.host,
         port=process.settings.port,
+        # A provider remembers who wrote; this one keeps that in memory only and starts with every window as it may be.
+        unknown_windows_open=found.tokens is not None,
     )
     asyncio.run(_until_stopped(process.stop, registry.simulator("whatsapp")(settings)))
 

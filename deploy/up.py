@@ -55,12 +55,21 @@ def run(options: Options) -> int:
     up = Up(options, progress, stop)
     try:
         with folder.held(options.data):
+            _libraries_talk_to(options.data / "logs" / "up.log")
             return up.serve()
     except SealpostError as error:
         progress.say(f"sealpost: {error}\n{(type(error).__doc__ or '').strip()}")
         return 2
     finally:
         progress.quiet()
+
+
+def _libraries_talk_to(log: Path) -> None:
+    """What C libraries write to standard error goes to a file: the terminal is for the person who waits."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(descriptor, sys.stderr.fileno())
+    os.close(descriptor)
 
 
 @dataclass

@@ -83,7 +83,7 @@ def _command(
         data,
         id=ids.random_id(),
         role="intake",
-        tenant=TENANT,
+        tenant=person.tenant,
         subject=person.subject,
         at_ms=now_ms,
         channel=CHANNEL,

@@ -158,7 +158,7 @@ class ReceivingWorld:
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """Rows of a query in the vault database."""
         with psycopg.connect(self.dsn) as connection:
-            return connection.execute(query).fetchall()  # type: ignore[arg-type]  # queries of tests are literals
+            return connection.execute(query).fetchall()
 
     # Roles
 
@@ -214,7 +214,7 @@ class ReceivingWorld:
 
         def done() -> bool:
             rows = self.rows("select partition, next_offset from step.position where role = 'inbound'")
-            at = dict(rows)  # type: ignore[arg-type]  # two columns
+            at = dict(rows)
             return all(at.get(part, 0) >= end for part, end in ends.items())
 
         await_until("inbound has read all", done)

@@ -265,7 +265,7 @@ class SendingWorld:
         """Wait until a message's last status is this."""
         await_until(f"{wanted} of a message", lambda: self.became(message)[-1:] == [wanted], limit_s)
 
-    def await_all(self, events: Sequence[Event], limit_s: float = 60.0) -> None:
+    def await_all(self, events: Sequence[Event], limit_s: float = 40.0) -> None:
         """Wait until every command has a status."""
         wanted = {event.data["message"] for event in events}
 

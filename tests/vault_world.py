@@ -1,5 +1,6 @@
 """A vault on a fresh database, and what its tests need around it: tenants, people, events for the role `vault`."""
 
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -248,6 +249,18 @@ def topic_of(event: Event) -> str:
 
 def created(person: Person) -> Event:
     """SubjectCreated."""
-    return person.event(
-        subscriptions.SubjectCreated(account=person.tenant.account, entry_point="chat")
-    )
+    return person.event(subscriptions.SubjectCreated(account=person.tenant.account, entry_point="chat"))
+
+
+def wait_until_blocked(world: World, count: int) -> None:
+    """Wait until this many statements of the vault wait for a lock."""
+    for _ in range(200):
+        with world.sql() as cursor:
+            cursor.execute(
+                "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+            )
+            row = cursor.fetchone()
+        if row is not None and row[0] >= count:
+            return
+        threading.Event().wait(0.02)
+    raise AssertionError("nobody waits for a lock")

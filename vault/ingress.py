@@ -50,7 +50,7 @@ class DayKeyPair:
 
 def seal_to_day(public: bytes, context: IngressContext, plaintext: bytes) -> bytes:
     """Seal a fragment to a day's public key; ValueError when `public` is not 32 bytes."""
-    return seal_with_private(DayKeyPair.make().private, public, context, plaintext)
+    return seal_with_private(random_bytes(KEY_BYTES), public, context, plaintext)
 
 
 def seal_with_private(

@@ -37,9 +37,7 @@ class _Flight(Generic[K, V]):
 class LeaseCache(Generic[K, V]):
     """Leased values by key; thread-safe."""
 
-    def __init__(
-        self, life_s: float, limit: int = LIMIT, keep: Callable[[V], bool] = lambda value: True
-    ) -> None:
+    def __init__(self, life_s: float, limit: int = LIMIT, keep: Callable[[V], bool] | None = None) -> None:
         """`keep` says which values may be cached; the others are answered and forgotten."""
         self._life_s = life_s
         self._keep = keep
@@ -105,7 +103,7 @@ class LeaseCache(Generic[K, V]):
             with self._lock:
                 for key in own:
                     del self._flights[key]
-                    if key in flight.results and self._keep(flight.results[key]):
+                    if key in flight.results and (self._keep is None or self._keep(flight.results[key])):
                         self._entries[key] = _Entry(flight.results[key], deadline_s)
                         self._entries.move_to_end(key)
                 while len(self._entries) > self._limit:

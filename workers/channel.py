@@ -474,6 +474,8 @@ class SimulatorSettings:
     host: str = "127.0.0.1"
     port: int = 0
     window_s: float = 24 * 3600.0
+    unknown_windows_open: bool = False
+    """A simulator that was started again has forgotten who wrote: then people it does not know count as having written."""
     rate_per_s: float = 80.0
     pair_limit: bool = False
     statuses: tuple[str, ...] = ("sent", "delivered", "read")

@@ -74,8 +74,10 @@ class Windows:
     only.
     """
 
-    def __init__(self, window_s: float) -> None:
+    def __init__(self, window_s: float, *, unknown_open: bool = False) -> None:
+        """`unknown_open`: people of before the start, who are not known, count as having written at the start."""
         self._window_s = window_s
+        self._unknown_s = clock.boot_s() if unknown_open else None
         self._key = ids.random_bytes(32)
         self._wrote: OrderedDict[bytes, float] = OrderedDict()
 
@@ -89,12 +91,13 @@ class Windows:
 
     def is_open(self, account: str, person: str) -> bool:
         """True while free-form content may go to this person."""
-        wrote_s = self._wrote.get(ids.keyed_hash(self._key, account, person))
+        wrote_s = self._wrote.get(ids.keyed_hash(self._key, account, person), self._unknown_s)
         return wrote_s is not None and clock.boot_s() - wrote_s <= self._window_s
 
     def clear(self) -> None:
         """Close all."""
         self._wrote.clear()
+        self._unknown_s = None
 
 
 # ---- record -------------------------------------------------------------------------------------------------------

@@ -120,9 +120,7 @@ class ClusterIdentity:
 
 def admin_client(bootstrap: str) -> AdminClient:
     """A client for administrative requests."""
-    return AdminClient(
-        {"bootstrap.servers": bootstrap, "client.id": "sealpost-admin", "log.connection.close": False}
-    )
+    return AdminClient({"bootstrap.servers": bootstrap, "client.id": "sealpost-admin", "log_level": 2})
 
 
 def cluster_id(bootstrap: str) -> str:

@@ -18,7 +18,7 @@ from streams.kafka.direct import StretchReader
 from streams.step import postgres
 from streams.step.contract import Record
 from streams.step.engine import Engine
-from streams.step.errors import DatabaseAway
+from streams.step.errors import DatabaseAway, Fenced
 from streams.step.log_ends import LogEnds
 from streams.step.store import TopicPart
 
@@ -128,12 +128,15 @@ class Stepper:
     def lost(self) -> None:
         """The database is away: nothing is owned until it is taken over again."""
         self._database_up.set(0)
-        self.release()
+        self._forget()
 
     def release(self) -> None:
-        """Give everything up."""
-        self._ends.follow(())
-        self.engine.release(self.engine.owned)
+        """Give everything up in order: outputs that are acknowledged are not left to be produced once more."""
+        try:
+            self.engine.tidy()
+        except (DatabaseAway, Fenced) as error:
+            LOG.info("role %s leaves acknowledged outputs behind: %s", self.engine.role, error)
+        self._forget()
 
     def close(self) -> None:
         """Give everything up and close what was opened; the producer belongs to the caller."""
@@ -142,6 +145,10 @@ class Stepper:
         if self._reader is not None:
             self._reader.close()
             self._reader = None
+
+    def _forget(self) -> None:
+        self._ends.follow(())
+        self.engine.release(self.engine.owned)
 
     def _whole(self, given: Iterable[TopicPart]) -> list[int]:
         """Numbers given to us in every topic that has them: who shares a number with another member fences it for ever."""

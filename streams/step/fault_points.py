@@ -26,8 +26,8 @@ class EngineHooks(Protocol):
 class FaultFile:
     """Kills its own process (SIGKILL) when a file names this role and the point just reached.
 
-    The file holds `<role> <point> [count]`: the `count`-th time (default 1) since the file was there. It is removed first,
-    so that the restarted process lives.
+    The file holds `<role> <point> [count [stop]]`: the `count`-th time (default 1) since the file was there; with `stop` the
+    process is frozen (SIGSTOP) instead. The file is removed first, so that the restarted process lives.
     """
 
     def __init__(self, role: str, file: Path) -> None:
@@ -50,7 +50,7 @@ class FaultFile:
             return
         self._file.unlink(missing_ok=True)
         LOG.warning("fault point %s reached", name)
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), signal.SIGSTOP if words[3:] == ["stop"] else signal.SIGKILL)
 
 
 def from_environment(role: str) -> EngineHooks | None:

@@ -68,7 +68,7 @@ def test_side_by_side_and_again(tmp_path: Path) -> None:
         command = [str(Path(sys.executable).with_name("sealpost")), "up", "--data", str(folder)]
         refused = subprocess.run(command, capture_output=True, timeout=30, check=False)
         assert refused.returncode != 0
-        assert b"already" in refused.stdout + refused.stderr
+        assert b"is used by process" in refused.stdout
     until("no process is left", lambda: not processes_of(folder), 20)
     with running_instance(tmp_path / "two") as again:
         assert again.subject_of(number) == subject

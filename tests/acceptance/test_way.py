@@ -18,9 +18,8 @@ def test_start_ja_stop_in_german(instance: RunningInstance) -> None:
     instance.write(number, "JA")
     until("the welcome", lambda: len(instance.phone(number)) == 2)
     subject = instance.subject_of(number)
-    types = until(
-        "the history", lambda: (t := instance.consent_types(subject)) and set(OPT_IN) <= set(t) and t
-    )
+    until("the history", lambda: set(OPT_IN) <= set(instance.consent_types(subject)))
+    types = instance.consent_types(subject)
     assert types.index("OptInRequested") < types.index("ConsentRequested") < types.index("OptInConfirmed")
     consents = instance.api("GET", f"/v1/subjects/{subject}/consents").body["items"]
     given = next(c for c in consents if c["type"] == "ConsentGiven")

@@ -11,7 +11,7 @@ from schemas.clock import boot_s, today
 from schemas.ids import message_id, random_id, random_token
 from streams.step.contract import Output
 from tests.embedded_fixtures import PostgresServer
-from tests.vault_world import CHANNEL, FAST, Person, Tenant, World
+from tests.vault_world import CHANNEL, FAST, Person, Tenant, World, wait_until_blocked
 from vault.claims import EchoSettlement, OutcomeClass, Settlement
 from vault.permits import Answer, Permit, PermitRequest, Refusal, Settled, Unknown, Wait
 
@@ -189,7 +189,7 @@ def test_twice_in_one_batch_is_granted_once(person: Person) -> None:
     assert [type(answer) for answer in answers] == [Permit, Wait, Wait]
 
 
-def test_many_workers_one_grant(world: World, person: Person) -> None:
+def test_many_workers_one_grant(person: Person) -> None:
     requests = [person.ask(delivery="at_most_once") for _ in range(40)]
 
     def worker(turn: int) -> list[Answer]:
@@ -200,6 +200,22 @@ def test_many_workers_one_grant(world: World, person: Person) -> None:
         answers = [answer for found in pool.map(worker, range(8)) for answer in found]
     assert sum(isinstance(answer, Permit) for answer in answers) == len(requests)
     assert all(isinstance(answer, Permit | Wait) for answer in answers)
+
+
+def test_who_loses_the_race_for_a_claim_is_told_busy(world: World, person: Person) -> None:
+    request = person.ask(delivery="at_most_once")
+    with ThreadPoolExecutor(1) as pool:
+        with person.vault.transaction() as cursor:
+            cursor.execute(
+                """insert into vault.claims (day, message, part, attempt, token, tenant, subject, account, purpose, at_ms)
+                   values (%s, %s, 0, 1, 'first', %s, %s, 'a', 'service', vault.now_ms())""",
+                [today(), request.message, person.tenant.name, person.subject],
+            )
+            asking = pool.submit(person.vault.permits, [request])
+            wait_until_blocked(world, 1)
+        (waiting,) = asking.result(10)
+    assert isinstance(waiting, Wait)
+    assert waiting.reason == "busy"
 
 
 def test_midnight_is_one_grant(world: World, person: Person) -> None:
@@ -213,7 +229,7 @@ def test_midnight_is_one_grant(world: World, person: Person) -> None:
         assert cursor.fetchall() == [(today() - timedelta(days=1),)]
 
 
-def test_echo_settles_an_open_claim_once(world: World, person: Person) -> None:
+def test_echo_settles_an_open_claim_once(person: Person) -> None:
     request = person.ask()
     person.vault.permits([request])
     echo = EchoSettlement(person.tenant.name, request.message, 0, outputs("echo"), b"\1" * 17)

@@ -1,6 +1,5 @@
 """T1 and what may never happen after it (laws L2, L9; pitfalls P1, P2, P3, P22, P37, P39, P44)."""
 
-import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -14,14 +13,18 @@ from schemas.constants import DAY_S
 from schemas.envelope import Event
 from schemas.events import deletions, registry
 from schemas.ids import random_id
+from streams.step.contract import Cursor
 from tests.embedded_fixtures import PostgresServer
-from tests.vault_world import CHANNEL, FAST, Person, Tenant, World, bsuid, created
+from tests.vault_world import CHANNEL, FAST, Person, Tenant, World, bsuid, created, phone, wait_until_blocked
+from vault import resolving
 from vault.keys import BlockToOpen, KeyNeed
 from vault.outcomes import Erased, Plain
-from vault.permits import Permit, Refusal
 from vault.permissions import Lower
+from vault.permits import Permit, Refusal
+from vault.person import Person as PersonOnItsWay
 from vault.sealing import SealContext, seal
 
+INSERT_KEY = "insert into vault.keys (subject, tenant, class, gen, wrapped, kcv, created_ms) values (%s, %s, %s, %s, %s, %s, 1)"
 BOTH = "select class, gen from vault.keys where subject = %s and wrapped is not null order by 1, 2"
 
 
@@ -167,12 +170,12 @@ def test_after_it_no_key_is_made_and_no_key_comes_back(world: World, person: Per
                 [wrapped, person.subject, kind, gen],
             ),
             (
-                "insert into vault.keys (subject, tenant, class, gen, wrapped, kcv, created_ms) values (%s, %s, %s, %s, %s, %s, 1)",
+                INSERT_KEY,
                 [person.subject, person.tenant.name, kind, f"{gen}-again", wrapped, kcv],
             ),
             (
-                """insert into vault.keys (subject, tenant, class, gen, wrapped, kcv, created_ms) values (%s, %s, %s, %s, %s, %s, 1)
-                   on conflict (subject, tenant, class, gen) do update set wrapped = excluded.wrapped, destroyed_ms = null""",
+                INSERT_KEY + " on conflict (subject, tenant, class, gen) do update"
+                " set wrapped = excluded.wrapped, destroyed_ms = null",
                 [person.subject, person.tenant.name, kind, gen, wrapped, kcv],
             ),
         ]
@@ -187,7 +190,8 @@ def test_no_statement_order_gets_round_the_fence(world: World, person: Person) -
     """The fence cannot be written while keys live, not even by hand."""
     with world.sql() as cursor, pytest.raises(psycopg.errors.CheckViolation):
         cursor.execute(
-            "update vault.subjects set state = 'erased', t1_ms = 1, day_keys_until_ms = 1, evidence = 'destroyed' where subject = %s",
+            "update vault.subjects set state = 'erased', t1_ms = 1, day_keys_until_ms = 1, evidence = 'destroyed'"
+            " where subject = %s",
             [person.subject],
         )
 
@@ -220,10 +224,7 @@ def test_a_writer_that_comes_during_t1_finds_the_fence(world: World, tenant: Ten
 
     def insert_by_hand() -> object:
         with world.sql() as cursor:
-            cursor.execute(
-                "insert into vault.keys (subject, tenant, class, gen, wrapped, kcv, created_ms) values (%s, %s, 'content', 'x', 'x', 'x', 1)",
-                [person.subject, tenant.name],
-            )
+            cursor.execute(INSERT_KEY, [person.subject, tenant.name, "content", "x", b"x", b"x"])
         return "written"
 
     with ThreadPoolExecutor(4) as pool:
@@ -250,20 +251,6 @@ def lower(person: Person) -> None:
     with person.vault.transaction() as cursor:
         row = Lower(person.tenant.name, person.subject, CHANNEL, "newsletter", now_ms())
         person.vault.lower_permissions(cursor, [row])
-
-
-def wait_until_blocked(world: World, count: int) -> None:
-    """Wait until this many statements of the vault wait for a lock."""
-    for _ in range(200):
-        with world.sql() as cursor:
-            cursor.execute(
-                "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
-            )
-            row = cursor.fetchone()
-        if row is not None and row[0] >= count:
-            return
-        threading.Event().wait(0.02)
-    raise AssertionError("nobody waits for a lock")
 
 
 def test_a_returning_person_is_somebody_new(world: World, tenant: Tenant, person: Person) -> None:
@@ -293,9 +280,29 @@ def test_the_earlier_of_the_two_times_decides(world: World, tenant: Tenant, pers
     assert tenant.resolve(late)[0].created
 
 
+def test_an_erasure_between_look_up_and_creation_is_noticed(
+    world: World, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody else creates and erases the same person while this worker is about to create it for an older act."""
+    address, at_ms = phone(), now_ms()
+    create = resolving._create
+
+    def slow_create(cursor: Cursor, strangers: list[PersonOnItsWay]) -> list[PersonOnItsWay]:
+        monkeypatch.setattr(resolving, "_create", create)
+        if strangers:
+            found = tenant.resolve(tenant.sender(address, at_ms=at_ms))[0]
+            world.apply(Person(tenant, found.subject, address).erasure())
+        return create(cursor, strangers)
+
+    monkeypatch.setattr(resolving, "_create", slow_create)
+    late = tenant.resolve(tenant.sender(address, at_ms=at_ms))[0]
+    assert late.dropped
+    assert world.vault.find_subject(tenant.name, address) is None
+
+
 def test_tied_evidence_is_retained_for_legal_alone(world: World, person: Person) -> None:
     tied, block = evidence_for(person)
-    untied, other = evidence_for(person)
+    _, other = evidence_for(person)
     given = person.given(now_ms(), evidence=block.block)
     world.apply(given)
     assert world.other_process().open_blocks([block, other]) == [Plain(b"JA"), Plain(b"JA")]

@@ -40,7 +40,7 @@ def received(value: Any) -> Received:
     return Received("e" * 32, "acme", "whatsapp", "account-1", AT_MS, ID_KEY, value, record)
 
 
-def message(text: str = "Hallo", **changes: Any) -> InboundMessage:
+def message(text: str | None = "Hallo", **changes: Any) -> InboundMessage:
     """A text message of one person."""
     base = InboundMessage("pn-1", "wamid.in", AT_MS - 2_000, (PHONE, BSUID), "Ada", "text", "text", text)
     return replace(base, **changes)

@@ -2,13 +2,14 @@
 
 from base64 import b64decode, b64encode
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.envelope import SealedBlock
+from schemas.envelope import KeyClass, SealedBlock
 from schemas.ids import random_bytes
 from vault.outcomes import Corrupt, Plain
 from vault.sealing import NONCE_BYTES, TAG_BYTES, SealContext, open_block, pad, seal, seal_with_nonce, unpad
@@ -40,9 +41,23 @@ GOLDEN_AAD = (
 )
 
 words = st.text(st.characters(codec="utf-8"), max_size=40)
-contexts = st.builds(
-    SealContext, words, words, words, words, st.sampled_from(["identity", "content", "evidence"]), words
-)
+classes: st.SearchStrategy[KeyClass] = st.sampled_from(["identity", "content", "evidence"])
+contexts = st.builds(SealContext, words, words, words, words, classes, words)
+Part = Literal["tenant", "subject", "event_id", "event_type"]
+PARTS: tuple[Part, ...] = ("tenant", "subject", "event_id", "event_type")
+
+
+def with_part(context: SealContext, part: Part, value: str) -> SealContext:
+    """The context with one part replaced."""
+    match part:
+        case "tenant":
+            return replace(context, tenant=value)
+        case "subject":
+            return replace(context, subject=value)
+        case "event_id":
+            return replace(context, event_id=value)
+        case "event_type":
+            return replace(context, event_type=value)
 
 
 def test_golden_vector() -> None:
@@ -74,12 +89,10 @@ def test_sizes_tell_little(text: bytes) -> None:
 @given(contexts, st.data())
 def test_no_part_of_the_context_may_differ(context: SealContext, data: st.DataObject) -> None:
     block = seal(KEY, context, b"x")
-    name = data.draw(st.sampled_from(["tenant", "subject", "event_id", "event_type"]))
+    name = data.draw(st.sampled_from(PARTS))
     other = data.draw(words.filter(lambda word: word != getattr(context, name)))
-    assert open_block(KEY, replace(context, **{name: other}), block) == Corrupt("tag")
-    kind = data.draw(
-        st.sampled_from(["identity", "content", "evidence"]).filter(lambda word: word != context.key_class)
-    )
+    assert open_block(KEY, with_part(context, name, other), block) == Corrupt("tag")
+    kind = data.draw(classes.filter(lambda word: word != context.key_class))
     assert open_block(KEY, replace(context, key_class=kind), block) == Corrupt("tag")
     generation = data.draw(words.filter(lambda word: word != context.gen))
     assert open_block(KEY, context, block.model_copy(update={"gen": generation})) == Corrupt("tag")
@@ -90,11 +103,13 @@ def test_two_contexts_never_share_associated_data(one: SealContext, other: SealC
     assert (one == other) == (one.associated_data() == other.associated_data())
 
 
-@pytest.mark.parametrize(("one", "other"), [("tenant", "subject"), ("subject", "event_id"), ("event_id", "event_type")])
-def test_a_shifted_boundary_is_another_context(one: str, other: str) -> None:
+@pytest.mark.parametrize(
+    ("one", "other"), [("tenant", "subject"), ("subject", "event_id"), ("event_id", "event_type")]
+)
+def test_a_shifted_boundary_is_another_context(one: Part, other: Part) -> None:
     """`ab` + `c` is not `a` + `bc`."""
-    left = replace(CONTEXT, **{one: "ab", other: "c"})
-    right = replace(CONTEXT, **{one: "a", other: "bc"})
+    left = with_part(with_part(CONTEXT, one, "ab"), other, "c")
+    right = with_part(with_part(CONTEXT, one, "a"), other, "bc")
     assert open_block(KEY, right, seal(KEY, left, b"x")) == Corrupt("tag")
 
 

@@ -27,10 +27,9 @@ GROUP = "sealpost.outbound"
 POLL_S = 0.1
 """Longest wait for the first record: how late a partition that has room again is resumed."""
 BATCH = 500
+"""Records handed over at once, and a quarter of a partition's bound at most: how far the bound can be overrun."""
 COMMIT_EVERY_S = 0.5
 """Between commits; what a crash repeats is asked for in the vault and answered from the claim, so seldom is enough."""
-MESSAGES_MAX = 2_000
-"""Messages of one partition in memory. Above it the partition is paused: the bound of what waits there."""
 BYTES_MAX = 8 * 1024 * 1024
 """The same in bytes of record values, for large messages."""
 SPAN_MAX = 50_000
@@ -48,6 +47,7 @@ class Partition:
 
     topic: str
     number: int
+    messages_max: int
     watermark: Watermark = field(default_factory=Watermark)
     waits: Waits = field(default_factory=Waits)
     paused: bool = False
@@ -59,7 +59,7 @@ class Partition:
         """True above this share of the bounds."""
         held = self.watermark
         return (
-            held.unfinished() >= MESSAGES_MAX * share
+            held.unfinished() >= self.messages_max * share
             or held.size() >= BYTES_MAX * share
             or held.span() >= SPAN_MAX * share
         )
@@ -88,13 +88,17 @@ class Feed:
         *,
         session_s: float,
         release_s: float,
+        messages_max: int,
         group: str = GROUP,
         ended: Callable[[], None],
     ) -> None:
-        """`release_s`: longest wait for calls under way when partitions are taken away; `ended` is called in the loop."""
+        """`release_s`: longest wait for calls under way when partitions are taken away; `messages_max`: messages of a
+        partition in memory, above which it is paused; `ended` is called in the loop."""
         self._topics = list(topics)
         self._taker = taker
         self._release_s = release_s
+        self._messages_max = messages_max
+        self._batch = min(BATCH, max(1, messages_max // 4))
         self._ended = ended
         self._loop = asyncio.get_running_loop()
         self._partitions: dict[PartitionKey, Partition] = {}
@@ -130,6 +134,10 @@ class Feed:
         """True once the group has given us our share (which may be nothing)."""
         return self._joined and self.failure is None
 
+    def partitions(self) -> list[Partition]:
+        """The partitions that are ours now."""
+        return list(self._partitions.values())
+
     def _run(self) -> None:
         try:
             self._consumer.subscribe(
@@ -139,7 +147,7 @@ class Feed:
                 self._turn()
             self._give_up_all(commit=True)
         except Exception as error:  # noqa: BLE001  # the end of the thread must end the role, whatever the reason
-            logger.error("the consumer ended", extra={"reason": type(error).__name__})
+            logger.error("the consumer ended: %s", type(error).__name__)
             self.failure = error
         finally:
             self._consumer.close()
@@ -149,7 +157,7 @@ class Feed:
     def _turn(self) -> None:
         first = self._consumer.poll(POLL_S)
         if first is not None:
-            self._hand_over([first, *self._consumer.consume(BATCH - 1, 0)])
+            self._hand_over([first, *self._consumer.consume(self._batch - 1, 0)])
         self._hold_or_let_go()
         if boot_s() >= self._next_commit_s:
             self._next_commit_s = boot_s() + COMMIT_EVERY_S
@@ -200,7 +208,7 @@ class Feed:
                 self._consumer.commit(offsets=offsets, asynchronous=True)
         except KafkaException as error:
             # Not lost: the next commit, or the next owner's claims, make it good.
-            logger.info("offsets not committed", extra={"reason": error.args[0].name()})
+            logger.info("offsets not committed: %s", error.args[0].name())
             return
         for partition, position in moved.values():
             partition.committed = position
@@ -218,9 +226,11 @@ class Feed:
 
     def _on_assign(self, consumer: Consumer, assigned: list[TopicPartition]) -> None:
         for part in assigned:
-            self._partitions[(part.topic, part.partition)] = Partition(part.topic, part.partition)
+            self._partitions[(part.topic, part.partition)] = Partition(
+                part.topic, part.partition, self._messages_max
+            )
         self._joined = True
-        logger.info("partitions assigned", extra={"partitions": len(assigned)})
+        logger.info("%d partitions assigned", len(assigned))
 
     def _on_revoke(self, consumer: Consumer, revoked: list[TopicPartition]) -> None:
         self._give_up(revoked, commit=True)

@@ -106,13 +106,13 @@ class _Batches(Generic[Asked, Answered]):
             except AWAY as error:
                 self.working.clear()
                 if tries == 0:
-                    logger.warning("vault is away", extra={"reason": type(error).__name__})
+                    logger.warning("the vault is away: %s", type(error).__name__)
                 wait_s = min(AWAY_MAX_S, AWAY_FIRST_S * 2.0 ** min(tries, 8))
                 tries += 1
                 await asyncio.sleep(wait_s * (1.0 - random_unit() / 2))
                 continue
             if tries:
-                logger.warning("vault is back")
+                logger.warning("the vault is back")
             self.working.set()
             return answers
 

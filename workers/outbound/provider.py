@@ -116,9 +116,7 @@ class ProviderCalls:
             async with asyncio.timeout(self._http_s):
                 return await self._exchange(request, seen)
         except (aiohttp.ClientError, OSError, TimeoutError, _TooLate, ValueError) as error:
-            logger.info(
-                "no answer of the provider", extra={"channel": channel, "reason": type(error).__name__}
-            )
+            logger.info("no answer of provider %s: %s", channel, type(error).__name__)
             return NoAnswer() if seen.written else NotSent("refused")
         finally:
             in_flight.dec()
@@ -162,5 +160,5 @@ def _advance(
     except UnsupportedContent:
         return NotSent("unsupported")
     except Exception as error:  # noqa: BLE001  # third-party channels: whatever they raise is theirs, the lane must go on
-        logger.error("channel raised", extra={"reason": type(error).__name__})
+        logger.error("the channel raised: %s", type(error).__name__)
         return NotSent("channel_error") if response is None else NoAnswer()

@@ -159,10 +159,7 @@ class Sender:
         opened = rendering.open_content(message, block, permit.content_key)
         if isinstance(opened, Corrupt):
             self._corrupt.inc()
-            logger.error(
-                "a command's content does not open",
-                extra={"reason": opened.reason, "event": message.event.id},
-            )
+            logger.error("content of command %s does not open: %s", message.event.id, opened.reason)
             return NotSent("corrupt")
         return opened.value
 
@@ -197,7 +194,9 @@ class Sender:
         if again.hold_s > 0:
             turns.hold(account, again.hold_s)
         if again.alarm:
-            logger.warning("provider asks for attention", extra={"account": account, "reason": again.why})
+            logger.warning(
+                "the provider asks for attention to account %s: %s", account, again.pause or again.why
+            )
         if again.pause is not None:
             self._parts.accounts.forget(account)
             turns.pause(account, again.pause)

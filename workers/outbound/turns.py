@@ -26,12 +26,16 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much one process does at once. `rate_per_s` replaces what the channel declares where it is set."""
+    """How much one process does at once. `rate_per_s` replaces what the channel declares where it is set.
+
+    `messages_per_partition`: how many messages of a partition are in memory; above it the partition is paused.
+    """
 
     calls: int = 1_000
     calls_per_account: int = 500
     rate_per_s: float | None = None
     pause_first_s: float = PAUSE_FIRST_S
+    messages_per_partition: int = 2_000
 
 
 @dataclass(slots=True)
@@ -124,7 +128,7 @@ class Turns:
         state.paused_until_s = now_s + state.pause_s
         if first:
             self._show(account, paused=True)
-            logger.warning("account paused", extra={"account": account, "reason": why})
+            logger.warning("account %s is paused: %s", account, why)
         return state.pause_s
 
     def resume(self, account: str) -> None:
@@ -134,7 +138,7 @@ class Turns:
             state.pause_s = 0.0
             state.paused_until_s = 0.0
             self._show(account, paused=False)
-            logger.warning("account resumed", extra={"account": account})
+            logger.warning("account %s works again", account)
             self._pump(account)
 
     def _account(self, account: str, pace: Pace) -> _Account:

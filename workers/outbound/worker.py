@@ -9,6 +9,7 @@ import logging
 import threading
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
+from traceback import walk_tb
 
 import uvloop
 
@@ -87,6 +88,10 @@ class OutboundWorker:
         """True once the group has given this process its share and while the vault answers."""
         return self._feed is not None and self._feed.joined and self._gate is not None and self._gate.working
 
+    def partitions(self) -> list[Partition]:
+        """The partitions that are ours now, for tests and operators' eyes: what each holds, and whether it is paused."""
+        return self._feed.partitions() if self._feed is not None else []
+
     async def _serve(self, stop: threading.Event) -> None:
         config = self._config
         gate = self._gate = VaultGate(self._vault)
@@ -111,6 +116,7 @@ class OutboundWorker:
             dispatcher,
             session_s=config.times.session_s,
             release_s=config.times.http_s + SETTLE_S,
+            messages_max=config.limits.messages_per_partition,
             group=config.group,
             ended=ended.set,
         )
@@ -153,7 +159,7 @@ class Dispatcher:
                 if message.channel not in self._parts.channels:
                     raise InvalidEvent("a send command of another channel")
             except InvalidEvent as error:
-                logger.warning("not a send command", extra={"reason": str(error), "offset": record.offset})
+                logger.warning("no send command at offset %d: %s", record.offset, error)
                 self._start(self._bury(record, partition, type(error).__name__))
                 continue
             if self._lanes.add(message.lane, (message, partition)):
@@ -191,7 +197,7 @@ class Dispatcher:
         except ProduceFailed as error:
             self._fail(error)
         except Exception as error:  # noqa: BLE001  # one message that cannot be handled must not stop the others
-            logger.error("a send command could not be handled", extra={"reason": type(error).__name__})
+            logger.error("command %s could not be handled: %s", message.event.id, where(error))
             await self._bury(message.record, partition, type(error).__name__)
         finally:
             partition.busy -= 1
@@ -210,7 +216,7 @@ class Dispatcher:
 
     def _fail(self, error: BaseException) -> None:
         """The producer is of no use any more: the role ends and begins anew; everything settled is written again then."""
-        logger.error("sending ends", extra={"reason": type(error).__name__})
+        logger.error("sending ends: %s", type(error).__name__)
         self.failure = self.failure or error
         self._ended.set()
 
@@ -218,6 +224,13 @@ class Dispatcher:
         task = asyncio.get_running_loop().create_task(work)
         self._running.add(task)
         task.add_done_callback(self._running.discard)
+
+
+def where(error: BaseException) -> str:
+    """Kind of an error and where it was raised; never its text, which may quote a person."""
+    frames = list(walk_tb(error.__traceback__))
+    frame, line = frames[-1]
+    return f"{type(error).__name__} at {frame.f_globals.get('__name__', '?')}:{line}"
 
 
 async def _until(stop: threading.Event, ended: asyncio.Event) -> None:

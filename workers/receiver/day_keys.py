@@ -22,8 +22,8 @@ from vault.ingress import PUBLIC_BYTES
 
 log = logging.getLogger(__name__)
 
-AT_END = KafkaError._PARTITION_EOF  # noqa: SLF001  # librdkafka's own codes begin with an underscore
-AWAY = (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT)  # noqa: SLF001  # as above
+AT_END = KafkaError._PARTITION_EOF  # librdkafka's own codes begin with an underscore
+AWAY = (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT)  # as above
 
 POLL_S = 0.2
 """Longest wait for the next key before the thread looks whether it should stop."""

@@ -163,7 +163,7 @@ class GraphSimulator:
         )
         self._rate = RateLimit(settings.rate_per_s, settings.rate_per_s)
         self._pairs = RateLimit(PAIR_PER_S, PAIR_BURST)
-        self._windows = Windows(settings.window_s)
+        self._windows = Windows(settings.window_s, unknown_open=settings.unknown_windows_open)
         self._statuses: deque[tuple[str, JsonObject]] = deque(maxlen=settings.kept_messages * 3)
         self._wanted = asyncio.Event()
 

@@ -1,0 +1,172 @@
+"""Role outbound while a part is away, while an account stands still, while everything goes wrong at once, and at its end."""
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from schemas.envelope import Event
+from schemas.events.messages import Delivery
+from tests.embedded_fixtures import KafkaServer, PostgresServer
+from tests.outbound_commands import text_command
+from tests.receiving_world import await_until, sample
+from tests.sending_world import SendingWorld, Somebody
+from workers.outbound.turns import Limits
+
+SEED = 20_261_123
+
+
+@pytest.fixture
+def world(
+    kafka_server: KafkaServer, postgres_server: PostgresServer, tmp_path: Path
+) -> Iterator[SendingWorld]:
+    """A tenant, its provider, and no role yet."""
+    made = SendingWorld(kafka_server.bootstrap, postgres_server.fresh_database("sending"), tmp_path)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def in_flight() -> float:
+    """Calls under way."""
+    return sample("sealpost_sends_in_flight", channel="whatsapp")
+
+
+def freeze(server: PostgresServer, *, stop: bool) -> None:
+    """The server and all its sessions keep their connections and say nothing, or go on."""
+    main = psutil.Process(server.pid)
+    for process in (main, *main.children(recursive=True)):
+        process.suspend() if stop else process.resume()
+
+
+def series(people: list[Somebody], each: int, delivery: Delivery = "at_least_once") -> list[Event]:
+    """Numbered texts, the people in turn."""
+    return [text_command(p.person, f"{n}", delivery=delivery) for n in range(each) for p in people]
+
+
+def assert_each_once_in_order(world: SendingWorld, people: list[Somebody], each: int) -> None:
+    """Everybody got everything once, in order."""
+    for person in people:
+        assert world.provider.bodies(person.number) == [f"{n}" for n in range(each)]
+
+
+@pytest.mark.parametrize("how", ["stopped", "frozen"])
+def test_postgres_away_no_call_starts_and_outcomes_are_kept(
+    world: SendingWorld, postgres_server: PostgresServer, how: str
+) -> None:
+    """Calls under way when PostgreSQL goes are settled when it is back; nothing is sent meanwhile, nothing twice."""
+    people = [world.somebody() for _ in range(4)]
+    commands = series(people, 3, "at_most_once")
+    world.provider.fault(next=4, delay_s=0.7)
+    with world.outbound():
+        world.send(*commands)
+        await_until("four calls under way", lambda: in_flight() == 4)
+        try:
+            postgres_server.stop() if how == "stopped" else freeze(postgres_server, stop=True)
+            await_until("the calls are answered", lambda: in_flight() == 0)
+            assert len(world.provider.messages()) == 4
+            assert world.statuses.records() == []
+        finally:
+            postgres_server.start() if how == "stopped" else freeze(postgres_server, stop=False)
+        world.await_all(commands)
+    assert_each_once_in_order(world, people, 3)
+    assert {world.became(str(c.data["message"]))[0] for c in commands} == {"submitted"}
+    assert world.committed() == 12
+
+
+def test_kafka_away_what_is_settled_is_written_later(world: SendingWorld, kafka_server: KafkaServer) -> None:
+    people = [world.somebody() for _ in range(4)]
+    commands = series(people, 3, "at_most_once")
+    world.provider.fault(next=4, delay_s=0.7)
+    with world.outbound():
+        world.send(*commands)
+        await_until("four calls under way", lambda: in_flight() == 4)
+        kafka_server.pause()
+        try:
+            first = commands[:4]
+            await_until("settled", lambda: all(world.outcomes(c) == [(1, "submitted")] for c in first))
+        finally:
+            kafka_server.resume()
+        world.await_all(commands)
+        await_until("all are finished", lambda: world.committed() == 12)
+    assert_each_once_in_order(world, people, 3)
+
+
+def test_an_account_at_a_standstill_fills_its_share_and_loses_nothing(world: SendingWorld) -> None:
+    """Memory is bounded: the partitions of a broken account are paused; what fits beside it goes on; then all of it goes."""
+    stuck, free = world.somebody(), world.somebody(site=world.second)
+    world.provider.fault(to=stuck.number, error=190)
+    waiting, other = series([stuck], 60), series([free], 1)
+    limits = Limits(rate_per_s=500.0, pause_first_s=0.3, messages_per_partition=20)
+    with world.outbound(limits=limits) as role:
+        world.send(*other, *waiting)
+        world.await_all(other)
+        await_until(
+            "a try", lambda: sample("sealpost_account_state", account=world.site.account, state="paused") == 1
+        )
+        await_until("it is paused", lambda: any(p.paused for p in role.partitions()))
+        held = max(p.watermark.unfinished() for p in role.partitions())
+        assert held < 60
+        assert role.ready()
+        world.provider.fault(clear=True)
+        world.await_all(waiting)
+    assert_each_once_in_order(world, [stuck], 60)
+
+
+def test_the_end_lets_calls_finish_and_leaves_nothing_unknown(world: SendingWorld) -> None:
+    """SIGTERM in the middle: calls under way are settled, the rest is sent by the next process, nothing twice."""
+    people = [world.somebody() for _ in range(10)]
+    commands = series(people, 6, "at_most_once")
+    world.provider.fault(next=60, delay_s=0.15)
+    with world.outbound():
+        world.send(*commands)
+        await_until("calls are under way", lambda: in_flight() >= 5 and len(world.provider.messages()) >= 12)
+    assert in_flight() == 0
+    done = world.committed()
+    with world.outbound():
+        world.await_all(commands)
+        await_until("all are finished", lambda: world.committed() == 60)
+    assert 0 < done < 60
+    assert_each_once_in_order(world, people, 6)
+    assert {world.became(str(c.data["message"]))[0] for c in commands} == {"submitted"}
+
+
+def test_order_per_person_holds_under_random_faults(world: SendingWorld) -> None:
+    """Errors, delays, dropped connections, all at random: whoever got something twice or in part, order is kept."""
+    rng = random.Random(SEED)
+    print(f"seed {SEED}")
+    people = [world.somebody() for _ in range(12)]
+    deliveries: list[Delivery] = ["at_most_once", "at_least_once"]
+    commands = [
+        text_command(p.person, f"{n}", delivery=rng.choice(deliveries)) for n in range(8) for p in people
+    ]
+    for _ in range(30):
+        kind = rng.choice(["error", "delay", "drop"])
+        one: dict[str, Any] = {"to": rng.choice(people).number, "next": 1}
+        if kind == "error":
+            world.provider.fault(**one, error=rng.choice([131016, 130429, 131056, 131008, 131000, 190]))
+        elif kind == "delay":
+            world.provider.fault(**one, delay_s=rng.choice([0.1, 0.4]))
+        else:
+            world.provider.fault(**one, drop=rng.choice(["before", "after"]))
+    with world.outbound():
+        world.send(*commands)
+        world.await_all(commands, 100.0)
+        await_until("all are finished", lambda: world.committed() == len(commands))
+    once = {f"{c.data['message']}.0" for c in commands if c.data["delivery"] == "at_most_once"}
+    seen = [str(m["biz_opaque_callback_data"]) for m in world.provider.messages()]
+    assert all(seen.count(echo) <= 1 for echo in once)
+    assert all(seen.count(echo) <= 2 for echo in set(seen))
+    for person in people:
+        bodies = [int(body) for body in world.provider.bodies(person.number)]
+        assert bodies == sorted(bodies)
+    ends = [world.became(str(c.data["message"])) for c in commands]
+    assert {end[-1].split(":")[0] for end in ends} <= {"submitted", "failed", "unknown"}
+    submitted = {
+        f"{c.data['message']}.0" for c, end in zip(commands, ends, strict=True) if end == ["submitted"]
+    }
+    assert submitted <= set(seen)
