@@ -115,10 +115,11 @@ class RunningInstance:
 
     def sign_up(self, number: str, name: str = "Ada") -> str:
         """Walk the double opt-in; the subject."""
+        before = len(self.phone(number))
         self.write(number, "START", name)
-        until("the question", lambda: len(self.phone(number)) >= 1)
+        until("the question", lambda: len(self.phone(number)) >= before + 1)
         self.write(number, "JA", name)
-        until("the welcome", lambda: len(self.phone(number)) >= 2)
+        until("the welcome", lambda: len(self.phone(number)) >= before + 2)
         return self.subject_of(number)
 
     def send(self, number: str, text: str, purpose: str = "service", **more: Any) -> Answer:

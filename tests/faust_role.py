@@ -1,10 +1,12 @@
 """A role process on the Faust feed for fault tests: `python -m tests.faust_role '<json>'`.
 
-JSON: bootstrap, dsn, source, target, role, group, session_s, data_dir, first (topics read first). Ends on SIGTERM with 0; when a
+JSON: bootstrap, dsn, source, target, role, group, session_s, data_dir, first (topics read first), freeze (`[point, file]` or
+null: at this point of the engine the process stops itself with SIGSTOP, once, if the file is there). Ends on SIGTERM with 0; when a
 feed gives up, with 1 and the reason as the last line of its error output. Says `taken` on its output once it is ready.
 """
 
 import logging
+import os
 import signal
 import sys
 import threading
@@ -23,6 +25,19 @@ from streams.step.engine import Engine
 from tests.step_world import Counting
 
 
+class Freezing:
+    """Stops its own process at a point of the engine when a file is there, which it removes first."""
+
+    def __init__(self, point: str, file: str) -> None:
+        self._point, self._file = point, Path(file)
+
+    def at(self, name: str) -> None:
+        """A point was reached."""
+        if name == self._point and self._file.exists():
+            self._file.unlink()
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+
 def run(config: dict[str, Any], stop: threading.Event, handler: Counting | None = None) -> None:
     """Run a counting handler on one Faust app until told to stop."""
     times = Times(session_s=config["session_s"])
@@ -30,7 +45,8 @@ def run(config: dict[str, Any], stop: threading.Event, handler: Counting | None 
     handler = handler or Counting(config["source"], config["target"], role=config["role"])
     handler.topics = (*config["first"], config["source"])
     cluster = admin.ClusterIdentity(config["bootstrap"])
-    engine = Engine(handler, config["dsn"], producer, cluster=cluster, times=times)
+    hooks = Freezing(*config["freeze"]) if config.get("freeze") else None
+    engine = Engine(handler, config["dsn"], producer, cluster=cluster, times=times, hooks=hooks)
 
     def make() -> list[ProcessorFeed]:
         stepper = Stepper(

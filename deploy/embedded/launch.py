@@ -16,8 +16,7 @@ KEEP_USER = -1
 def die_with_parent(parent: int, death_signal: int) -> None:
     """Ask the kernel for `death_signal` when the parent ends; leave at once if it has ended before that took effect.
 
-    Other systems than Linux have no such call: there a killed supervisor leaves its children, and the next start finds
-    them by their locks.
+    Other systems than Linux have no such call; a killed supervisor leaves its children there.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, death_signal, 0, 0, 0)

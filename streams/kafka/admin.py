@@ -35,6 +35,14 @@ MIN_IN_SYNC = 2
 EARLIEST = OffsetSpec.earliest()  # type: ignore[no-untyped-call]  # confluent-kafka has no types here
 LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # confluent-kafka has no types here
 
+_LEADER_MOVES = (
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+)
+"""What a broker says to a client that knows the leaders of a while ago; the client does not look again by itself."""
+
 TopicPart = tuple[str, int]
 """Topic name and partition number."""
 
@@ -279,6 +287,15 @@ def list_offsets(client: AdminClient, parts: Iterable[TopicPart], spec: OffsetSp
             if boot_s() >= deadline:
                 raise
             sleep_s(LEADER_WAIT_S)
+            learn_leaders(client)
+
+
+def learn_leaders(client: AdminClient) -> None:
+    """Ask who leads the partitions now; KafkaAway when there is no answer."""
+    try:
+        client.list_topics(timeout=REQUEST_S)
+    except KafkaException as error:
+        raise KafkaAway(_words(error)) from None
 
 
 def _cluster_id(client: AdminClient) -> str:
@@ -323,7 +340,7 @@ def _answer(future: "Future[Any]") -> Any:
             raise _Exists("there already") from None
         if code == KafkaError.UNKNOWN_TOPIC_OR_PART:
             raise _Gone("there no more") from None
-        if code in (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE):
+        if code in _LEADER_MOVES:
             raise LeaderMoves(_words(error)) from None
         raise KafkaAway(_words(error)) from None
     except TimeoutError:

@@ -9,7 +9,7 @@ from confluent_kafka import TopicPartition
 
 from schemas.clock import MS_PER_S, boot_s, now_ms
 from schemas.metrics import gauge
-from streams.kafka.admin import ClusterIdentity, KafkaAway, TopicMismatch, ends_of, ids_of
+from streams.kafka.admin import ClusterIdentity, KafkaAway, LeaderMoves, TopicMismatch, ends_of, ids_of
 from streams.step.errors import PositionInvalid
 from streams.step.store import TopicPart
 
@@ -101,11 +101,15 @@ class LogEnds:
         return reached
 
     def _take(self, answers: Answers, position: Callable[[str, int], int | None]) -> None:
+        self._ends = {}
         try:
             self._ends = ends_of(answers)
+        except LeaderMoves as error:
+            LOG.warning("role %s: the ends of the logs are unknown (%s), leaders are asked for", self._role, error)
+            self._cluster.refresh()
+            return
         except KafkaAway as error:
             LOG.warning("role %s: the ends of the logs are unknown (%s)", self._role, error)
-            self._ends = {}
             return
         self._ends_asked_s = self._asked_s
         self._told.clear()

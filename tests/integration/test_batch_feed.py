@@ -206,4 +206,6 @@ def test_kafka_goes_away_and_comes_back(world: World, started: list[Running], ka
     world.produce(range(100, 200))
     await_until(lambda: total(world) == 200, LIMIT_S, "200 counted")
     await_until(lambda: len(world.outputs()) == 200, LIMIT_S, "200 forwarded")
+    running.handler.reached.clear()
+    await_until(lambda: len(set(running.handler.reached)) == 4, LIMIT_S, "told as caught up again, with another leader epoch")
     assert running.error is None

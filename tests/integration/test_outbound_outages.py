@@ -100,7 +100,7 @@ def test_an_account_at_a_standstill_fills_its_share_and_loses_nothing(world: Sen
     """Memory is bounded: the partitions of a broken account are paused; what fits beside it goes on; then all of it goes."""
     stuck, free = world.somebody(), world.somebody(site=world.second)
     world.provider.fault(to=stuck.number, error=190)
-    waiting, other = series([stuck], 60), series([free], 1)
+    waiting, other = series([stuck], 40), series([free], 1)
     limits = Limits(rate_per_s=500.0, pause_first_s=0.3, messages_per_partition=20)
     with world.outbound(limits=limits) as role:
         world.send(*other, *waiting)
@@ -110,11 +110,11 @@ def test_an_account_at_a_standstill_fills_its_share_and_loses_nothing(world: Sen
         )
         await_until("it is paused", lambda: any(p.paused for p in role.partitions()))
         held = max(p.watermark.unfinished() for p in role.partitions())
-        assert held < 60
+        assert held < 40
         assert role.ready()
         world.provider.fault(clear=True)
         world.await_all(waiting)
-    assert_each_once_in_order(world, [stuck], 60)
+    assert_each_once_in_order(world, [stuck], 40)
 
 
 def test_the_end_lets_calls_finish_and_leaves_nothing_unknown(world: SendingWorld) -> None:
