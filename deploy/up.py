@@ -44,6 +44,10 @@ class NotReady(SealpostError):
     """A role did not become ready; read its log file named in the message."""
 
 
+class Interrupted(SealpostError):
+    """Nothing is wrong: it was asked to stop. Start it again whenever you like; what was fetched is kept."""
+
+
 def run(options: Options) -> int:
     """Start, serve, stop; the exit code: 0, 1 when the tour failed, 2 when something could not start."""
     for name, value in EMBEDDED_TIMES.items():
@@ -121,6 +125,12 @@ class Up:
         if found is None or self.stop.is_set():
             return
         self._await_roles()
+
+    def _say(self, line: str) -> None:
+        """For parts that take long: Ctrl-C is noticed at their next line."""
+        if self.stop.is_set():
+            raise Interrupted("stopped before everything was started")
+        self.progress.say(line)
 
     def _start_postgres(self) -> postgres.Postgres:
         self.progress.begin("PostgreSQL")

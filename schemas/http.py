@@ -308,7 +308,9 @@ def _resolve(value: Any, parts: Sequence[str | int], missing: bool) -> list[str 
         if rest:
             return _resolve(value, rest, missing)
         return [first] if missing else None
-    if isinstance(value, list) and isinstance(first, int) and first < len(value):
-        inner = _resolve(value[first], rest, missing)
-        return None if inner is None else [first, *inner]
+    if isinstance(value, list):
+        if isinstance(first, int):
+            inner = _resolve(value[first], rest, missing) if first < len(value) else None
+            return None if inner is None else [first, *inner]
+        return _resolve(value, rest, missing) if rest else None
     return None

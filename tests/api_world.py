@@ -100,10 +100,10 @@ class ApiWorld:
         body: Any = None,
         *,
         raw: bytes | None = None,
-        **headers: str,
+        headers: Mapping[str, str] | None = None,
     ) -> Reply:
         """One request; `raw` is sent as it is."""
-        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        sent = dict(headers or {})
         if token is not None:
             sent["Authorization"] = f"Bearer {token}"
         data = raw if raw is not None else None if body is None else orjson.dumps(body)

@@ -1,8 +1,8 @@
 """A role process on the Faust feed for fault tests: `python -m tests.faust_role '<json>'`.
 
 JSON: bootstrap, dsn, source, target, role, group, session_s, data_dir, first (topics read first), freeze (`[point, file]` or
-null: at this point of the engine the process stops itself with SIGSTOP, once, if the file is there). Ends on SIGTERM with 0; when a
-feed gives up, with 1 and the reason as the last line of its error output. Says `taken` on its output once it is ready.
+null: at this point of the engine the process stops itself with SIGSTOP, once, if the file is there). Ends on SIGTERM with 0;
+when a feed gives up, with 1 and the reason as the last line of its error output. Says `taken` once it is ready.
 """
 
 import logging

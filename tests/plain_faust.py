@@ -54,8 +54,7 @@ class PlainFaust:
         app.agent(topic, name="plain")(consume)
         app.finalize()
         await app.start()
-        while not self._stop.is_set():
-            await asyncio.sleep(0.05)
+        await asyncio.to_thread(self._stop.wait)
         await app.stop()
 
     def end(self) -> None:

@@ -253,13 +253,17 @@ class SendingWorld:
 
     # What came of it
 
+    def ends(self) -> dict[str, list[str]]:
+        """The statuses of each message, in order, as `kind` or `kind:reason`."""
+        found: dict[str, list[str]] = {}
+        for event in self.statuses.events():
+            words = (event.type.split(".")[2], event.data.get("reason"))
+            found.setdefault(event.data["message"], []).append(":".join(word for word in words if word))
+        return found
+
     def became(self, message: str) -> list[str]:
-        """The statuses of a message, in order, as `kind` or `kind:reason`."""
-        found = [event for event in self.statuses.events() if event.data["message"] == message]
-        return [
-            ":".join(part for part in (event.type.split(".")[2], event.data.get("reason")) if part)
-            for event in found
-        ]
+        """The statuses of one message."""
+        return self.ends().get(message, [])
 
     def await_status(self, message: str, wanted: str, limit_s: float = 30.0) -> None:
         """Wait until a message's last status is this."""

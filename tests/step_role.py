@@ -1,7 +1,7 @@
 """A role process for fault tests: `python -m tests.step_role '<json>'`.
 
-JSON: bootstrap, dsn, source, target, role, group, priority (or null), session_s, batch. Ends on SIGTERM with 0; when the feed gives up, with 1
-and the reason as the last line of its error output.
+JSON: bootstrap, dsn, source, target, role, group, priority (or null), session_s, batch. Ends on SIGTERM with 0; when the feed
+gives up, with 1 and the reason as the last line of its error output.
 """
 
 import logging
@@ -30,7 +30,9 @@ def main(config: dict[str, Any]) -> int:
     handler = Counting(config["source"], config["target"], role=config["role"], priority=config["priority"])
     cluster = admin.ClusterIdentity(config["bootstrap"])
     engine = Engine(handler, config["dsn"], producer, cluster=cluster, times=times)
-    feed = BatchFeed(engine, config["bootstrap"], times=times, group=config["group"], batch_records=config["batch"])
+    feed = BatchFeed(
+        engine, config["bootstrap"], times=times, group=config["group"], batch_records=config["batch"]
+    )
     try:
         feed.run(stop)
     except SealpostError as error:
@@ -43,5 +45,7 @@ def main(config: dict[str, Any]) -> int:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
+    logging.basicConfig(
+        level="INFO", format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
+    )
     sys.exit(main(orjson.loads(sys.argv[1])))

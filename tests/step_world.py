@@ -42,7 +42,9 @@ def value(number: int, **more: Any) -> bytes:
 class Counting:
     """The handler. What an input asks for: `poison` (prepare answers Poison), `raise_in` (prepare or apply), `wake_at`."""
 
-    def __init__(self, source: str, target: str, *, role: str = "counting", priority: str | None = None) -> None:
+    def __init__(
+        self, source: str, target: str, *, role: str = "counting", priority: str | None = None
+    ) -> None:
         self.role = role
         self.topics: tuple[str, ...] = (source,) if priority is None else (priority, source)
         self.priority_topic = priority
@@ -70,7 +72,13 @@ class Counting:
         for item in items:
             if item.value is not None and item.value.get("raise_in") == "apply":
                 raise ValueError(item.id)
-            key = item.due.key if item.due is not None else (item.record.key or b"").decode() if item.record else ""
+            key = (
+                item.due.key
+                if item.due is not None
+                else (item.record.key or b"").decode()
+                if item.record
+                else ""
+            )
             counts[key] = counts.get(key, 0) + 1
         rows = [{"key": key, "n": n} for key, n in sorted(counts.items())]
         cursor.execute(COUNT, (orjson.dumps(rows).decode(),))
@@ -88,7 +96,12 @@ class Counting:
             key, cause, topic = (item.record.key or b"").decode(), item.id, item.record.topic
         totals[key] += 1
         self.order.append(f"{topic}:{cause}")
-        words = {"id": derived_id(ID_KEY, "out", topic, cause), "of": cause, "n": totals[key], "word": random_id()}
+        words = {
+            "id": derived_id(ID_KEY, "out", topic, cause),
+            "of": cause,
+            "n": totals[key],
+            "word": random_id(),
+        }
         if item.value is not None and item.value.get("large"):
             words["padding"] = "x" * int(item.value["large"])
         effects.emit(item.partition, self.target, key.encode(), orjson.dumps(words))
@@ -97,11 +110,16 @@ class Counting:
             effects.wake(item.partition, Wake(item.value["wake_at"], key, "later", body))
 
     def poisoned(self, cursor: Cursor, poison: Poison, effects: Effects) -> None:
-        cursor.execute("insert into work.poisoned (reason, subject) values (%s, %s)", (poison.reason, poison.subject))
+        cursor.execute(
+            "insert into work.poisoned (reason, subject) values (%s, %s)", (poison.reason, poison.subject)
+        )
 
     def caught_up(self, cursor: Cursor, partitions: Sequence[int]) -> None:
         self.reached += partitions
-        cursor.execute("insert into work.reached (partition) select unnest(%s::integer[])", ("{" + ",".join(map(str, partitions)) + "}",))
+        cursor.execute(
+            "insert into work.reached (partition) select unnest(%s::integer[])",
+            ("{" + ",".join(map(str, partitions)) + "}",),
+        )
 
 
 @dataclass
@@ -114,52 +132,72 @@ class World:
     partitions: int = PARTITIONS
 
     def __post_init__(self) -> None:
-        self.source, self.target, self.urgent = (f"{self.name}.{what}" for what in ("source", "target", "urgent"))
+        self.source, self.target, self.urgent = (
+            f"{self.name}.{what}" for what in ("source", "target", "urgent")
+        )
         apply_migrations(self.dsn, SQL)
         catalogue = [Topic(name, -1) for name in (self.source, self.target, self.urgent)]
         large = {"max.message.bytes": "8388608"}
         admin.apply_topics(
-            self.bootstrap, [*catalogue, Topic(DEADLETTERS, -1, config=large)], self.partitions, 1, embedded=True
+            self.bootstrap,
+            [*catalogue, Topic(DEADLETTERS, -1, config=large)],
+            self.partitions,
+            1,
+            embedded=True,
         )
 
-    def produce(self, numbers: Sequence[int], *, topic: str | None = None, keys: int = 20, **more: Any) -> None:
+    def produce(
+        self, numbers: Sequence[int], *, topic: str | None = None, keys: int = 20, **more: Any
+    ) -> None:
         """One input a number, keyed by `number % keys`."""
         producer = OrderedProducer(self.bootstrap, client_id="step-world")
         target = topic or self.source
-        producer.produce_all([Output(target, f"k{n % keys}".encode(), value(n, **more)) for n in numbers], READ_S)
+        producer.produce_all(
+            [Output(target, f"k{n % keys}".encode(), value(n, **more)) for n in numbers], READ_S
+        )
         producer.close()
 
     def records(self, topic: str) -> list[Record]:
         """All a topic holds, by partition and offset."""
-        return sorted(read_to_end(self.bootstrap, topic, timeout_s=READ_S), key=lambda r: (r.partition, r.offset))
+        return sorted(
+            read_to_end(self.bootstrap, topic, timeout_s=READ_S), key=lambda r: (r.partition, r.offset)
+        )
 
     def outputs(self) -> list[dict[str, Any]]:
         """What was forwarded, each id once; outputs sent again must equal the first in every byte."""
         first: dict[str, bytes] = {}
         for record in self.records(self.target):
             content = orjson.loads(record.value or b"")
-            assert first.setdefault(content["id"], record.value or b"") == record.value, "sent again, but decided anew"
+            assert first.setdefault(content["id"], record.value or b"") == record.value, (
+                "sent again, but decided anew"
+            )
         return [orjson.loads(raw) for raw in first.values()]
 
     def letters(self) -> list[dict[str, Any]]:
         """The dead letters of this world's topics."""
         letters = [orjson.loads(record.value or b"") for record in self.records(DEADLETTERS)]
-        return [letter for letter in letters if self.name in letter["origin"]["topic"] or self.name in letter["role"]]
+        return [
+            letter
+            for letter in letters
+            if self.name in letter["origin"]["topic"] or self.name in letter["role"]
+        ]
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """Rows of a query."""
         with psycopg.connect(self.dsn) as connection:
-            return connection.execute(query).fetchall()  # type: ignore[arg-type]  # queries of tests are literals
+            return connection.execute(query).fetchall()
 
     def counts(self) -> dict[str, int]:
         """Key → count."""
-        return dict(self.rows("select key, n from work.counts order by key"))  # type: ignore[arg-type]  # two columns
+        return dict(self.rows("select key, n from work.counts order by key"))
 
     def engine(self, handler: Any = None, extra: dict[str, Any] | None = None, **more: Any) -> Engine:
         """An engine with a producer of its own, with `extra` settings."""
         producer = OrderedProducer(self.bootstrap, client_id="step-world-engine", extra=extra)
         identity = admin.ClusterIdentity(self.bootstrap)
-        return Engine(handler or Counting(self.source, self.target), self.dsn, producer, cluster=identity, **more)
+        return Engine(
+            handler or Counting(self.source, self.target), self.dsn, producer, cluster=identity, **more
+        )
 
 
 def expected_counts(numbers: Sequence[int], keys: int = 20) -> dict[str, int]:

@@ -40,13 +40,13 @@ def create_router(parts: QueryParts) -> APIRouter:
     router = APIRouter(
         prefix="/v1",
         tags=["queries"],
-        responses=described("unauthorized", "forbidden", "not_found", "unavailable"),
+        responses=described("unauthorized", "forbidden", "not_found", "invalid", "unavailable"),
     )
     looks_up = Depends(gate.of_tenant("producer", "agent", "officer"))
     sees_people = Depends(gate.of_tenant("agent", "officer"))
     sees_proof = Depends(gate.of_tenant("agent", "officer", "legal"))
 
-    @router.post("/subjects/lookup", responses=described("invalid"), summary="Whom an address reaches")
+    @router.post("/subjects/lookup", summary="Whom an address reaches")
     def lookup(body: models.LookupRequest, access: Annotated[Access, looks_up]) -> models.LookupAnswer:
         """404 when nobody has written from this address, or when that person was erased."""
         address = read_address(body.channel, body.address)
@@ -69,7 +69,6 @@ def create_router(parts: QueryParts) -> APIRouter:
     @router.get(
         "/subjects/{subject}/messages",
         response_model_exclude_unset=True,
-        responses=described("invalid"),
         summary="Messages by time",
     )
     def show_messages(

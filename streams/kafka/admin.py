@@ -250,11 +250,11 @@ def _configure(client: AdminClient, wanted: Sequence[Topic], *, embedded: bool) 
 
 
 def request_offsets(
-    client: AdminClient, parts: Iterable[TopicPart], spec: OffsetSpec
+    client: AdminClient, parts: Iterable[TopicPart], spec: OffsetSpec, timeout_s: float = REQUEST_S
 ) -> dict[TopicPartition, "Future[Any]"]:
     """Ask for offsets of partitions without waiting."""
     request = {TopicPartition(topic, partition): spec for topic, partition in parts}
-    return dict(client.list_offsets(request, request_timeout=REQUEST_S)) if request else {}
+    return dict(client.list_offsets(request, request_timeout=timeout_s)) if request else {}
 
 
 def ends_of(answers: Mapping[TopicPartition, "Future[Any]"]) -> dict[TopicPart, int]:
@@ -276,13 +276,15 @@ def ids_of(answers: Mapping[str, "Future[Any]"]) -> dict[str, str]:
     return ids
 
 
-def list_offsets(client: AdminClient, parts: Iterable[TopicPart], spec: OffsetSpec) -> dict[TopicPart, int]:
-    """Offsets of partitions, in one request; again while leaders move. KafkaAway when there is no answer."""
+def list_offsets(
+    client: AdminClient, parts: Iterable[TopicPart], spec: OffsetSpec, timeout_s: float = REQUEST_S
+) -> dict[TopicPart, int]:
+    """Offsets of partitions, in one request; again while leaders move. KafkaAway when there is no answer in time."""
     wanted = list(parts)
-    deadline = boot_s() + REQUEST_S
+    deadline = boot_s() + timeout_s
     while True:
         try:
-            return ends_of(request_offsets(client, wanted, spec))
+            return ends_of(request_offsets(client, wanted, spec, timeout_s))
         except LeaderMoves:
             if boot_s() >= deadline:
                 raise

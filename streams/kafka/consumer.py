@@ -15,15 +15,15 @@ FETCH_BACKOFF_MS = 5
 MAX_POLL_S = 300.0
 """A member that did not poll for so long is thrown out; a step never takes as long (postgres.WATCHDOG_S)."""
 READ_BATCH = 1_000
-END_OF_PARTITION: int = KafkaError._PARTITION_EOF  # noqa: SLF001  # librdkafka's own codes begin with an underscore
-NO_POSITION: int = KafkaError._AUTO_OFFSET_RESET  # noqa: SLF001  # as above
+END_OF_PARTITION: int = KafkaError._PARTITION_EOF  # librdkafka's own codes begin with an underscore
+NO_POSITION: int = KafkaError._AUTO_OFFSET_RESET  # as above
 _LASTING = (
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
     KafkaError.GROUP_AUTHORIZATION_FAILED,
-    KafkaError._AUTHENTICATION,  # noqa: SLF001  # as above
+    KafkaError._AUTHENTICATION,  # as above
     KafkaError.UNKNOWN_TOPIC_OR_PART,
-    KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001  # as above
-    KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001  # as above
+    KafkaError._UNKNOWN_TOPIC,  # as above
+    KafkaError._UNKNOWN_PARTITION,  # as above
 )
 READ_TURN_S = 0.5
 

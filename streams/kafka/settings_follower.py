@@ -71,7 +71,8 @@ class SettingsFollower:
         """The end of the topic; asked again until the deadline, for a topic just made has no leader for a moment."""
         while True:
             try:
-                return admin.list_offsets(self._admin, [(TENANTS, 0)], admin.LATEST)[(TENANTS, 0)]
+                left = max(ASK_AGAIN_S, deadline - boot_s())
+                return admin.list_offsets(self._admin, [(TENANTS, 0)], admin.LATEST, left)[(TENANTS, 0)]
             except SealpostError as error:
                 if boot_s() + ASK_AGAIN_S >= deadline or self._stopping.wait(ASK_AGAIN_S):
                     raise SettingsUnread(f"the end of {TENANTS} is unknown: {error}") from None

@@ -105,7 +105,9 @@ class LogEnds:
         try:
             self._ends = ends_of(answers)
         except LeaderMoves as error:
-            LOG.warning("role %s: the ends of the logs are unknown (%s), leaders are asked for", self._role, error)
+            LOG.warning(
+                "role %s: the ends of the logs are unknown (%s), leaders are asked for", self._role, error
+            )
             self._cluster.refresh()
             return
         except KafkaAway as error:

@@ -15,7 +15,6 @@ import pytest
 
 from schemas.errors import SealpostError
 from streams.kafka import admin, group_offsets
-from streams.step.contract import Cursor, Item
 from streams.step.errors import StopPartition
 from tests import faust_role
 from tests.embedded_fixtures import KafkaServer, PostgresServer
@@ -35,7 +34,10 @@ def world(kafka_server: KafkaServer, postgres_server: PostgresServer) -> World:
 def committed(world: World, group: str) -> int:
     """Sum of the offsets a group has committed: as every partition begins at 0, the number of records it will not read again."""
     parts = [(world.source, number) for number in range(PARTITIONS)]
-    return sum(group_offsets.read(admin.admin_client(world.bootstrap), group, parts).values())
+    try:
+        return sum(group_offsets.read(admin.admin_client(world.bootstrap), group, parts).values())
+    except admin.KafkaAway:
+        return 0  # a broker that has just started is loading its groups
 
 
 def config(world: World, data_dir: Path, **more: Any) -> dict[str, Any]:
@@ -89,20 +91,26 @@ def finish(world: World, data_dir: Path, numbers: range) -> None:
 def test_an_agent_that_raises(world: World, tmp_path: Path) -> None:
     """A plain agent that raises loses the event: it is acknowledged. Ours ends with the event unread, and reads it again."""
     world.produce(range(40))
+    handled: list[bytes] = []
 
     async def raising(stream: Any, plain: PlainFaust) -> None:
         async for value in stream:
             plain.seen.append(value)
-            raise ValueError("the agent fails on every event")
+            # Once only: an agent that raises on every event makes Faust overflow the C stack within some 40 restarts.
+            if len(plain.seen) == 1:
+                raise ValueError("the agent fails")
+            handled.append(value)
 
     plain = PlainFaust(world.bootstrap, f"{world.name}.plain", world.source, tmp_path, raising)
     try:
-        await_until(lambda: committed(world, f"{world.name}.plain") > 0, LIMIT_S, "the plain agent's commit")
+        await_until(
+            lambda: committed(world, f"{world.name}.plain") == 40, LIMIT_S, "the plain agent's commit"
+        )
     finally:
         plain.end()
-    assert committed(world, f"{world.name}.plain") > 0, "handled nothing, and yet acknowledged"
+    assert len(set(handled)) == 39, "one event was not handled, and yet acknowledged"
 
-    def refuse(cursor: Cursor, items: Any) -> None:
+    def refuse(*_: Any) -> None:
         raise StopPartition("on purpose")
 
     handler, stop = Counting(world.source, world.target), threading.Event()
@@ -132,7 +140,7 @@ def test_a_shutdown_inside_a_batch(world: World, tmp_path: Path) -> None:
 
     stop, inside = threading.Event(), threading.Event()
 
-    def slow(cursor: Cursor, items: Any) -> None:
+    def slow(*_: Any) -> None:
         inside.set()
         stop.wait(LIMIT_S)
         threading.Event().wait(1.0)
@@ -234,8 +242,9 @@ def test_members_share_whole_partition_numbers(world: World, tmp_path: Path, rol
     """Three members of a group over two topics: each partition number of both topics has one owner."""
     world.produce(range(60))
     world.produce(range(1000, 1060), topic=world.urgent)
-    for name in ("a", "b", "c"):
-        roles.append(Role(config(world, tmp_path / name, first=[world.urgent]), tmp_path, name))
+    roles += [
+        Role(config(world, tmp_path / name, first=[world.urgent]), tmp_path, name) for name in ("a", "b", "c")
+    ]
     for role in roles:
         await_until(lambda role=role: role.says("taken"), LIMIT_S, "a member has joined")  # type: ignore[misc]  # bound now
     world.produce(range(60, 160))

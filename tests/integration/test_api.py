@@ -13,7 +13,6 @@ from schemas.events import messages, registry
 from schemas.ids import message_day, random_id
 from tests.api_world import ApiWorld, Person, Tenant, running_api
 from tests.embedded_fixtures import KafkaServer, PostgresServer
-from tests.step_world import await_until
 from vault.keys import BlockToOpen
 from vault.outcomes import Plain
 
@@ -110,7 +109,7 @@ def test_idempotency(world: ApiWorld, tenant: Tenant, in_header: bool) -> None:
     def ask(text: str) -> Any:
         body = {"to": person.to, "purpose": "service", "content": {"type": "text", "text": text}}
         if in_header:
-            return tenant.call("POST", "/v1/messages", "producer", body, Idempotency_Key=key)
+            return tenant.call("POST", "/v1/messages", "producer", body, headers={"Idempotency-Key": key})
         return tenant.call("POST", "/v1/messages", "producer", {**body, "idempotency_key": key})
 
     first, second = ask("one"), ask("one")
@@ -133,7 +132,7 @@ def test_key_in_body_and_header_must_agree(tenant: Tenant, ada: Person) -> None:
         "content": {"type": "text", "text": "x"},
         "idempotency_key": "a",
     }
-    reply = tenant.call("POST", "/v1/messages", "producer", body, Idempotency_Key="b")
+    reply = tenant.call("POST", "/v1/messages", "producer", body, headers={"Idempotency-Key": "b"})
     assert (reply.status, reply.pointers) == (422, ["/idempotency_key"])
 
 
@@ -209,8 +208,8 @@ def test_an_unknown_recipient_leaves_no_trace(world: ApiWorld, tenant: Tenant) -
 
     def trace() -> tuple[Any, ...]:
         with psycopg.connect(world.vault_dsn) as connection:
-            query = "select (select count(*) from vault.subjects), (select count(*) from vault.keys), (select count(*) from vault.requests)"
-            row = connection.execute(query).fetchone()
+            tables = ("subjects", "keys", "requests")
+            row = [connection.execute(f"select count(*) from vault.{name}").fetchone() for name in tables]
         return (row, len(world.written(topics.MESSAGES, tenant.name)))
 
     before = trace()
@@ -290,7 +289,7 @@ ROUTES = [
 @pytest.mark.parametrize(("method", "path", "allowed"), ROUTES, ids=[f"{m} {p[:24]}" for m, p, _ in ROUTES])
 def test_who_may(world: ApiWorld, tenant: Tenant, method: str, path: str, allowed: set[str]) -> None:
     """No or a wrong token: 401 with a challenge; another role: 403; the right ones get through to the request itself."""
-    body = {} if method == "POST" else None
+    body: dict[str, str] | None = {} if method == "POST" else None
     wrong: tuple[dict[str, str], ...] = (
         {},
         {"Authorization": "Bearer wrong"},
@@ -298,7 +297,7 @@ def test_who_may(world: ApiWorld, tenant: Tenant, method: str, path: str, allowe
         {"Authorization": "Bearer "},
     )
     for headers in wrong:
-        reply = world.call(method, path, None, body, **headers)
+        reply = world.call(method, path, None, body, headers=headers)
         assert (reply.status, reply.problem) == (401, "unauthorized"), headers
         assert reply.headers["www-authenticate"].startswith("Bearer")
     for role, token in {**tenant.tokens, "admin": world.admin}.items():
@@ -309,7 +308,7 @@ def test_who_may(world: ApiWorld, tenant: Tenant, method: str, path: str, allowe
             assert (reply.status, reply.problem) == (403, "forbidden"), role
 
 
-def test_a_token_sees_its_own_tenant_only(world: ApiWorld, tenant: Tenant, ada: Person) -> None:
+def test_a_token_sees_its_own_tenant_only(world: ApiWorld, ada: Person) -> None:
     other = world.tenant()
     for path in ("", "/messages", "/consents"):
         assert other.call("GET", f"/v1/subjects/{ada.subject}{path}", "officer").status == 404

@@ -1,22 +1,26 @@
 """The query API: what is shown of a person, opened; what is shown once the person is erased."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
-import orjson
 import psycopg
 import pytest
 
 from schemas import topics
-from schemas.clock import now_ms, to_text
+from schemas.clock import now_ms, to_text, today
 from schemas.content import TextReference
+from schemas.envelope import EventData
 from schemas.events import messages, statuses
-from schemas.ids import message_id, random_id
-from tests.api_world import ApiWorld, Person, Tenant, running_api
+from schemas.ids import is_id, message_id, random_id
+from tests.api_world import CHANNEL, ApiWorld, Person, Tenant, running_api
 from tests.embedded_fixtures import KafkaServer, PostgresServer
 from tests.step_world import await_until
+from workers.intake.tenants import Registrar
 
 NOTICE_URL = "https://obsthof.example/datenschutz"
+TIME = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")
 
 
 @pytest.fixture(scope="module")
@@ -30,10 +34,274 @@ def world(
 
 @pytest.fixture(scope="module")
 def tenant(world: ApiWorld) -> Tenant:
-    return world.tenant()
+    found = world.tenant()
+    registrar = Registrar(world.vault, world.producer)
+    registrar.publish_notice(found.name, "de", NOTICE_URL)
+    registrar.publish_notice(found.name, "de", NOTICE_URL + "-2", version=2)
+    return found
 
 
-def status(person: Person, model: type[statuses.MessageSent], message: str, **more: object) -> None:
+def report(person: Person, model: type[EventData], message: str, **more: object) -> None:
     """A status event of a message."""
     fields = {"message": message, "account": person.tenant.account, "acted_at": to_text(now_ms()), **more}
     person.tenant.world.produce(person.event(model.model_validate(fields), {}))
+
+
+def own_text(person: Person, text: str, purpose: str, about: str | None = None) -> str:
+    """One of Sealpost's own texts is asked for; the message's id."""
+    message = message_id(today(), b"k", random_id(), "test", "own")
+    data = messages.MessageRequested(
+        message=message,
+        account=person.tenant.account,
+        purpose=purpose,
+        about=about,
+        kind="own_text",
+        text=TextReference(id=text, version=1, language="de"),
+        notice="privacy/1/de" if text == "consent_question" else None,
+        language="de",
+        delivery="at_least_once",
+        expires=to_text(now_ms() + 60_000),
+    )
+    person.tenant.world.produce(person.event(data, {}))
+    return message
+
+
+def test_look_up(tenant: Tenant) -> None:
+    """By address, in any spelling, by POST; 404 for who never wrote, 422 for what is no address."""
+    person = tenant.person()
+    spelled = f"+{person.address.value[:2]} {person.address.value[2:5]} {person.address.value[5:]}"
+    for address in (person.address.value, spelled):
+        reply = tenant.call(
+            "POST", "/v1/subjects/lookup", "producer", {"channel": CHANNEL, "address": address}
+        )
+        assert (reply.status, reply.body) == (200, {"subject": person.subject})
+    nobody = tenant.call(
+        "POST", "/v1/subjects/lookup", "agent", {"channel": CHANNEL, "address": "4915100000000"}
+    )
+    assert (nobody.status, nobody.problem) == (404, "not_found")
+    for body, pointer in (
+        ({"channel": CHANNEL, "address": "red-4711"}, "/address"),
+        ({"channel": "pigeon", "address": "4915100000000"}, "/address"),
+        ({"channel": CHANNEL}, "/address"),
+        ({"channel": CHANNEL, "address": "4915100000000", "colour": "red-4711"}, "/colour"),
+    ):
+        reply = tenant.call("POST", "/v1/subjects/lookup", "agent", body)
+        assert (reply.status, reply.pointers) == (422, [pointer])
+        assert b"4711" not in reply.raw
+
+
+def test_a_subject_before_the_projection_knows_it(tenant: Tenant) -> None:
+    """The vault knows it: active, with empty lists."""
+    person = tenant.person()
+    assert person.get() == {
+        "subject": person.subject,
+        "state": "active",
+        "profile": {"name": None},
+        "addresses": [],
+        "subscriptions": [],
+        "permissions": [],
+    }
+    assert person.get("/messages") == {"items": []}
+    assert person.get("/consents") == {"items": []}
+
+
+def test_a_subject(tenant: Tenant) -> None:
+    """State, profile, addresses, subscriptions; the name is the newest one, an address that was bound twice stands once."""
+    person = tenant.person("Ada")
+    person.introduce()
+    person.name = "Ada Birnbaum"
+    person.introduce()
+    given = person.sign_up("JA")
+    shown = person.until("", lambda body: body["subscriptions"] and body["profile"]["name"] == "Ada Birnbaum")
+    assert shown["state"] == "active"
+    assert shown["addresses"] == [{"channel": CHANNEL, "kind": "phone", "address": person.address.value}]
+    (subscription,) = shown["subscriptions"]
+    assert TIME.match(subscription.pop("since"))
+    assert subscription == {
+        "list": "newsletter",
+        "purpose": "newsletter",
+        "channel": CHANNEL,
+        "state": "active",
+        "language": "de",
+        "basis": given.id,
+    }
+    assert [(one["purpose"], one["state"]) for one in shown["permissions"]] == [("newsletter", "given")]
+    assert shown["language"] == "de"
+    assert TIME.match(shown["created_at"])
+    assert not {"erased_at", "unreadable", "stale"} & set(shown)
+
+
+def test_messages(tenant: Tenant) -> None:
+    """In and out by time, with words, status, reason and times; our own texts rendered, templates with their variables."""
+    person = tenant.person()
+    person.introduce()
+    person.write("Wann haben Sie geöffnet?")
+    answer = tenant.send(person.to, "Heute bis 18 Uhr.").body["message_id"]
+    template = {"type": "template", "name": "offer", "language": "de", "variables": ["Birne"]}
+    offer = tenant.send(person.to, purpose="newsletter", content=template).body["message_id"]
+    question = own_text(person, "consent_question", "service", about="newsletter")
+    for model in (statuses.MessageRead, statuses.MessageSubmitted, statuses.MessageDelivered):
+        report(person, model, answer)
+    report(person, statuses.MessageRejected, offer, reason="no_consent")
+    items = person.until(
+        "/messages",
+        lambda body: (
+            [item["status"] for item in body["items"]] == ["received", "read", "rejected", "requested"]
+        ),
+    )["items"]
+    written, answered, offered, asked = items
+    assert (written["direction"], written["text"], written["kind"]) == (
+        "in",
+        "Wann haben Sie geöffnet?",
+        "text",
+    )
+    assert set(written["times"]) == {"received"}
+    assert is_id(written["message_id"])
+    assert (answered["message_id"], answered["direction"], answered["text"]) == (
+        answer,
+        "out",
+        "Heute bis 18 Uhr.",
+    )
+    assert (answered["purpose"], answered["channel"], answered["reason"]) == ("service", CHANNEL, None)
+    assert set(answered["times"]) == {"requested", "submitted", "delivered", "read"}
+    assert all(TIME.match(time) for time in answered["times"].values())
+    assert (offered["reason"], offered["text"], offered["kind"]) == ("no_consent", None, "template")
+    assert offered["template"] == {key: template[key] for key in ("name", "language", "variables")}
+    assert asked["message_id"] == question
+    assert "„Newsletter“ von Obsthof Birnbaum" in asked["text"]
+    assert NOTICE_URL in asked["text"]
+    assert "-2" not in asked["text"], "the notice that was shown, not the newest"
+
+
+def test_pages_of_messages(tenant: Tenant) -> None:
+    """`limit` and `cursor`: every message once, in order; a cursor of nothing is refused."""
+    person = tenant.person()
+    person.introduce()
+    sent = [tenant.send(person.to, f"Nummer {number}").body["message_id"] for number in range(7)]
+    person.until("/messages", lambda body: len(body["items"]) == 7)
+    seen: list[str] = []
+    cursor = ""
+    while True:
+        page = person.get(f"/messages?limit=3{cursor}")
+        seen += [item["message_id"] for item in page["items"]]
+        if "next" not in page:
+            break
+        cursor = f"&cursor={quote(page['next'])}"
+    assert sorted(seen) == sorted(sent)
+    texts = [item["text"] for item in person.get("/messages?limit=500")["items"]]
+    assert texts == [f"Nummer {number}" for number in range(7)]
+    for query, name in (
+        ("limit=0", "limit"),
+        ("limit=501", "limit"),
+        ("limit=x", "limit"),
+        ("cursor=x", "cursor"),
+    ):
+        reply = tenant.call("GET", f"/v1/subjects/{person.subject}/messages?{query}", "agent")
+        assert (reply.status, reply.pointers) == (422, [name])
+
+
+def test_consents_with_evidence(tenant: Tenant) -> None:
+    """In the order of the events, with the wording and notice as shown and the person's own words opened."""
+    person = tenant.person()
+    person.introduce()
+    given = person.sign_up("JA, gern")
+    items = person.until("/consents", lambda body: len(body["items"]) == 2, "officer")["items"]
+    requested, consent = items
+    assert [item["type"] for item in items] == ["ConsentRequested", "ConsentGiven"]
+    assert requested["acted_at"] is None
+    assert consent["event"] == given.id
+    assert (consent["purpose"], consent["channel"], consent["method"]) == ("newsletter", CHANNEL, "keyword")
+    assert TIME.match(consent["acted_at"])
+    assert TIME.match(consent["recorded_at"])
+    assert consent["text"]["id"] == "consent_question"
+    assert "„Newsletter“ von Obsthof Birnbaum" in consent["text"]["wording"]
+    assert NOTICE_URL + "\n" in consent["text"]["wording"]
+    assert consent["notice"] == {"reference": "privacy/1/de", "url": NOTICE_URL}
+    assert consent["evidence"] == {"text": "JA, gern", "sender": person.address.value}
+    assert "evidence" not in requested
+    assert person.get("/consents", "legal")["items"] == items
+
+
+def test_a_block_that_does_not_open_is_null_and_said(world: ApiWorld, tenant: Tenant) -> None:
+    """A changed ciphertext is neither shown as text nor as erased."""
+    person = tenant.person("Ada")
+    person.introduce()
+    person.write("hallo")
+    person.sign_up("JA")
+    person.until("", lambda body: body["subscriptions"] and body["addresses"] and body["profile"]["name"])
+    person.until("/messages", lambda body: len(body["items"]) == 1)
+    with psycopg.connect(world.projections_dsn) as connection:
+        for table, column in (("subject", "profile"), ("message", "content"), ("consent", "evidence")):
+            connection.execute(
+                f"update projections.{table} set {column} = jsonb_set({column}::jsonb, '{{ct}}', %s)::json"
+                f" where subject = %s and {column} is not null",
+                ('"' + "A" * 120 + '"', person.subject),
+            )
+    shown = person.get()
+    assert (shown["profile"], shown["unreadable"], len(shown["addresses"])) == ({"name": None}, True, 1)
+    (item,) = person.get("/messages")["items"]
+    assert (item["text"], item["unreadable"]) == (None, True)
+    consent = person.get("/consents")["items"][1]
+    assert (consent["evidence"], consent["unreadable"]) == (None, True)
+
+
+def test_erasure(world: ApiWorld, tenant: Tenant) -> None:
+    """202 with an id that stays the same; T0, T1 and the receipts are shown; then nothing of the person is."""
+    person = tenant.person()
+    person.introduce()
+    person.write("vergiss mich")
+    person.sign_up("JA")
+    person.until("", lambda body: body["subscriptions"])
+    path = f"/v1/subjects/{person.subject}/erasure"
+    first, second = (tenant.call("POST", path, "officer") for _ in range(2))
+    assert (first.status, first.body) == (second.status, second.body)
+    assert first.status == 202
+    erasure = first.body["erasure_id"]
+
+    def shown() -> dict[str, object]:
+        reply = tenant.call("GET", f"/v1/erasures/{erasure}", "officer")
+        return dict(reply.body) if reply.status == 200 else {}
+
+    await_until(lambda: len(shown().get("receipts", [])) == 2, 20, "both receipts")  # type: ignore[arg-type]  # a list
+    found = shown()
+    assert (found["state"], found["subject"], found["requested_by"]) == (
+        "keys_destroyed",
+        person.subject,
+        "officer",
+    )
+    assert [receipt["store"] for receipt in found["receipts"]] == ["projections.v1", "vault"]  # type: ignore[index,attr-defined]  # a list
+    assert str(found["t0"]) <= str(found["t1"]) < str(found["tr"])
+    assert (found["t2"], found["t3"]) == (None, None)
+    gone = person.get()
+    assert gone == {"subject": person.subject, "state": "erased", "erased_at": found["t1"]}
+    assert person.get("/messages") == {"state": "erased", "items": []}
+    assert person.get("/consents", "legal") == {"state": "erased", "items": []}
+    assert tenant.call("POST", "/v1/subjects/lookup", "agent", person.to).status == 404
+    assert tenant.send(person.to).problem == "unknown_recipient"
+    assert tenant.send({"subject": person.subject}).problem == "unknown_recipient"
+    again = tenant.call("POST", path, "officer")
+    assert (again.status, again.body) == (202, first.body)
+    requested = {
+        e.id
+        for e in world.written(topics.DELETIONS, tenant.name)
+        if e.type == "sealpost.erasure.requested.v1"
+    }
+    assert len(requested) == 1
+    assert tenant.call("GET", f"/v1/erasures/{random_id()}", "agent").status == 404
+
+
+def test_erased_in_the_vault_is_erased_at_once(tenant: Tenant, world: ApiWorld) -> None:
+    """The vault's word counts while the projection is behind."""
+    person = tenant.person()
+    person.introduce()
+    person.until("", lambda body: body["addresses"])
+    with psycopg.connect(world.vault_dsn) as connection:
+        connection.execute("delete from vault.keys where subject = %s", (person.subject,))
+        connection.execute("delete from vault.addresses where subject = %s", (person.subject,))
+        connection.execute(
+            "update vault.subjects set state = 'erased', t1_ms = %s, day_keys_until_ms = %s, evidence = 'destroyed',"
+            " classes = '{}' where subject = %s",
+            (now_ms(), now_ms(), person.subject),
+        )
+    assert set(person.get()) == {"subject", "state", "erased_at"}
+    assert person.get("/messages") == {"state": "erased", "items": []}

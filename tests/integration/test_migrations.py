@@ -23,7 +23,9 @@ def folder(tmp_path: Path) -> Path:
     sql = tmp_path / "thing" / "sql"
     sql.mkdir(parents=True)
     (sql / "001_pre_one.sql").write_text("create table one (n integer);")
-    (sql / "002_post_two.sql").write_text("alter table one add column m integer; insert into one values (1, 2);")
+    (sql / "002_post_two.sql").write_text(
+        "alter table one add column m integer; insert into one values (1, 2);"
+    )
     return sql
 
 
@@ -32,7 +34,7 @@ STEP = ["step/sql/001_pre_step.sql"]
 
 def rows(dsn: str, query: str) -> list[tuple[object, ...]]:
     with psycopg.connect(dsn) as connection:
-        return connection.execute(query).fetchall()  # type: ignore[arg-type]  # queries of tests are literals
+        return connection.execute(query).fetchall()
 
 
 def test_each_file_is_applied_once_in_order(dsn: str, folder: Path) -> None:
@@ -64,7 +66,9 @@ def test_a_file_that_fails_leaves_nothing_and_the_ones_before_stay(dsn: str, fol
     assert apply_migrations(dsn, folder) == ["thing/sql/003_pre_bad.sql"]
 
 
-@pytest.mark.parametrize("name", ["4_pre_short.sql", "004_during_x.sql", "004_pre_Upper.sql", "002_pre_same_number.sql"])
+@pytest.mark.parametrize(
+    "name", ["4_pre_short.sql", "004_during_x.sql", "004_pre_Upper.sql", "002_pre_same_number.sql"]
+)
 def test_a_file_with_another_kind_of_name_is_refused(dsn: str, folder: Path, name: str) -> None:
     (folder / name).write_text("select 1;")
     with pytest.raises(MigrationChanged):
@@ -73,7 +77,9 @@ def test_a_file_with_another_kind_of_name_is_refused(dsn: str, folder: Path, nam
 
 def test_two_migrators_do_not_meet(dsn: str, folder: Path) -> None:
     results: list[list[str]] = []
-    threads = [threading.Thread(target=lambda: results.append(apply_migrations(dsn, folder))) for _ in range(3)]
+    threads = [
+        threading.Thread(target=lambda: results.append(apply_migrations(dsn, folder))) for _ in range(3)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -106,9 +112,13 @@ def test_days_of_seen_are_made_and_dropped_and_take_over_what_came_before(dsn: s
     assert rows(dsn, "select count(*) from step.seen_default") == [(2,)]
     assert rows(dsn, "select count(*) from step.seen_20260106") == [(1,)]
     with psycopg.connect(dsn) as connection:
-        young = connection.execute("select step.drop_seen_partitions(%s)", (first + timedelta(days=2),)).fetchone()
+        young = connection.execute(
+            "select step.drop_seen_partitions(%s)", (first + timedelta(days=2),)
+        ).fetchone()
         connection.execute("update step.seen_day set made_at = made_at - interval '2 days'")
-        old = connection.execute("select step.drop_seen_partitions(%s)", (first + timedelta(days=2),)).fetchone()
+        old = connection.execute(
+            "select step.drop_seen_partitions(%s)", (first + timedelta(days=2),)
+        ).fetchone()
     assert (young, old) == ((0,), (2,)), "what a rebuild has just made stays for a day"
     assert first + timedelta(days=2) in days(dsn)
     assert rows(dsn, "select count(*) from step.seen") == [(3,)]

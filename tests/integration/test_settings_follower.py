@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from confluent_kafka.admin import AdminClient
@@ -48,7 +49,9 @@ def event(tenant: str, data: TenantRegistered | DpaSigned | DpaEnded) -> Output:
 def test_it_reads_all_and_follows(follower: SettingsFollower, producer: OrderedProducer) -> None:
     tenant = random_id()
     registered = event(tenant, TenantRegistered(name="Shop", default_language="de"))
-    producer.produce_all([registered, event(tenant, DpaSigned(version="1", signed_at="2026-01-01T00:00:00Z"))], 10)
+    producer.produce_all(
+        [registered, event(tenant, DpaSigned(version="1", signed_at="2026-01-01T00:00:00Z"))], 10
+    )
     seen: list[bool] = []
     follower.on_change.append(lambda settings: seen.append(settings[tenant].dpa))
     follower.start()
@@ -71,10 +74,13 @@ def test_it_reads_all_and_follows(follower: SettingsFollower, producer: OrderedP
     assert follower.tenant("nobody") is None
 
 
-def test_a_record_that_is_no_event_changes_nothing(follower: SettingsFollower, producer: OrderedProducer) -> None:
+def test_a_record_that_is_no_event_changes_nothing(
+    follower: SettingsFollower, producer: OrderedProducer
+) -> None:
     tenant = random_id()
     bad = Output(topics.TENANTS, tenant.encode(), b"not an event")
-    wrong = Output(topics.TENANTS, tenant.encode(), event(tenant, TenantRegistered(name="A", default_language="de")).value.replace(b'"name":"A"', b'"name":7'))
+    wrong = event(tenant, TenantRegistered(name="A", default_language="de"))
+    wrong = replace(wrong, value=wrong.value.replace(b'"name":"A"', b'"name":7'))
     producer.produce_all([bad, event(tenant, TenantRegistered(name="B", default_language="de")), wrong], 10)
     follower.start()
     follower.wait_ready(20)
@@ -104,7 +110,12 @@ def test_many_wait_at_once(follower: SettingsFollower, producer: OrderedProducer
     tenant = random_id()
     producer.produce_all([event(tenant, TenantRegistered(name="C", default_language="de"))], 10)
     found: list[bool] = []
-    threads = [threading.Thread(target=lambda: (follower.refresh(10), found.append(follower.tenant(tenant) is not None))) for _ in range(8)]
+
+    def wait() -> None:
+        follower.refresh(10)
+        found.append(follower.tenant(tenant) is not None)
+
+    threads = [threading.Thread(target=wait) for _ in range(8)]
     for thread in threads:
         thread.start()
     await_until(lambda: len(found) == 8, 10, "all have waited")

@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Sequence
+from typing import Any
 
 import orjson
 import psycopg
@@ -42,11 +43,15 @@ def test_state_and_outputs_are_the_fold_of_the_log(world: World) -> None:
     engine.tidy()
     assert world.counts() == expected_counts(range(200))
     outputs = world.outputs()
-    assert sorted(output["of"] for output in outputs) == sorted(derived_id(ID_KEY, str(n)) for n in range(200))
+    assert sorted(output["of"] for output in outputs) == sorted(
+        derived_id(ID_KEY, str(n)) for n in range(200)
+    )
     by_key: dict[bytes, list[int]] = {}
     for record in world.records(world.target):
         by_key.setdefault(record.key or b"", []).append(orjson.loads(record.value or b"")["n"])
-    assert all(seen == list(range(1, len(seen) + 1)) for seen in by_key.values()), "outputs are in the order of the log"
+    assert all(seen == list(range(1, len(seen) + 1)) for seen in by_key.values()), (
+        "outputs are in the order of the log"
+    )
     assert world.rows("select * from step.outbox") == []
     assert sum(row[0] for row in world.rows("select next_offset from step.position")) == 200
 
@@ -172,8 +177,14 @@ def test_poison_is_isolated_and_dead_lettered_in_order(world: World) -> None:
     original = orjson.loads(base64.b64decode(letters["ValueError"]["value"]))
     assert original["number"] == 20
     origin = letters["Strange"]["origin"]
-    assert [r for r in world.records(world.source) if r.partition == origin["partition"]][origin["offset"]].value is not None
-    assert letters["OutputTooLarge"]["origin"] == {"topic": world.target, "partition": origin_partition(world, 30), "offset": None}
+    assert [r for r in world.records(world.source) if r.partition == origin["partition"]][
+        origin["offset"]
+    ].value is not None
+    assert letters["OutputTooLarge"]["origin"] == {
+        "topic": world.target,
+        "partition": origin_partition(world, 30),
+        "offset": None,
+    }
     assert sorted(world.rows("select reason, subject from work.poisoned"), key=repr) == [
         ("KeyError", None),
         ("Strange", "k10"),
@@ -183,7 +194,9 @@ def test_poison_is_isolated_and_dead_lettered_in_order(world: World) -> None:
 
 
 def origin_partition(world: World, number: int) -> int:
-    return next(r.partition for r in world.records(world.source) if orjson.loads(r.value or b"")["number"] == number)
+    return next(
+        r.partition for r in world.records(world.source) if orjson.loads(r.value or b"")["number"] == number
+    )
 
 
 def test_an_item_with_an_id_that_is_none_is_poison(world: World) -> None:
@@ -200,7 +213,7 @@ def test_a_handler_may_stop_the_partition(world: World) -> None:
     world.produce(range(3))
     handler = Counting(world.source, world.target)
 
-    def stop(cursor: Cursor, items: Sequence[Item]) -> None:
+    def stop(_cursor: Cursor, _items: Sequence[Item]) -> None:
         raise StopPartition("consents/0 offset 17: undecodable record")
 
     handler.before_apply = stop
@@ -271,7 +284,7 @@ def test_due_rows_come_first_once_and_in_order(world: World) -> None:
     assert engine.next_due_ms() == start + 3_600_000
 
 
-def _due_letters(world: World) -> list[dict[str, object]]:
+def _due_letters(world: World) -> list[dict[str, Any]]:
     letters = [orjson.loads(record.value or b"") for record in world.records(DEADLETTERS)]
     return [letter for letter in letters if letter["origin"]["topic"] == "step.due"][-1:]
 
@@ -317,14 +330,18 @@ def test_a_restored_database_is_refused_by_those_who_ask_for_it(world: World) ->
     world.engine(careful).take_over(ALL)
 
 
-def test_the_database_goes_away_in_a_step_and_comes_back(world: World, postgres_server: PostgresServer) -> None:
+def test_the_database_goes_away_in_a_step_and_comes_back(
+    world: World, postgres_server: PostgresServer
+) -> None:
     world.produce(range(20))
     engine = world.engine()
     engine.take_over(ALL)
     records = world.records(world.source)
     engine.step(records[:10])
     with psycopg.connect(postgres_server.admin_dsn(), autocommit=True) as connection:
-        connection.execute("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'sealpost-counting'")
+        connection.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'sealpost-counting'"
+        )
     with pytest.raises(DatabaseAway):
         engine.step(records[10:])
     assert engine.owned == ()
@@ -346,7 +363,11 @@ def test_an_output_without_a_topic_fails_and_stays_recorded(world: World) -> Non
 
 
 def test_the_outbox_is_byte_exact() -> None:
-    outputs = [Output("a", b"", b""), Output("b.c", b"\x00\xff", b"\n" * 3), Output("a", b"k", bytes(range(256)))]
+    outputs = [
+        Output("a", b"", b""),
+        Output("b.c", b"\x00\xff", b"\n" * 3),
+        Output("a", b"k", bytes(range(256))),
+    ]
     assert store.decode_outputs(store.encode_outputs(outputs)) == outputs
     with pytest.raises(store.OutboxUnreadable):
         store.decode_outputs(b"\x07" + store.encode_outputs(outputs)[1:])
