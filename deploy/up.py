@@ -134,9 +134,7 @@ class Up:
 
     def _start_postgres(self) -> postgres.Postgres:
         self.progress.begin("PostgreSQL")
-        started = postgres.start(
-            self.supervisor, self.options.data, self.ports["postgres"], self.progress.say
-        )
+        started = postgres.start(self.supervisor, self.options.data, self.ports["postgres"], self._say)
         self.progress.done("PostgreSQL")
         return started
 
@@ -147,7 +145,7 @@ class Up:
             self.options.data,
             self.ports["kafka"],
             self.ports["kafka_controller"],
-            self.progress.say,
+            self._say,
         )
         self.progress.done("Kafka")
         return started

@@ -13,6 +13,7 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import orjson
+from starlette.types import ASGIApp, Message
 
 import projections
 import vault as vault_package
@@ -293,6 +294,38 @@ class Person:
         )
         self.tenant.world.produce(self.event(asked, {}), given, self.event(active, {}))
         return given
+
+
+async def asgi_call(app: ASGIApp, method: str, path: str, body: Any) -> Reply:
+    """One request to an application that no server serves, with some bearer token."""
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": method,
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "headers": [(b"authorization", b"Bearer x"), (b"content-type", b"application/json")],
+        "scheme": "http",
+        "server": (HOST, 80),
+        "client": (HOST, 1),
+    }
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {
+            "type": "http.request",
+            "body": b"" if body is None else orjson.dumps(body),
+            "more_body": False,
+        }
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    await app(scope, receive, send)
+    headers = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
+    return Reply(sent[0]["status"], headers, b"".join(message.get("body", b"") for message in sent[1:]))
 
 
 @contextmanager

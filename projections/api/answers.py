@@ -16,13 +16,19 @@ from projections.erasures import STATES
 from projections.tables import STATUS_TIMES
 from schemas.clock import at_ms, to_text
 from schemas.content import TextReference
-from schemas.events import statuses
+from schemas.events import registry, statuses
 from schemas.http import Refusal
 from schemas.ids import is_id
 from schemas.settings import TenantSettings
+from schemas.topics import CONSENTS
 from schemas.wording import notice_of, wording
 from vault.vault import Vault
 
+_CONSENT_TYPES = {
+    model.__name__: registry.type_name(model)
+    for model, topic in registry.TOPIC_OF.items()
+    if topic == CONSENTS
+}
 _STATUS_OF_RANK = {statuses.rank(status): status for status in ("requested", *STATUS_TIMES)}
 
 
@@ -133,8 +139,8 @@ class Answers:
         rows = self._reader.consents(tenant, subject)
         opening = Opening(self._vault, tenant, subject)
         for row in rows:
-            evidence = row["evidence"] or {}
-            opening.want(row["event"], row["event"], evidence.get("type") or "", "evidence", row["evidence"])
+            event_type = _CONSENT_TYPES.get(row["type"], "")
+            opening.want(row["event"], row["event"], event_type, "evidence", row["evidence"])
         opening.open()
         if opening.met_erased and isinstance(again := self.standing(tenant, subject), Gone):
             return models.ConsentsAnswer(state=again.state, items=[])

@@ -1,12 +1,18 @@
-"""Offsets that a group has committed: read them, and set them while the group is empty."""
+"""Offsets that a group has committed: read them, and set them while the group is empty.
+
+Through a consumer that never subscribes, not through the admin client: its ListConsumerGroupOffsets ends the whole process
+(SIGSEGV in rd_kafka_cgrp_op, librdkafka 2.16) when the broker answers that it is still loading the group.
+"""
 
 from collections.abc import Mapping, Sequence
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from streams.kafka.admin import REQUEST_S, KafkaAway, TopicPart
+from streams.kafka.consumer import consumer_settings
 
+SESSION_S = 10.0
+"""librdkafka wants one even though the group is not joined."""
 HAS_MEMBERS = (
     KafkaError.UNKNOWN_MEMBER_ID,
     KafkaError.NON_EMPTY_GROUP,
@@ -16,43 +22,50 @@ HAS_MEMBERS = (
 """What a broker says when somebody else may commit for this group."""
 
 
-def read(client: AdminClient, group: str, parts: Sequence[TopicPart]) -> dict[TopicPart, int]:
+def read(bootstrap: str, group: str, parts: Sequence[TopicPart]) -> dict[TopicPart, int]:
     """Committed next offsets of these partitions; a partition that has none is left out. KafkaAway without an answer."""
     if not parts:
         return {}
-    request = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, number) for topic, number in parts])
+    consumer = _outsider(bootstrap, group)
     try:
-        answer = client.list_consumer_group_offsets([request], request_timeout=REQUEST_S)[group].result(
-            REQUEST_S + 1
+        found = consumer.committed(
+            [TopicPartition(topic, number) for topic, number in parts], timeout=REQUEST_S
         )
     except KafkaException as error:
         raise KafkaAway(f"offsets of group {group}: {_name(error)}") from None
+    finally:
+        consumer.close()
     return {
-        (found.topic, found.partition): int(found.offset)
-        for found in answer.topic_partitions or ()
-        if found.error is None and found.offset >= 0
+        (part.topic, part.partition): int(part.offset)
+        for part in found
+        if part.error is None and part.offset >= 0
     }
 
 
-def write(client: AdminClient, group: str, offsets: Mapping[TopicPart, int]) -> bool:
+def write(bootstrap: str, group: str, offsets: Mapping[TopicPart, int]) -> bool:
     """Set the committed next offsets of an empty group; False when it has members and nothing was set. KafkaAway."""
     if not offsets:
         return True
+    consumer = _outsider(bootstrap, group)
     parts = [TopicPartition(topic, number, offset) for (topic, number), offset in offsets.items()]
-    request = ConsumerGroupTopicPartitions(group, parts)
     try:
-        answers = client.alter_consumer_group_offsets([request], request_timeout=REQUEST_S)
-        result = answers[group].result(REQUEST_S + 1)
+        answers = consumer.commit(offsets=parts, asynchronous=False)
     except KafkaException as error:
         if _code(error) in HAS_MEMBERS:
             return False
         raise KafkaAway(f"offsets of group {group}: {_name(error)}") from None
-    refused = [part.error for part in result.topic_partitions or () if part.error is not None]
-    if refused and all(error.code() in HAS_MEMBERS for error in refused):
-        return False
-    if refused:
+    finally:
+        consumer.close()
+    refused = [part.error for part in answers or () if part.error is not None]
+    if refused and not all(error.code() in HAS_MEMBERS for error in refused):
         raise KafkaAway(f"offsets of group {group}: {refused[0].name()}")
-    return True
+    return not refused
+
+
+def _outsider(bootstrap: str, group: str) -> Consumer:
+    return Consumer(
+        consumer_settings(bootstrap, group=group, client_id="sealpost-offsets", session_s=SESSION_S)
+    )
 
 
 def _code(error: KafkaException) -> int | None:

@@ -13,7 +13,6 @@ import psycopg
 from schemas.clock import now_ms
 from schemas.metrics import gauge
 from streams.kafka import group_offsets
-from streams.kafka.admin import admin_client
 from streams.kafka.direct import StretchReader
 from streams.step import postgres
 from streams.step.contract import Record
@@ -42,7 +41,6 @@ class Stepper:
         self._dsn = dsn
         self._bootstrap = bootstrap
         self._first_topics = tuple(first_topics)
-        self._admin = admin_client(bootstrap)
         self._reader: StretchReader | None = None
         self._ends = LogEnds(engine.cluster, engine.role, engine.handler.topics)
         self._database_up = gauge("sealpost_component_up").labels("postgres")
@@ -61,7 +59,7 @@ class Stepper:
             raise DatabaseAway(f"role {role}: {type(error).__name__}") from None
         ranges = cluster.log_ranges(parts)
         offsets = {part: min(max(stored.get(part, 0), ranges[part].low), ranges[part].high) for part in parts}
-        return group_offsets.write(self._admin, self.group, offsets)
+        return group_offsets.write(self._bootstrap, self.group, offsets)
 
     def take_over(self, given: Iterable[TopicPart], superseded: Callable[[], bool]) -> None:
         """Become the owner of the partition numbers that were given whole, and read what must come first.
@@ -80,7 +78,7 @@ class Stepper:
             else {}
         )
         # Where the group is ahead of the database, the feed will never bring what lies between.
-        committed = group_offsets.read(self._admin, self.group, parts)
+        committed = group_offsets.read(self._bootstrap, self.group, parts)
         for part in [*first, *(part for part in parts if part not in until)]:
             self._read_to(
                 part, max(until.get(part, 0), min(committed.get(part, 0), self._end(part))), superseded

@@ -99,10 +99,9 @@ def test_a_group_that_is_ahead_of_the_database_loses_nothing(
 ) -> None:
     """The database is new, the group has committed the end: what lies before is read all the same."""
     world.produce(range(200))
-    client = admin.admin_client(world.bootstrap)
     ends = {(world.source, n): end for n, end in admin.end_offsets(world.bootstrap, world.source).items()}
-    assert group_offsets.write(client, f"{world.name}.counting", ends)
-    assert group_offsets.read(client, f"{world.name}.counting", list(ends)) == ends
+    assert group_offsets.write(world.bootstrap, f"{world.name}.counting", ends)
+    assert group_offsets.read(world.bootstrap, f"{world.name}.counting", list(ends)) == ends
     start(started, world, tmp_path)
     await_until(lambda: total(world) == 200, LIMIT_S, "what the group had passed over")
     assert world.counts() == expected_counts(range(200))

@@ -1,0 +1,1 @@
+"""Ratios to a limit, measured in one run: `python -m tests.bench NAME`."""

@@ -1,0 +1,19 @@
+"""`python -m tests.bench NAME [--rounds N]`: measure, print a table, append to results.csv."""
+
+import argparse
+import importlib
+
+NAMES = ("step",)
+ROUNDS = 3
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench")
+    parser.add_argument("name", choices=NAMES)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    arguments = parser.parse_args()
+    importlib.import_module(f"tests.bench.{arguments.name}").run(arguments.rounds)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,235 @@
+"""The step engine beside its limits: consume and decode; the same work by hand without the engine's guarantees."""
+
+import base64
+import contextlib
+import statistics
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import orjson
+import psycopg
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from deploy.embedded import postgres as embedded_postgres
+from deploy.embedded.supervisor import Supervisor
+from schemas.clock import boot_s, now_ms, to_text
+from schemas.constants import BATCH_RECORDS
+from schemas.ids import random_bytes, random_id
+from schemas.topics import Topic
+from streams.kafka import admin
+from streams.kafka.consumer import consumer_settings, to_record
+from streams.kafka.producer import OrderedProducer, producer_settings
+from streams.step.contract import Cursor, Effects, Item, Output, Poison, Record
+from streams.step.engine import Engine
+from streams.step.migrate import apply_migrations
+from tests.bench import report
+from tests.embedded_host import start_parts
+
+EVENTS = 100_000
+EVENT_BYTES = 777
+SUBJECTS = 20_000
+PARTITIONS = 4
+SOURCE = "bench.source"
+TARGET = "bench.target"
+AIM = 25_000
+IDLE_ROUNDS = 50
+
+STATE = "create table state (key text primary key, n integer not null, last text not null)"
+UPSERT = """
+insert into state (key, n, last)
+select key, n, last from json_to_recordset(%s::json) as x(key text, n integer, last text)
+on conflict (key) do update set n = state.n + excluded.n, last = excluded.last returning key, n
+"""
+
+
+def event(subject: str) -> bytes:
+    """One event of EVENT_BYTES with a sealed block."""
+    value = orjson.dumps(
+        {
+            "specversion": "1.0",
+            "id": random_id(),
+            "source": "sealpost/inbound",
+            "type": "sealpost.message.received.v1",
+            "subject": subject,
+            "time": to_text(now_ms()),
+            "datacontenttype": "application/json",
+            "tenant": "0" * 32,
+            "channel": "whatsapp",
+            "causationid": random_id(),
+            "correlationid": random_id(),
+            "data": {
+                "kind": "text",
+                "sealed": {
+                    "content": {
+                        "gen": "2026-11",
+                        "alg": "A256GCM",
+                        "ct": base64.b64encode(random_bytes(190)).decode(),
+                    }
+                },
+            },
+        }
+    )
+    return value[:-1] + b" " * (EVENT_BYTES - len(value)) + b"}"
+
+
+def fill(bootstrap: str, count: int) -> None:
+    """Make the topics and `count` events."""
+    admin.apply_topics(bootstrap, [Topic(SOURCE, -1), Topic(TARGET, -1)], PARTITIONS, 1, embedded=True)
+    producer = OrderedProducer(bootstrap, client_id="bench-fill")
+    subjects = [random_id() for _ in range(SUBJECTS)]
+    for start in range(0, count, 10_000):
+        some = [subjects[n * 7919 % SUBJECTS] for n in range(start, min(count, start + 10_000))]
+        producer.produce_all([Output(SOURCE, subject.encode(), event(subject)) for subject in some])
+    producer.close()
+
+
+@contextlib.contextmanager
+def reading(bootstrap: str) -> Iterator[Consumer]:
+    """A consumer at the start of the source, with something in its queue."""
+    settings = consumer_settings(bootstrap, group="bench", client_id="bench", session_s=10)
+    consumer = Consumer(settings)
+    consumer.assign([TopicPartition(SOURCE, number, 0) for number in range(PARTITIONS)])
+    try:
+        yield consumer
+    finally:
+        consumer.close()
+
+
+def consume_and_decode(bootstrap: str, count: int) -> float:
+    """Limit (a): events/s of consume + orjson, by hand."""
+    with reading(bootstrap) as consumer:
+        begin, done = 0.0, 0
+        while done < count:
+            messages = consumer.consume(BATCH_RECORDS, 1.0)
+            begin = begin or boot_s()
+            for message in messages:
+                orjson.loads(message.value() or b"")
+            done += len(messages)
+        return done / (boot_s() - begin)
+
+
+def by_hand(bootstrap: str, dsn: str, count: int) -> float:
+    """Limit (b): one upsert a batch, then produce and await; no fence, no positions, no repeats dropped, no outbox."""
+    producer = Producer({**producer_settings(bootstrap, client_id="bench", delivery_timeout_s=None), "delivery.report.only.error": True})
+    with reading(bootstrap) as consumer, psycopg.connect(dsn) as connection:
+        begin, done = 0.0, 0
+        while done < count:
+            messages = consumer.consume(BATCH_RECORDS, 1.0)
+            begin = begin or boot_s()
+            rows: dict[str, list[object]] = {}
+            for message in messages:
+                content = orjson.loads(message.value() or b"")
+                row = rows.setdefault(content["subject"], [0, ""])
+                row[0] = int(str(row[0])) + 1
+                row[1] = content["id"]
+            state = [{"key": key, "n": row[0], "last": row[1]} for key, row in sorted(rows.items())]
+            connection.execute(UPSERT, (orjson.dumps(state).decode(),)).fetchall()
+            connection.commit()
+            for message in messages:
+                producer.produce(TARGET, message.value(), message.key())
+            producer.flush()
+            done += len(messages)
+        return done / (boot_s() - begin)
+
+
+class Forwarding:
+    """Counts per subject and forwards each event."""
+
+    topics = (SOURCE,)
+    priority_topic = None
+
+    def __init__(self, role: str) -> None:
+        self.role = role
+
+    def prepare(self, records: Sequence[Record]) -> list[Item | Poison]:
+        loads = orjson.loads
+        answers: list[Item | Poison] = []
+        for record in records:
+            content = loads(record.value or b"")
+            answers.append(Item(content["id"], record.partition, record.time_ms, content, record))
+        return answers
+
+    def apply(self, cursor: Cursor, items: Sequence[Item], effects: Effects) -> None:
+        rows: dict[str, dict[str, object]] = {}
+        for item in items:
+            subject = item.value["subject"]
+            row = rows.get(subject)
+            if row is None:
+                rows[subject] = {"key": subject, "n": 1, "last": item.id}
+            else:
+                row["n"] = int(str(row["n"])) + 1
+                row["last"] = item.id
+        cursor.execute(UPSERT, (orjson.dumps([rows[key] for key in sorted(rows)]).decode(),))
+        cursor.fetchall()
+        for item in items:
+            record = item.record
+            assert record is not None
+            effects.emit(item.partition, TARGET, record.key or b"", record.value or b"")
+
+    def poisoned(self, cursor: Cursor, poison: Poison, effects: Effects) -> None:
+        """Nothing is poison here."""
+
+    def caught_up(self, cursor: Cursor, partitions: Sequence[int]) -> None:
+        """Nothing to note."""
+
+
+def with_the_engine(bootstrap: str, dsn: str, count: int) -> float:
+    """(c): the same through the step, under a new role, so that nothing was seen before."""
+    producer = OrderedProducer(bootstrap, client_id="bench-step")
+    engine = Engine(Forwarding(random_id()), dsn, producer, cluster=admin.ClusterIdentity(bootstrap))
+    engine.take_over(range(PARTITIONS))
+    with reading(bootstrap) as consumer:
+        begin, done = 0.0, 0
+        while done < count:
+            messages = consumer.consume(BATCH_RECORDS, 1.0)
+            begin = begin or boot_s()
+            engine.step([to_record(message) for message in messages])
+            done += len(messages)
+        rate = done / (boot_s() - begin)
+    engine.close()
+    producer.close()
+    return rate
+
+
+def empty(dsn: str) -> None:
+    """Every variant starts from the same tables."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("truncate state, step.seen, step.outbox")
+        connection.execute("vacuum analyze state")
+        connection.execute("checkpoint")
+
+
+def run(rounds: int, count: int = EVENTS) -> None:
+    """Run all variants in turn, `rounds` times; print and record."""
+    with tempfile.TemporaryDirectory() as folder:
+        supervisor = Supervisor()
+        try:
+            kafka, postgres = start_parts(supervisor, Path(folder))
+            dsn = postgres.admin_dsn(embedded_postgres.ADMIN)
+            apply_migrations(dsn, Path(folder) / "none" / "sql")
+            with psycopg.connect(dsn) as connection:
+                connection.execute(STATE)
+            fill(kafka.bootstrap, count)
+            measure(kafka.bootstrap, dsn, rounds, count)
+        finally:
+            supervisor.stop()
+
+
+def measure(bootstrap: str, dsn: str, rounds: int, count: int) -> None:
+    """The rounds."""
+    variants: dict[str, Callable[[], float]] = {
+        "consume + orjson": lambda: consume_and_decode(bootstrap, count),
+        "by hand: upsert, produce": lambda: by_hand(bootstrap, dsn, count),
+        "the step": lambda: with_the_engine(bootstrap, dsn, count),
+    }
+    found: dict[str, list[float]] = {name: [] for name in variants}
+    for _ in range(rounds):
+        for name, variant in variants.items():
+            empty(dsn)
+            found[name].append(variant())
+    for line in report.table(found, limit="by hand: upsert, produce", unit="events/s"):
+        print(line)
+    step = statistics.median(found["the step"])
+    print(f"aim {AIM:,}: {'met' if step >= AIM else 'missed'}")
+    report.record("step", found, limit="by hand: upsert, produce", unit="events/s")

@@ -1,0 +1,128 @@
+"""The API while a part is away, and when something fails that nobody expected."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+
+from projections.api.reading import open_pool
+from projections.api.router import QueryParts
+from projections.api.router import create_router as create_queries
+from schemas import topics
+from schemas.http import create_app
+from schemas.ids import random_id
+from streams.kafka.producer import AsyncProducer
+from streams.kafka.settings_follower import SettingsFollower
+from tests.api_world import TIMES, ApiWorld, Person, Reply, Tenant, asgi_call, running_api
+from tests.embedded_fixtures import KafkaServer, PostgresServer
+from vault.keyring import MasterKey
+from vault.tokens import Principal
+from vault.vault import Vault
+from workers.intake.router import UNAVAILABLE, CommandParts
+from workers.intake.router import create_router as create_commands
+
+RED = "red-4711"
+GOOD: dict[str, Any] = {"purpose": "service", "content": {"type": "text", "text": "hallo"}}
+CLOSED_PORT = "127.0.0.1:9"
+
+
+@pytest.fixture(scope="module")
+def world(
+    kafka_server: KafkaServer, postgres_server: PostgresServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ApiWorld]:
+    folder: Path = tmp_path_factory.mktemp("api")
+    with running_api(kafka_server, postgres_server, folder) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def tenant(world: ApiWorld) -> Tenant:
+    return world.tenant()
+
+
+@pytest.fixture(scope="module")
+def ada(tenant: Tenant) -> Person:
+    return tenant.person()
+
+
+def test_kafka_away(world: ApiWorld, tenant: Tenant) -> None:
+    """503, and the request is recorded: role clock, or the same request again, brings it into the log once."""
+    person, key = tenant.person(), random_id()
+    body = {"to": person.to, **GOOD, "idempotency_key": key}
+
+    async def ask(app_of: Callable[[AsyncProducer], FastAPI]) -> Reply:
+        producer = AsyncProducer(CLOSED_PORT, client_id="test-away", delivery_timeout_s=0.5)
+        reply = await asgi_call(app_of(producer), "POST", "/v1/messages", body)
+        await producer.close(0)
+        return reply
+
+    reply = asyncio.run(ask(lambda producer: lone_app(world.vault, producer, tenant)))
+    assert (reply.status, reply.problem) == (503, "unavailable")
+    assert reply.headers["retry-after"]
+    waiting = [one for one in world.vault.unproduced(0) if one.tenant == tenant.name]
+    assert [output.topic for one in waiting for output in one.outputs] == [
+        topics.MESSAGES,
+        topics.outbound("whatsapp"),
+    ]
+    again = tenant.call("POST", "/v1/messages", "producer", body)
+    assert again.status == 202
+    assert not [one for one in world.vault.unproduced(0) if one.tenant == tenant.name]
+    assert len([e for e in world.written(topics.MESSAGES, tenant.name) if e.subject == person.subject]) == 1
+
+
+def test_postgres_away(tenant: Tenant, ada: Person) -> None:
+    """503 from commands and queries alike."""
+    vault = Vault("postgresql://nobody@127.0.0.1:9/nothing?connect_timeout=1", MasterKey(bytes(32)), TIMES)
+
+    async def ask(method: str, path: str, body: Any) -> Reply:
+        producer = AsyncProducer(CLOSED_PORT, client_id="test-away")
+        reply = await asgi_call(lone_app(vault, producer, tenant), method, path, body)
+        await producer.close(0)
+        return reply
+
+    for method, path, body in (
+        ("POST", "/v1/messages", {"to": ada.to, **GOOD}),
+        ("GET", f"/v1/subjects/{ada.subject}", None),
+    ):
+        reply = asyncio.run(ask(method, path, body))
+        assert (reply.status, reply.problem) == (503, "unavailable"), path
+    vault.close()
+
+
+def test_what_nobody_expected_is_500_and_its_words_are_not_logged(
+    tenant: Tenant, ada: Person, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log has the kind of the error and the place."""
+
+    def check(token: str) -> Principal:
+        raise RuntimeError(RED)
+
+    app = create_app("test", "0", [create_queries(no_query_parts(check))], unavailable=UNAVAILABLE)
+    reply = asyncio.run(asgi_call(app, "GET", f"/v1/subjects/{ada.subject}", None))
+    assert (reply.status, reply.headers["content-type"]) == (500, "application/problem+json")
+    assert "RuntimeError" in caplog.text
+    assert RED not in caplog.text + reply.raw.decode()
+
+
+def lone_app(vault: Vault, producer: AsyncProducer, tenant: Tenant) -> FastAPI:
+    """The API with parts that may be away; whoever calls is an agent of the tenant."""
+
+    def check(token: str) -> Principal:
+        return Principal(random_id(), tenant.name, "agent")
+
+    follower = SettingsFollower(CLOSED_PORT)
+    commands = create_commands(CommandParts(vault, producer, follower, check, TIMES))
+    pool = open_pool(tenant.world.projections_dsn)
+    queries = create_queries(QueryParts(vault, pool, follower, check))
+    return create_app("test", "0", [commands, queries], unavailable=UNAVAILABLE)
+
+
+def no_query_parts(check: Callable[[str], Principal]) -> QueryParts:
+    """Parts of queries of which only the check is used."""
+    vault = Vault("postgresql://nobody@127.0.0.1:9/nothing", MasterKey(bytes(32)), TIMES)
+    return QueryParts(
+        vault, open_pool("postgresql://nobody@127.0.0.1:9/nothing"), SettingsFollower(CLOSED_PORT), check
+    )
