@@ -15,6 +15,7 @@ from streams.kafka.producer import OrderedProducer
 from streams.step.contract import Output
 from streams.step.postgres import connect
 from streams.step.store import make_seen_days
+from vault.daykeys import PublicDayKey
 from vault.vault import Vault
 from workers.intake.tenants import ingress_key_output
 
@@ -73,14 +74,14 @@ class Housekeeper:
 
     def make_day_keys(self, day: date) -> None:
         """Pairs for today and three days ahead; publishing those that exist already is harmless."""
-        outputs: list[Output] = []
+        keys: list[PublicDayKey] = []
         for tenant, days in self._vault.day_keys_to_make(day).items():
             with self._vault.transaction() as cursor:
-                outputs += [
-                    ingress_key_output(key) for key in self._vault.create_day_keys(cursor, tenant, days)
-                ]
-        if outputs:
-            self._producer.produce_all(outputs, PRODUCE_LIMIT_S)
+                keys += self._vault.create_day_keys(cursor, tenant, days)
+        if keys:
+            self._producer.produce_all([ingress_key_output(key) for key in keys], PRODUCE_LIMIT_S)
+            # Only now: a key that was made and not published would leave the receiver without one for a day.
+            self._vault.day_keys_published(keys)
 
     def produce_unsent(self) -> None:
         """Commands by HTTP that were recorded and not produced."""

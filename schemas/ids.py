@@ -74,4 +74,4 @@ def message_day(message: str) -> date:
 
 def is_id(text: str) -> bool:
     """True for 32 lower-case hexadecimal digits."""
-    return len(text) == ID_DIGITS and all(c in "0123456789abcdef" for c in text)
+    return len(text) == ID_DIGITS and not text.strip("0123456789abcdef")

@@ -160,6 +160,8 @@ class SendingWorld:
     times: Times = TIMES
     limits: Limits = field(default_factory=lambda: Limits(rate_per_s=500.0, pause_first_s=0.3))
     provider_rate_per_s: float = 1_000.0
+    dead_letters: list[str] = field(default_factory=list)
+    """Reasons of the dead letters that the test provokes."""
     world: ReceivingWorld = field(init=False)
     site: Site = field(init=False)
 
@@ -184,11 +186,13 @@ class SendingWorld:
         self.consents = Tail(self.bootstrap, topics.CONSENTS, self.site.tenant)
 
     def close(self) -> None:
-        """End everything."""
+        """End everything; nothing may have been dead-lettered but what the test meant to be."""
+        letters = [letter["reason"] for letter in self.letters()]
         self.provider.close()
         self.statuses.close()
         self.consents.close()
         self.world.close()
+        assert sorted(letters) == self.dead_letters
 
     def credentials(self, url: str | None = None, token: str = TOKEN, site: Site | None = None) -> None:
         """Where the account's API is, and with which token."""

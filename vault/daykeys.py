@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 from streams.step.contract import Cursor
-from vault.base import VaultBase
+from vault.base import VaultBase, as_json
 from vault.ingress import DayKeyPair
 from vault.keyring import check_value, unwrap_checked, wrap
 from vault.leases import LeaseCache
@@ -65,19 +65,31 @@ class DayKeysPart(VaultBase):
             return cursor.rowcount
 
     def day_keys_to_make(self, today: date) -> dict[str, list[date]]:
-        """Days from today to three days ahead that lack a pair, by tenant."""
+        """Days from today to three days ahead that lack a pair or whose public half is not known to be published, by tenant:
+        make them, produce them, then call `day_keys_published`."""
         days = [today + timedelta(days=n) for n in range(DAYS_AHEAD + 1)]
         missing: dict[str, list[date]] = {}
         with self._statement() as cursor:
             cursor.execute(
                 """select t.tenant, d.day from vault.tenants t cross join unnest(%s::date[]) as d(day)
-                   where not exists (select from vault.day_keys k where k.tenant = t.tenant and k.day = d.day)
+                   where not exists (
+                       select from vault.day_keys k where k.tenant = t.tenant and k.day = d.day and k.published)
                    order by t.tenant, d.day""",
                 [days],
             )
             for tenant, day in cursor.fetchall():
                 missing.setdefault(tenant, []).append(day)
         return missing
+
+    def day_keys_published(self, keys: Sequence[PublicDayKey]) -> None:
+        """These public halves are acked by Kafka; committed."""
+        rows = [{"tenant": key.tenant, "day": key.day.isoformat()} for key in keys]
+        with self._statement() as cursor:
+            cursor.execute(
+                """update vault.day_keys k set published = true
+                   from json_to_recordset(%s::json) as a(tenant text, day date) where k.tenant = a.tenant and k.day = a.day""",
+                [as_json(rows)],
+            )
 
     def _fetch_day_keys(self, keys: list[tuple[str, date]]) -> dict[tuple[str, date], bytes]:
         found: dict[tuple[str, date], bytes] = {}

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from schemas.ids import random_bytes
-from vault.encoding import length_prefixed
+from vault.encoding import packed
 from vault.errors import CorruptFragment
 from vault.sealing import KEY_BYTES, NONCE_BYTES, pad, unpad
 
@@ -81,7 +81,7 @@ def open_from_day(private: bytes, context: IngressContext, sealed: bytes) -> byt
 
 
 def _associated(context: IngressContext) -> bytes:
-    return length_prefixed(part.encode() for part in ("sealpost ingress", INGRESS_ALGORITHM, *context))
+    return packed(("sealpost ingress", INGRESS_ALGORITHM, *context))
 
 
 def _derive(shared: bytes, salt: bytes, info: bytes) -> bytes:

@@ -11,50 +11,57 @@ from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
 from collections.abc import Mapping
 from contextlib import suppress
-from hashlib import sha256
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from schemas.ids import random_bytes
-from vault.encoding import length_prefixed
+from vault.encoding import packed
 from vault.errors import KeyRefused, MasterKeyInvalid
 from vault.sealing import KEY_BYTES, NONCE_BYTES
 
 FILE_VARIABLE = "SEALPOST_MASTER_KEY_FILE"
 VALUE_VARIABLE = "SEALPOST_MASTER_KEY"
 KCV_BYTES = 16
+_KCV = packed(("kcv",))
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 def wrap(wrapping: bytes, what: tuple[str, ...], secret: bytes) -> bytes:
     """Wrap a secret under a 32-byte key; `what` names its purpose and place and is authenticated."""
     nonce = random_bytes(NONCE_BYTES)
-    return nonce + AESGCM(wrapping).encrypt(nonce, secret, length_prefixed(p.encode() for p in what))
+    return nonce + AESGCM(wrapping).encrypt(nonce, secret, packed(what))
 
 
 def unwrap(wrapping: bytes, what: tuple[str, ...], wrapped: bytes) -> bytes:
     """Undo `wrap`; KeyRefused when key, purpose, place or bytes are others."""
-    try:
-        associated = length_prefixed(p.encode() for p in what)
-        return AESGCM(wrapping).decrypt(wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], associated)
-    except (InvalidTag, ValueError):
-        raise KeyRefused(f"a wrapped {what[0]} does not open") from None
+    return _unwrap(AESGCM(wrapping), what[0], packed(what), wrapped)
 
 
 def check_value(key: bytes, what: tuple[str, ...]) -> bytes:
     """Key check value: a keyed hash that exposes an exchanged key and tells nothing about it (16 bytes)."""
-    associated = length_prefixed(p.encode() for p in ("kcv", *what))
-    return hmac.digest(key, associated, sha256)[:KCV_BYTES]
+    return _check_value(key, packed(what))
 
 
 def unwrap_checked(wrapping: bytes, what: tuple[str, ...], wrapped: bytes, kcv: bytes) -> bytes:
     """Unwrap and compare the check value; KeyRefused when the key was exchanged."""
-    key = unwrap(wrapping, what, wrapped)
-    if not hmac.compare_digest(check_value(key, what), kcv):
+    place = packed(what)
+    key = _unwrap(AESGCM(wrapping), what[0], place, wrapped)
+    if not hmac.compare_digest(_check_value(key, place), kcv):
         raise KeyRefused(f"a wrapped {what[0]} is not the one that belongs here")
     return key
+
+
+def _unwrap(wrapping: AESGCM, purpose: str, place: bytes, wrapped: bytes) -> bytes:
+    try:
+        return wrapping.decrypt(wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], place)
+    except (InvalidTag, ValueError):
+        raise KeyRefused(f"a wrapped {purpose} does not open") from None
+
+
+def _check_value(key: bytes, place: bytes) -> bytes:
+    return hmac.digest(key, _KCV + place, "sha256")[:KCV_BYTES]
 
 
 class MasterKey:

@@ -6,6 +6,8 @@ conditions say. A claim comes before a refusal because a message that went out m
 A worker that was killed leaves an open claim. It is `busy` until lease + HTTP limit + 1 s have passed on the database's clock
 (whoever had it cannot call any more), then waits for the provider's echo, then is unknown: with at_most_once that is its end,
 with at_least_once the next attempt is granted.
+
+Claims are not in backups: after a restore or a promotion, what was asked for before is `Unknown`.
 """
 
 import logging

@@ -94,6 +94,11 @@ class VaultHandler:
     def caught_up(self, cursor: Cursor, partitions: Sequence[int]) -> None:
         """Note that these partitions were read to their ends just now, by this incarnation of the database."""
         cursor.execute(
+            """insert into vault.incarnations (incarnation, since_ms)
+               select vault.incarnation(), case when exists (select from vault.incarnations) then vault.now_ms() else 0 end
+               on conflict do nothing"""
+        )
+        cursor.execute(
             """insert into vault.follower (partition, reached_ms, incarnation)
                select value::integer, vault.now_ms(), vault.incarnation() from json_array_elements_text(%s::json) order by 1
                on conflict (partition) do update

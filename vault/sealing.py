@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from schemas.constants import FORMAT_VERSION, PADDING_BYTES
 from schemas.envelope import ALGORITHM, KeyClass, SealedBlock
 from schemas.ids import random_bytes
-from vault.encoding import LENGTH_BYTES, length_prefixed
+from vault.encoding import LENGTH_BYTES, packed
 from vault.outcomes import Corrupt, Plain
 
 KEY_BYTES = 32
@@ -52,7 +52,7 @@ class SealContext:
         parts = (
             str(FORMAT_VERSION), self.tenant, self.subject, self.event_id, self.event_type, self.key_class, self.gen, ALGORITHM,
         )  # fmt: skip
-        return length_prefixed(part.encode() for part in parts)
+        return packed(parts)
 
 
 def pad(plaintext: bytes) -> bytes:

@@ -61,8 +61,14 @@ class BatchFeed:
         """What the group gave us; None before it has, or after it took it back."""
         self._taken = False
         self._generation = 0
+        first: tuple[str, ...] = getattr(self._handler, "first_topics", ())
+        if not first and self._handler.priority_topic is not None:
+            first = (self._handler.priority_topic,)
+        self._first_topics = first
+        """Read to their ends before the others, one after the other; a handler may name more than its priority topic."""
+        self._stages: list[str] = []
         self._priority: dict[TopicPart, int] = {}
-        """Partitions of the priority topic still to be read to the end they had at take-over."""
+        """Partitions of the first topic now being read, still to be read to the end they had when it began."""
         self._retry_at_s = 0.0
         self._back_off_s = BACK_OFF_S
         self._committed_s = float("-inf")
@@ -184,15 +190,9 @@ class BatchFeed:
         self._taken = True
         self._back_off_s = BACK_OFF_S
         self._database_up.set(1)
-        first = [part for part in positions if part[0] == self._handler.priority_topic]
-        ends = self._engine.cluster.log_ranges(first) if first else {}
-        self._priority = {part: found.high for part, found in ends.items() if positions[part] < found.high}
         self._ends.follow(positions)
-        chosen = self._priority or positions
-        consumer.assign(
-            [TopicPartition(topic, number, positions[(topic, number)]) for topic, number in chosen]
-        )
-        self.ready = not self._priority
+        self._stages = list(self._first_topics)
+        self._next_stage(consumer)
         LOG.info("role %s reads partitions %s", self._engine.role, numbers)
 
     def _whole(self, given: Sequence[TopicPart]) -> list[int]:
@@ -219,13 +219,24 @@ class BatchFeed:
         return whole
 
     def _resume(self, consumer: Consumer) -> None:
-        """Read the other topics once the priority topic is read."""
+        """Go on to the next topics once the first topic is read."""
         position = self._engine.position
-        if any((position(*part) or 0) < end for part, end in self._priority.items()):
-            return
+        if all((position(*part) or 0) >= end for part, end in self._priority.items()):
+            self._next_stage(consumer)
+
+    def _next_stage(self, consumer: Consumer) -> None:
+        """Read the next of the first topics that has something unread, or all topics."""
+        positions = self._engine.positions()
         self._priority = {}
-        self.ready = True
-        consumer.assign([TopicPartition(*part, offset) for part, offset in self._engine.positions().items()])
+        while self._stages and not self._priority:
+            topic = self._stages.pop(0)
+            first = [part for part in positions if part[0] == topic]
+            ends = self._engine.cluster.log_ranges(first) if first else {}
+            self._priority = {
+                part: found.high for part, found in ends.items() if positions[part] < found.high
+            }
+        consumer.assign([TopicPartition(*part, positions[part]) for part in self._priority or positions])
+        self.ready = not self._priority
 
     # Waiting and ending
 

@@ -1,9 +1,14 @@
-"""`python -m tests.bench NAME [--rounds N]`: measure, print a table, append to results.csv."""
+"""`python -m tests.bench NAME [--rounds N]`: measure, print a table, append to results.csv.
+
+A bench is a module of this folder with `run(rounds: int)`.
+"""
 
 import argparse
 import importlib
+from pathlib import Path
 
-NAMES = ("step",)
+OURS = ("__init__", "__main__", "report")
+NAMES = sorted(file.stem for file in Path(__file__).parent.glob("*.py") if file.stem not in OURS)
 ROUNDS = 3
 
 

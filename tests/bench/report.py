@@ -11,7 +11,19 @@ from pathlib import Path
 from schemas.clock import today
 
 RESULTS = Path(__file__).with_name("results.csv")
-COLUMNS = ("day", "commit", "machine", "command", "variant", "unit", "median", "min", "max", "rounds", "ratio")
+COLUMNS = (
+    "day",
+    "commit",
+    "machine",
+    "command",
+    "variant",
+    "unit",
+    "median",
+    "min",
+    "max",
+    "rounds",
+    "ratio",
+)
 
 
 def table(rounds: Mapping[str, Sequence[float]], *, limit: str, unit: str) -> list[str]:
@@ -19,7 +31,9 @@ def table(rounds: Mapping[str, Sequence[float]], *, limit: str, unit: str) -> li
     lines = [f"{'variant':<34} {unit:>12} {'min–max':>21} {'of limit':>9}"]
     for variant, values in rounds.items():
         spread = f"{min(values):,.0f}–{max(values):,.0f}"
-        lines.append(f"{variant:<34} {statistics.median(values):>12,.0f} {spread:>21} {ratio(rounds, variant, limit):>9.3f}")
+        lines.append(
+            f"{variant:<34} {statistics.median(values):>12,.0f} {spread:>21} {ratio(rounds, variant, limit):>9.3f}"
+        )
     return lines
 
 
@@ -36,7 +50,12 @@ def record(command: str, rounds: Mapping[str, Sequence[float]], *, limit: str, u
         if new:
             writer.writerow(COLUMNS)
         for variant, values in rounds.items():
-            figures = (f"{statistics.median(values):.1f}", f"{min(values):.1f}", f"{max(values):.1f}", len(values))
+            figures = (
+                f"{statistics.median(values):.1f}",
+                f"{min(values):.1f}",
+                f"{max(values):.1f}",
+                len(values),
+            )
             share = f"{ratio(rounds, variant, limit):.3f}"
             writer.writerow((today(), _commit(), _machine(), command, variant, unit, *figures, share))
 
@@ -48,6 +67,10 @@ def _machine() -> str:
 
 def _commit() -> str:
     answer = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False, cwd=RESULTS.parent
+        ["/usr/bin/env", "git", "rev-parse", "--short", "HEAD"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=RESULTS.parent,
     )
     return answer.stdout.strip() or "uncommitted"

@@ -4,6 +4,7 @@ import base64
 import contextlib
 import statistics
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -13,13 +14,14 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from deploy.embedded import postgres as embedded_postgres
 from deploy.embedded.supervisor import Supervisor
-from schemas.clock import boot_s, now_ms, to_text
+from schemas.clock import DAY, boot_s, now_ms, to_text, today
 from schemas.constants import BATCH_RECORDS
 from schemas.ids import random_bytes, random_id
 from schemas.topics import Topic
 from streams.kafka import admin
 from streams.kafka.consumer import consumer_settings, to_record
 from streams.kafka.producer import OrderedProducer, producer_settings
+from streams.step.batch_feed import BatchFeed
 from streams.step.contract import Cursor, Effects, Item, Output, Poison, Record
 from streams.step.engine import Engine
 from streams.step.migrate import apply_migrations
@@ -34,6 +36,8 @@ SOURCE = "bench.source"
 TARGET = "bench.target"
 AIM = 25_000
 IDLE_ROUNDS = 50
+SEEN_DAYS = 9
+SEEN_A_DAY = 200_000
 
 STATE = "create table state (key text primary key, n integer not null, last text not null)"
 UPSERT = """
@@ -111,7 +115,12 @@ def consume_and_decode(bootstrap: str, count: int) -> float:
 
 def by_hand(bootstrap: str, dsn: str, count: int) -> float:
     """Limit (b): one upsert a batch, then produce and await; no fence, no positions, no repeats dropped, no outbox."""
-    producer = Producer({**producer_settings(bootstrap, client_id="bench", delivery_timeout_s=None), "delivery.report.only.error": True})
+    producer = Producer(
+        {
+            **producer_settings(bootstrap, client_id="bench", delivery_timeout_s=None),
+            "delivery.report.only.error": True,
+        }
+    )
     with reading(bootstrap) as consumer, psycopg.connect(dsn) as connection:
         begin, done = 0.0, 0
         while done < count:
@@ -136,8 +145,8 @@ def by_hand(bootstrap: str, dsn: str, count: int) -> float:
 class Forwarding:
     """Counts per subject and forwards each event."""
 
-    topics = (SOURCE,)
-    priority_topic = None
+    topics: tuple[str, ...] = (SOURCE,)
+    priority_topic: str | None = None
 
     def __init__(self, role: str) -> None:
         self.role = role
@@ -192,10 +201,59 @@ def with_the_engine(bootstrap: str, dsn: str, count: int) -> float:
     return rate
 
 
+def idle_latency_ms(bootstrap: str, dsn: str) -> list[float]:
+    """From a record acknowledged by the broker to its output read by another consumer, one at a time, through the batch feed."""
+    stop = threading.Event()
+    producer = OrderedProducer(bootstrap, client_id="bench-idle", give_up=stop)
+    role = random_id()
+    engine = Engine(Forwarding(role), dsn, producer, cluster=admin.ClusterIdentity(bootstrap))
+    feed = BatchFeed(engine, bootstrap)
+    thread = threading.Thread(target=feed.run, args=(stop,))
+    thread.start()
+    source = OrderedProducer(bootstrap, client_id="bench-idle-source")
+    found: list[float] = []
+    try:
+        ends = admin.end_offsets(bootstrap, SOURCE)
+        while any((engine.position(SOURCE, number) or 0) < end for number, end in ends.items()):
+            stop.wait(0.1)
+        settings = consumer_settings(bootstrap, group="bench", client_id="bench-idle", session_s=10)
+        target = Consumer(settings)
+        target.assign(
+            [TopicPartition(TARGET, n, end) for n, end in admin.end_offsets(bootstrap, TARGET).items()]
+        )
+        for _ in range(IDLE_ROUNDS):
+            subject = random_id()
+            source.produce_all([Output(SOURCE, subject.encode(), event(subject))])
+            begin = boot_s()
+            while (message := target.poll(5.0)) is None or message.key() != subject.encode():
+                pass
+            found.append((boot_s() - begin) * 1000)
+            stop.wait(0.05)
+        target.close()
+    finally:
+        stop.set()
+        thread.join()
+        engine.close()
+    return sorted(found)
+
+
+def fill_seen(dsn: str) -> None:
+    """Ids of the nine days before, in which every event is looked up."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        for number in range(1, SEEN_DAYS + 1):
+            day = today() - number * DAY
+            connection.execute("select step.make_seen_partitions(%s, 1)", (day,))
+            connection.execute(
+                "insert into step.seen select %s, 'former', gen_random_uuid() from generate_series(1, %s)",
+                (day, SEEN_A_DAY),
+            )
+        connection.execute("vacuum analyze step.seen")
+
+
 def empty(dsn: str) -> None:
     """Every variant starts from the same tables."""
     with psycopg.connect(dsn, autocommit=True) as connection:
-        connection.execute("truncate state, step.seen, step.outbox")
+        connection.execute(f"truncate state, step.outbox, step.seen_{today():%Y%m%d}")
         connection.execute("vacuum analyze state")
         connection.execute("checkpoint")
 
@@ -211,6 +269,7 @@ def run(rounds: int, count: int = EVENTS) -> None:
             with psycopg.connect(dsn) as connection:
                 connection.execute(STATE)
             fill(kafka.bootstrap, count)
+            fill_seen(dsn)
             measure(kafka.bootstrap, dsn, rounds, count)
         finally:
             supervisor.stop()
@@ -232,4 +291,8 @@ def measure(bootstrap: str, dsn: str, rounds: int, count: int) -> None:
         print(line)
     step = statistics.median(found["the step"])
     print(f"aim {AIM:,}: {'met' if step >= AIM else 'missed'}")
+    waits = idle_latency_ms(bootstrap, dsn)
+    middle, late = statistics.median(waits), waits[-1 - len(waits) // 20]
+    print(f"idle: p50 {middle:.1f} ms, p95 {late:.1f} ms, longest {waits[-1]:.1f} ms (aim 50 ms)")
+    report.record("step", {"idle latency": waits}, limit="idle latency", unit="ms")
     report.record("step", found, limit="by hand: upsert, produce", unit="events/s")

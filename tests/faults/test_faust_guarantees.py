@@ -95,7 +95,8 @@ def test_an_agent_that_raises(world: World, tmp_path: Path) -> None:
     async def raising(stream: Any, plain: PlainFaust) -> None:
         async for value in stream:
             plain.seen.append(value)
-            raise ValueError("the agent fails on every event")
+            if len(plain.seen) == 1:
+                raise ValueError("the agent fails")
 
     plain = PlainFaust(world.bootstrap, f"{world.name}.plain", world.source, tmp_path, raising)
     try:
@@ -104,7 +105,8 @@ def test_an_agent_that_raises(world: World, tmp_path: Path) -> None:
         )
     finally:
         plain.end()
-    assert len(plain.seen) == 40, "every event was acknowledged after one failure, and never seen again"
+    assert plain.seen.count(plain.seen[0]) == 1, "acknowledged after its failure, and never seen again"
+    assert len(plain.seen) == 40
 
     def refuse(*_: Any) -> None:
         raise StopPartition("on purpose")

@@ -1,6 +1,7 @@
 """The HTTP API over real HTTP, with role vault and projector at work: commands, queries, erasure."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,18 @@ def test_idempotency(world: ApiWorld, tenant: Tenant, in_header: bool) -> None:
     assert tenant.world.tenant().send(person.to).problem == "unknown_recipient", (
         "keys and people are a tenant's own"
     )
+
+
+def test_one_message_however_many_ask_at_once(world: ApiWorld, tenant: Tenant) -> None:
+    """Eight requests under one key at the same moment: one answer, one message, none fails."""
+    person, key = tenant.person(), random_id()
+    with ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(tenant.send, person.to, "once", idempotency_key=key) for _ in range(8)]
+        replies = [future.result() for future in asked]
+    assert {reply.status for reply in replies} == {202}
+    assert len({reply.raw for reply in replies}) == 1
+    requests = {e.id for e in world.written(topics.MESSAGES, tenant.name) if e.subject == person.subject}
+    assert len(requests) == 1
 
 
 def test_key_in_body_and_header_must_agree(tenant: Tenant, ada: Person) -> None:

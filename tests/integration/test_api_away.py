@@ -77,27 +77,29 @@ def test_postgres_away(tenant: Tenant, ada: Person) -> None:
     """503 from commands and queries alike."""
     vault = Vault("postgresql://nobody@127.0.0.1:9/nothing?connect_timeout=1", MasterKey(bytes(32)), TIMES)
 
-    async def ask(method: str, path: str, body: Any) -> Reply:
-        producer = AsyncProducer(CLOSED_PORT, client_id="test-away")
-        reply = await asgi_call(lone_app(vault, producer, tenant), method, path, body)
-        await producer.close(0)
-        return reply
-
-    for method, path, body in (
+    requests = (
         ("POST", "/v1/messages", {"to": ada.to, **GOOD}),
         ("GET", f"/v1/subjects/{ada.subject}", None),
-    ):
-        reply = asyncio.run(ask(method, path, body))
-        assert (reply.status, reply.problem) == (503, "unavailable"), path
+    )
+
+    async def ask_all() -> list[Reply]:
+        producer = AsyncProducer(CLOSED_PORT, client_id="test-away")
+        app = lone_app(vault, producer, tenant)
+        replies = await asyncio.gather(*(asgi_call(app, *request) for request in requests))
+        await producer.close(0)
+        return replies
+
+    for reply in asyncio.run(ask_all()):
+        assert (reply.status, reply.problem) == (503, "unavailable"), reply
     vault.close()
 
 
 def test_what_nobody_expected_is_500_and_its_words_are_not_logged(
-    tenant: Tenant, ada: Person, caplog: pytest.LogCaptureFixture
+    ada: Person, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The log has the kind of the error and the place."""
 
-    def check(token: str) -> Principal:
+    def check(_token: str) -> Principal:
         raise RuntimeError(RED)
 
     app = create_app("test", "0", [create_queries(no_query_parts(check))], unavailable=UNAVAILABLE)
@@ -110,7 +112,7 @@ def test_what_nobody_expected_is_500_and_its_words_are_not_logged(
 def lone_app(vault: Vault, producer: AsyncProducer, tenant: Tenant) -> FastAPI:
     """The API with parts that may be away; whoever calls is an agent of the tenant."""
 
-    def check(token: str) -> Principal:
+    def check(_token: str) -> Principal:
         return Principal(random_id(), tenant.name, "agent")
 
     follower = SettingsFollower(CLOSED_PORT)

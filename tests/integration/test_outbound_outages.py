@@ -171,3 +171,19 @@ def test_order_per_person_holds_under_random_faults(world: SendingWorld) -> None
         f"{c.data['message']}.0" for c, end in zip(commands, ends, strict=True) if end == ["submitted"]
     }
     assert submitted <= set(seen)
+
+
+def test_a_reply_overtakes_the_bulk_that_waits_for_the_rate(world: SendingWorld) -> None:
+    people = [world.somebody() for _ in range(8)]
+    bulk = [text_command(p.person, f"bulk {n}", delivery="at_most_once") for n in range(8) for p in people]
+    reply = text_command(people[0].person, "reply")
+    with world.outbound(limits=Limits(rate_per_s=20.0)):
+        world.send(*bulk, bulk=True)
+        await_until("the bulk is under way", lambda: len(world.provider.messages()) >= 6)
+        world.send(reply)
+        world.await_status(str(reply.data["message"]), "submitted")
+        assert len(world.provider.messages()) < 30, "it did not wait behind the other 50"
+        world.await_all(bulk)
+    for person in people:
+        bodies = [body for body in world.provider.bodies(person.number) if body != "reply"]
+        assert bodies == [f"bulk {n}" for n in range(8)]

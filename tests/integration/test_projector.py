@@ -4,6 +4,7 @@ from itertools import permutations
 
 import pytest
 
+from projections.erasures import RANK
 from projections.tables import FENCE, MERGE_ORDER, OF_A_PERSON
 from schemas import stores, topics
 from schemas.clock import boot_s, to_ms
@@ -186,7 +187,7 @@ def test_states_of_an_erasure(models: ReadModels, person: Person, seed: int) -> 
     for event in shuffled(seed, steps):
         models.apply(event)
     row = models.one("select * from projections.erasure where tenant = %s", person.tenant)
-    assert row["state_rank"] == 4
+    assert row["state_rank"] == RANK["settled"]
     assert [str(row[name])[:19] for name in ("t0", "t1", "t2")] == [
         "2026-11-23 10:00:01", "2026-11-23 10:00:02", "2026-11-23 10:00:03",
     ]  # fmt: skip

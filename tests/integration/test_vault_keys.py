@@ -265,6 +265,8 @@ def test_day_keys(world: World, tenant: Tenant) -> None:
         made = vault.create_day_keys(cursor, tenant.name, [day, day + timedelta(days=1)])
         assert vault.create_day_keys(cursor, tenant.name, [day]) == made[:1]
     assert [key.day for key in made] == [day, day + timedelta(days=1)]
+    assert len(vault.day_keys_to_make(day)[tenant.name]) == 4, "made is not published"
+    vault.day_keys_published(made)
     assert vault.day_keys_to_make(day)[tenant.name] == [day + timedelta(days=2), day + timedelta(days=3)]
     context = (tenant.name, "c", "a", day.isoformat())
     fragment = seal_to_day(made[0].public, context, b"raw")

@@ -13,7 +13,7 @@ from tests.embedded_fixtures import PostgresServer
 from tests.vault_world import CHANNEL, FAST, Person, Tenant, World, bsuid, tenant_event
 from vault.claims import Settlement
 from vault.permissions import Lower
-from vault.permits import Permit, PermitRequest, Refusal, Settled, Wait
+from vault.permits import Permit, PermitRequest, Refusal, Settled, Unknown, Wait
 
 
 @pytest.fixture(scope="module")
@@ -225,6 +225,37 @@ def test_after_a_restore_everything_waits_until_the_follower_has_caught_up(
         assert waiting.reason == "vault_behind"
     world.caught_up()
     assert isinstance(answer(person, person.ask()), Permit)
+
+
+def test_after_a_restore_what_was_asked_for_before_is_unknown(postgres_server: PostgresServer) -> None:
+    """The claims are gone with the old database: nobody knows what was sent."""
+    world = World.make(postgres_server.fresh_database("vault"))
+    person = world.tenant().person()
+    before, cancelled = (
+        person.ask(requested_at_ms=now_ms() - 1000),
+        person.ask(requested_at_ms=now_ms() - 1000),
+    )
+    assert isinstance(answer(person, person.ask(requested_at_ms=now_ms() - 1000)), Permit), (
+        "the first is no restore"
+    )
+    with world.sql() as cursor:
+        cursor.execute("update vault.incarnations set incarnation = 'the old database'")
+        cursor.execute("update vault.follower set incarnation = 'the old database'")
+    waiting = answer(person, before)
+    assert isinstance(waiting, Wait)
+    assert waiting.reason == "vault_behind"
+    world.caught_up()
+    assert answer(person, before) == Unknown(1)
+    assert answer(person, replace(before, token="redelivered")) == Unknown(1)
+    assert answer(person, replace(cancelled, expires_ms=1)) == Unknown(1), (
+        "it may have been sent before it expired"
+    )
+    outcome = Settlement(person.tenant.name, before.message, 0, 1, "unknown")
+    assert person.vault.settle([outcome]) == [()]
+    assert answer(person, before) == Settled(())
+    world.caught_up()
+    assert isinstance(answer(person, person.ask(requested_at_ms=now_ms() + 1)), Permit)
+    world.vault.close()
 
 
 def test_cancelled(person: Person) -> None:

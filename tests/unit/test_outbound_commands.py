@@ -30,10 +30,13 @@ from workers.outbound.statuses import Verdict
 
 PERSON = Person("a" * 32, b"k" * 32, "2026-11")
 NOTICES = {
-    "de": Notice("n1", 1, "de", "https://example.org/datenschutz"),
+    "de": Notice("n1", 2, "de", "https://example.org/datenschutz"),
     "en": Notice("n2", 1, "en", "https://example.org/privacy"),
 }
-SETTINGS = TenantSettings(TENANT, name="Bäckerei Müller", notices=NOTICES)
+FORMER = Notice("n1", 1, "de", "https://example.org/datenschutz-2025")
+SETTINGS = TenantSettings(
+    TENANT, name="Bäckerei Müller", notices=NOTICES, notice_history={FORMER.reference: FORMER}
+)
 
 
 def seal_content(event: Event, personal: dict[str, str]) -> SealedBlock | None:
@@ -101,10 +104,10 @@ def test_every_own_text_is_rendered_in_its_language(text: str, language: str) ->
 
 
 def test_the_notice_a_command_names_is_shown_and_without_one_nothing_is_rendered() -> None:
-    message = decode(record_of(own_text_command(PERSON, "consent_question", "de", notice="n2")))
+    message = decode(record_of(own_text_command(PERSON, "consent_question", "de", notice=FORMER.reference)))
     content = rendering.own_text(message, SETTINGS)
     assert content is not None
-    assert "https://example.org/privacy" in content.text
+    assert FORMER.url in content.text
     assert rendering.own_text(message, TenantSettings(TENANT, name="x")) is None
     unknown = decode(record_of(own_text_command(PERSON, "no_such_text")))
     assert rendering.own_text(unknown, SETTINGS) is None

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
+import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -71,7 +72,8 @@ def _run(test: Callable[[], Awaitable[None]]) -> None:
         async with asyncio.timeout(10):
             await test()
 
-    asyncio.run(bounded())
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(bounded())
 
 
 def test_replies_go_before_bulk_that_waited_longer() -> None:
@@ -210,5 +212,8 @@ def test_the_pair_limit_slows_one_person_only() -> None:
             assert await turns.take("a", "anna", pace, bulk=False, waits=waits, limit_s=1)
         assert boot_s() - started_s >= 0.045
         assert await turns.take("a", "ben", pace, bulk=False, waits=waits, limit_s=0.01)
+        for _ in range(5):
+            assert await turns.take("a", "cleo", pace, bulk=False, waits=waits, limit_s=0.01)
+            turns.give_back("a", "cleo")
 
     _run(test)

@@ -173,6 +173,13 @@ create table vault.follower (
     incarnation text not null
 );
 
+-- Every incarnation of this database that the role vault has caught up in. Claims are not in backups: what was asked for before
+-- `since_ms` may have been sent, and nobody knows.
+create table vault.incarnations (
+    incarnation text primary key,
+    since_ms    bigint not null
+);
+
 create table vault.claim_days (
     day date primary key
 );
@@ -235,6 +242,7 @@ create table vault.day_keys (
     public  bytea not null,
     wrapped bytea,
     kcv     bytea not null,
+    published boolean not null default false,
     primary key (tenant, day)
 );
 

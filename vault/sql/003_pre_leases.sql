@@ -2,7 +2,7 @@
 -- for, one that comes later waits for this transaction. One row an input; `found` tells a missing row from a destroyed key.
 create function vault.keys_of(asked json)
 returns table (n integer, state text, found boolean, wrapped bytea, kcv bytea, retained boolean)
-language plpgsql as $$
+language plpgsql set enable_seqscan = off set enable_bitmapscan = off as $$
 begin
     perform from (
         select distinct a.subject, a.tenant from json_to_recordset(asked) as a(subject uuid, tenant text)

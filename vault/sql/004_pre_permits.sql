@@ -2,6 +2,7 @@
 -- comes before a refusal, because a message that went out must not be called rejected. Grants and refusals leave a claim
 -- row; whoever loses the race for it is told `busy`.
 --
+-- Planned for index look-ups whatever the statistics say: a plan made while today's partition was empty must not scan it later.
 -- Take-overs need a database clock that agrees with the caller's boot clock: `expected_ms` is what the caller expects it to
 -- show now (null: it does not know yet).
 create function vault.permits(
@@ -12,12 +13,13 @@ returns table (
     n integer, verdict text, reason text, attempt integer, retry_ms bigint, age_ms bigint, now_ms bigint,
     kind text, address bytea, identity bytea, identity_kcv bytea, content bytea, content_kcv bytea, outputs bytea
 )
-language plpgsql as $$
+language plpgsql set enable_seqscan = off set enable_bitmapscan = off as $$
 #variable_conflict use_column
 declare
     clock_agrees boolean := coalesce(abs(vault.now_ms() - expected_ms) <= step_ms, false);
     this_incarnation text := vault.incarnation();
     settings_newest bigint := coalesce((select newest from vault.settings_applied), -1);
+    since bigint := coalesce((select since_ms from vault.incarnations where incarnation = this_incarnation), 0);
     slowest bigint;
     now_at bigint;
 begin
@@ -76,8 +78,9 @@ begin
             kc.kcv as content_kcv,
             case
                 when t.standing not in ('free', 'mine', 'again') then null
-                when now_at >= t.expires then 'expired'
                 when (case when t.partition is null then slowest else f.reached_ms end) is null then 'wait:vault_behind'
+                when t.standing = 'free' and t.last_attempt is null and t.requested < since then 'before_restore'
+                when now_at >= t.expires then 'expired'
                 when t.state is null then 'unreachable'
                 when t.state = 'restricted' then 'restricted'
                 when t.settings > settings_newest and now_at - t.requested < basis_ms then 'wait:settings'
@@ -152,6 +155,7 @@ begin
                 when e.standing = 'fenced' then 'refuse:erased'
                 when e.standing = 'over' then 'refuse:expired'
                 when e.standing = 'settled' then 'settled'
+                when e.refusal = 'before_restore' and e.standing = 'refused' then 'unknown'
                 when e.standing = 'refused' then 'refuse:' || e.refusal
                 when e.standing in ('busy', 'echo') then 'wait:' || e.standing
                 when e.standing = 'unknown' then 'unknown'
@@ -168,7 +172,7 @@ begin
     select e.n, split_part(e.answer, ':', 1), nullif(split_part(e.answer, ':', 2), ''),
         case
             when e.standing in ('fenced', 'over') then 0
-            when e.answer = 'unknown' or e.standing = 'refused' then e.last_attempt
+            when e.standing <> 'free' and (e.answer = 'unknown' or e.standing = 'refused') then e.last_attempt
             else e.next_attempt
         end::integer,
         case
@@ -185,7 +189,7 @@ $$;
 -- Write outcomes; answers what is stored for each (message, part): the first definite outcome, else the unknown one.
 create function vault.settle(settled json)
 returns table (n integer, outputs bytea)
-language plpgsql as $$
+language plpgsql set enable_seqscan = off set enable_bitmapscan = off as $$
 #variable_conflict use_column
 begin
     insert into vault.outcomes (day, message, part, attempt, definite, class, provider_index, outputs, at_ms)

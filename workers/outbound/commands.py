@@ -24,6 +24,8 @@ class Message:
     channel: str
     requested_ms: int
     expires_ms: int
+    block: SealedBlock | None = field(repr=False)
+    """The sealed content; None when the command names one of Sealpost's own texts."""
 
     @property
     def bulk(self) -> bool:
@@ -35,11 +37,6 @@ class Message:
         """Whom it must keep its order with."""
         return (self.command.account, self.event.subject, self.bulk)
 
-    @property
-    def block(self) -> SealedBlock | None:
-        """The sealed content; None when the command names one of Sealpost's own texts."""
-        return self.event.block("content")
-
 
 def decode(record: Record) -> Message:
     """Read one record of an outbound topic; InvalidEvent (naming a field, never a value) when it is no send command."""
@@ -49,13 +46,12 @@ def decode(record: Record) -> Message:
         raise InvalidEvent("not a send command")
     if event.channel is None:
         raise InvalidEvent("a send command without a channel")
-    if (command.kind == "own_text") != (command.text is not None) or (
-        command.kind != "own_text" and event.block("content") is None
-    ):
+    block = event.block("content") if command.kind != "own_text" else None
+    if (command.kind == "own_text") != (command.text is not None) or (command.text is None and block is None):
         raise InvalidEvent(f"{event.type}: content and kind do not go together")
     try:
         ids.message_day(command.message)
         requested_ms, expires_ms = clock.to_ms(command.requested_at), clock.to_ms(command.expires)
     except ValueError:
         raise InvalidEvent(f"{event.type}: message, requested_at or expires is not valid") from None
-    return Message(record, event, command, event.channel, requested_ms, expires_ms)
+    return Message(record, event, command, event.channel, requested_ms, expires_ms, block)

@@ -60,6 +60,7 @@ class _Batches(Generic[Asked, Answered]):
     ) -> None:
         self._ask = ask
         self._allowed = allowed
+        self._up = gauge("sealpost_component_up").labels("vault")
         self._queue: list[_Waiting[Asked, Answered]] = []
         self._filled = asyncio.Event()
         self.working = asyncio.Event()
@@ -105,6 +106,7 @@ class _Batches(Generic[Asked, Answered]):
                 answers = await self._ask(questions)
             except AWAY as error:
                 self.working.clear()
+                self._up.set(0)
                 if tries == 0:
                     logger.warning("the vault is away: %s", type(error).__name__)
                 wait_s = min(AWAY_MAX_S, AWAY_FIRST_S * 2.0 ** min(tries, 8))
@@ -114,6 +116,7 @@ class _Batches(Generic[Asked, Answered]):
             if tries:
                 logger.warning("the vault is back")
             self.working.set()
+            self._up.set(1)
             return answers
 
 
@@ -131,7 +134,6 @@ class VaultGate:
     def __init__(self, vault: Vault) -> None:
         self._vault = vault
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="outbound-vault")
-        self._up = gauge("sealpost_component_up").labels("vault")
         always = asyncio.Event()
         always.set()
         self._settlements = _Batches[Draft, tuple[Output, ...]](self._settle, always)
@@ -169,9 +171,7 @@ class VaultGate:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _ask(self, requests: Sequence[PermitRequest]) -> Sequence[Answer]:
-        answers = await self.look_up(lambda: self._vault.permits(requests))
-        self._up.set(1)
-        return answers
+        return await self.look_up(lambda: self._vault.permits(requests))
 
     async def _settle(self, drafts: Sequence[Draft]) -> Sequence[tuple[Output, ...]]:
         return await self.look_up(lambda: self._vault.settle([draft() for draft in drafts]))

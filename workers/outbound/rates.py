@@ -56,6 +56,12 @@ class PairRates:
         rate = self._pairs.get(pair)
         return rate.wait_s(now_s) if rate else 0.0
 
+    def give_back(self, pair: tuple[str, str]) -> None:
+        """The message to this person taken last did not go after all."""
+        rate = self._pairs.get(pair)
+        if rate is not None:
+            rate.give_back()
+
     def take(self, pair: tuple[str, str], now_s: float) -> None:
         """A message to this person goes now."""
         rate = self._pairs.get(pair)

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 import orjson
 from pydantic import TypeAdapter, ValidationError
 
-from schemas import texts
 from schemas.content import Content, TemplateContent, TextContent
 from schemas.envelope import Event, SealedBlock
-from schemas.settings import Notice, TenantSettings
+from schemas.settings import TenantSettings
+from schemas.wording import wording
 from vault.outcomes import Corrupt, Plain
 from vault.sealing import SealContext, open_block, seal
 from workers.outbound.commands import Message
@@ -24,26 +24,8 @@ def own_text(message: Message, settings: TenantSettings) -> TextContent | None:
     command = message.command
     if command.text is None:
         return None
-    notice = _notice(command.notice, command.text.language, settings)
-    variables = {
-        "business": settings.name,
-        "purpose": texts.purpose_name(command.about or command.purpose, command.text.language),
-        **({"notice_url": notice.url} if notice else {}),
-    }
-    try:
-        return TextContent(
-            text=texts.render(command.text.id, command.text.version, command.text.language, variables)
-        )
-    except KeyError:
-        return None
-
-
-def _notice(wanted: str | None, language: str, settings: TenantSettings) -> Notice | None:
-    """The notice the command names, in its language where there are several; else the one to show in this language."""
-    named = [notice for notice in settings.notices.values() if notice.notice == wanted]
-    return next((notice for notice in named if notice.language == language), None) or next(
-        iter(named), settings.notice_for(language)
-    )
+    words = wording(settings, command.text, command.about or command.purpose, command.notice)
+    return None if words is None else TextContent(text=words)
 
 
 def open_content(

@@ -29,7 +29,7 @@ from workers.outbound.turns import Pace, Turns
 from workers.outbound.waits import Waits
 
 logger = logging.getLogger(__name__)
-MS_PER_S = 1000
+GOLDEN_RATIO = 0.618033988749895
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,7 @@ class Sender:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        self._jitter = ids.random_unit()
         self._corrupt = counter("sealpost_opens_total").labels("corrupt")
 
     async def send(self, message: Message, waits: Waits) -> bool:
@@ -75,6 +76,11 @@ class Sender:
                     await waits.sleep(decided.after_s)
         return False
 
+    def _next_jitter(self) -> float:
+        """Evenly spread in [0, 1), from a random start: cheaper than a random number a message, and as good for waits."""
+        self._jitter = (self._jitter + GOLDEN_RATIO) % 1.0
+        return self._jitter
+
     async def _try(self, message: Message, waits: Waits, asked: int) -> Again | None:
         """Once through: None when the message has its end, else how long to wait. `asked`: tries without a call so far."""
         if self._settings_missing(message):
@@ -84,7 +90,7 @@ class Sender:
         except AWAY:
             return Again(decisions.POLL_MAX_S, "vault_away")
         turns, account = self._parts.turns, message.command.account
-        left_s = (message.expires_ms - clock.now_ms()) / MS_PER_S
+        left_s = (message.expires_ms - clock.now_ms()) / clock.MS_PER_S
         turn = left_s > 0 and await self._turn(message, waits, left_s)
         try:
             if waits.interrupted and not turn:
@@ -92,7 +98,7 @@ class Sender:
             decided = await self._ask(message, waits, asked)
             if not isinstance(decided, Call):
                 if turn:
-                    turns.give_back(account)
+                    turns.give_back(account, message.event.subject)
                 return await self._conclude(message, decided, None)
             if waits.interrupted or not turn:
                 # Nobody waits for this permit any more, or no turn was free before the end: release it, so that it is not
@@ -102,7 +108,7 @@ class Sender:
             attempted = await self._call(message, decided.permit, access)
             self._count(message, attempted)
             delivery = message.command.delivery
-            after = decisions.on_attempt(attempted, decided.permit.attempt, delivery, ids.random_unit())
+            after = decisions.on_attempt(attempted, decided.permit.attempt, delivery, self._next_jitter())
             return await self._conclude(message, after, decided.permit)
         finally:
             if turn:
@@ -126,7 +132,7 @@ class Sender:
             return Again(0.0, "lost")
         if isinstance(answer, Unknown):
             measures.unknown(message.channel).inc()
-        return decisions.on_answer(answer, asked, ids.random_unit())
+        return decisions.on_answer(answer, asked, self._next_jitter())
 
     async def _call(self, message: Message, permit: Permit, access: AccountCredentials | None) -> Attempted:
         content = self._content(message, permit)
@@ -137,7 +143,7 @@ class Sender:
         if permit.again:
             measures.duplicate(message.channel).inc()
         waited_ms = clock.now_ms() - message.record.time_ms
-        measures.until_call(message.channel, message.bulk).observe(max(0, waited_ms) / MS_PER_S)
+        measures.until_call(message.channel, message.bulk).observe(max(0, waited_ms) / clock.MS_PER_S)
         attempted = await self._parts.calls.deliver(
             self._parts.channels[message.channel],
             content,
@@ -172,7 +178,7 @@ class Sender:
         wanted = message.command.settings
         if wanted is None or self._parts.settings.offset >= wanted:
             return False
-        return clock.now_ms() - message.requested_ms < self._parts.times.basis_wait_s * MS_PER_S
+        return clock.now_ms() - message.requested_ms < self._parts.times.basis_wait_s * clock.MS_PER_S
 
     async def _conclude(self, message: Message, decided: Next, permit: Permit | None) -> Again | None:
         """Settle, write, or leave it for later, as decided."""

@@ -48,6 +48,7 @@ class _Account:
     paused_until_s: float = 0.0
     pause_s: float = 0.0
     timer: asyncio.TimerHandle | None = None
+    timer_at_s: float = 0.0
     listed: bool = False
 
     def heads(self) -> Iterator[deque[asyncio.Future[bool]]]:
@@ -95,9 +96,12 @@ class Turns:
             state.pairs.take((account, subject), self._clock())
         return granted
 
-    def give_back(self, account: str) -> None:
-        """The turn led to no call: its share of the rate is free again."""
-        self._accounts[account].rate.give_back()
+    def give_back(self, account: str, subject: str) -> None:
+        """The turn led to no call: its share of the rates is free again."""
+        state = self._accounts[account]
+        state.rate.give_back()
+        if state.pairs is not None:
+            state.pairs.give_back((account, subject))
 
     def release(self, account: str) -> None:
         """The call is over (or there was none): its place is free."""
@@ -190,9 +194,9 @@ class Turns:
             self._round.append(account)
 
     def _come_back(self, account: str, state: _Account, wait_s: float) -> None:
-        loop = asyncio.get_running_loop()
+        at_s = self._clock() + wait_s
         if state.timer is not None:
-            if state.timer.when() <= loop.time() + wait_s:
+            if state.timer_at_s <= at_s:
                 return
             state.timer.cancel()
 
@@ -200,7 +204,8 @@ class Turns:
             state.timer = None
             self._pump(account)
 
-        state.timer = loop.call_later(wait_s, again)
+        state.timer_at_s = at_s
+        state.timer = asyncio.get_running_loop().call_later(wait_s, again)
 
     def _show(self, account: str, *, paused: bool) -> None:
         self._states.labels(account, "paused").set(1 if paused else 0)

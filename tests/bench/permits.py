@@ -1,0 +1,177 @@
+"""Permits and outcomes a second on a vault of 100,000 people: `python -m tests.bench.permits [people]`.
+
+Every permit is a full one (consent, window, address, content key, claim), every outcome stores a provider index and a status
+of about 300 bytes. The limit beside it is the same two statements' bare work: inserting the claim and outcome rows.
+"""
+
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from random import Random
+from statistics import median, quantiles
+
+import psycopg
+
+from deploy.embedded import ports, postgres
+from deploy.embedded.supervisor import Supervisor
+from schemas.clock import boot_s, month_of_ms, now_ms, today
+from schemas.constants import Times
+from schemas.ids import message_id, random_bytes, random_id, random_token
+from streams.step.contract import Output
+from tests.vault_world import CHANNEL, Tenant, World, phone
+from vault.binding import address_rows, insert_addresses
+from vault.claims import Settlement
+from vault.keyring import check_value, wrap
+from vault.keys import key_place
+from vault.permits import Permit, PermitRequest
+
+PEOPLE = 100_000
+ROUNDS = 3
+SECONDS = 5.0
+STATUS_BYTES = 300
+
+
+def populate(tenant: Tenant, count: int) -> list[str]:
+    """People with everything a permit looks at, written in bulk."""
+    secrets = tenant.world.vault._secrets([tenant.name])[tenant.name]
+    month, now = month_of_ms(now_ms()), now_ms()
+    subjects = [random_id() for _ in range(count)]
+    with tenant.world.vault.transaction() as cursor:
+        with cursor.copy("copy vault.subjects (subject, tenant, created_ms) from stdin") as copy:
+            for subject in subjects:
+                copy.write_row((subject, tenant.name, now))
+        identity: dict[str, bytes] = {}
+        cursor.execute("alter table vault.keys disable trigger guard_key")
+        columns = "(subject, tenant, class, gen, wrapped, kcv, created_ms)"
+        with cursor.copy(f"copy vault.keys {columns} from stdin") as copy:
+            for subject in subjects:
+                identity[subject] = random_bytes(32)
+                for kind, gen, key in (
+                    ("identity", "0", identity[subject]),
+                    ("content", month, random_bytes(32)),
+                ):
+                    place = key_place(
+                        tenant.name, subject, "identity" if kind == "identity" else "content", gen
+                    )
+                    wrapped = wrap(secrets.key, place, key)
+                    copy.write_row((subject, tenant.name, kind, gen, wrapped, check_value(key, place), now))
+        cursor.execute("alter table vault.keys enable always trigger guard_key")
+        for start in range(0, count, 10_000):
+            chunk = [(subject, phone()) for subject in subjects[start : start + 10_000]]
+            insert_addresses(
+                cursor,
+                address_rows(
+                    (tenant.name, secrets.address_entries(a)[0], s, a, identity[s]) for s, a in chunk
+                ),
+            )
+        with cursor.copy("copy vault.reach from stdin") as copy:
+            for subject in subjects:
+                copy.write_row((subject, tenant.name, tenant.account, CHANNEL, now))
+        permission = (
+            "copy vault.permissions (subject, tenant, channel, purpose, given_ms, given_by) from stdin"
+        )
+        with cursor.copy(permission) as copy:
+            for subject in subjects:
+                copy.write_row((subject, tenant.name, CHANNEL, "newsletter", now, random_id()))
+    with psycopg.connect(tenant.world.dsn, autocommit=True) as connection:
+        connection.execute("vacuum analyze")
+    return subjects
+
+
+def requests(tenant: Tenant, subjects: Sequence[str], chance: Random, batch: int) -> list[PermitRequest]:
+    """A batch for different people."""
+    now = now_ms()
+    return [
+        PermitRequest(
+            tenant=tenant.name,
+            subject=subject,
+            message=message_id(today(), b"k", random_id(), "bench", "m"),
+            part=0,
+            account=tenant.account,
+            channel=CHANNEL,
+            purpose="newsletter",
+            kind="free_form",
+            requested_at_ms=now,
+            expires_ms=now + 3_600_000,
+            delivery="at_most_once",
+            token=random_token(),
+            content_gen=month_of_ms(now),
+            partition=0,
+        )
+        for subject in chance.sample(subjects, batch)
+    ]
+
+
+def measure(batch: int, call: Callable[[], float]) -> str:
+    """Run calls for a few seconds; a line of rate and times. `call` returns the seconds that count."""
+    spent: list[float] = []
+    end = boot_s() + SECONDS
+    while boot_s() < end:
+        spent.append(call())
+    rate = batch * len(spent) / sum(spent)
+    p99 = quantiles(spent, n=100)[98]
+    return f"{rate:>9,.0f}/s   p50 {median(spent) * 1000:6.2f} ms   p99 {p99 * 1000:6.2f} ms"
+
+
+def run(world: World, people: int) -> None:
+    """All figures, in interleaved rounds."""
+    tenant = world.tenant()
+    subjects, chance = populate(tenant, people), Random(1)
+    status = (Output("sealpost.statuses", b"k" * 32, bytes(STATUS_BYTES)),)
+    waiting: list[Settlement] = []
+
+    def permit(batch: int) -> float:
+        asked = requests(tenant, subjects, chance, batch)
+        start = boot_s()
+        answers = world.vault.permits(asked)
+        spent = boot_s() - start
+        assert all(isinstance(answer, Permit) for answer in answers)
+        waiting.extend(
+            Settlement(tenant.name, r.message, 0, 1, "submitted", status, random_bytes(17)) for r in asked
+        )
+        return spent
+
+    def settle(batch: int) -> float:
+        while len(waiting) < batch:
+            permit(batch)
+        mine = [waiting.pop() for _ in range(batch)]
+        start = boot_s()
+        world.vault.settle(mine)
+        return boot_s() - start
+
+    for turn in range(ROUNDS):
+        for batch in (50, 500):
+            world.caught_up()
+            print(f"round {turn + 1}  batch {batch:>3}  permits  {measure(batch, lambda: permit(batch))}")  # noqa: B023  # called within the turn
+            world.caught_up()
+            print(f"round {turn + 1}  batch {batch:>3}  outcomes {measure(batch, lambda: settle(batch))}")  # noqa: B023  # called within the turn
+    repeated = requests(tenant, subjects, chance, 500)
+    world.vault.permits(repeated)
+    again = world.vault.permits([*repeated])
+    print(
+        "a repeated batch:",
+        sum(isinstance(answer, Permit) and answer.attempt == 1 for answer in again),
+        "re-entrant, 0 new claims",
+    )
+
+
+def main() -> None:
+    """Start a PostgreSQL of its own, measure, end it."""
+    people = int(sys.argv[1]) if len(sys.argv) > 1 else PEOPLE
+    supervisor = Supervisor()
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder)
+        data.chmod(0o755)
+        try:
+            port = ports.choose(("postgres",), data)["postgres"]
+            server = postgres.start(supervisor, data, port, print)
+            world = World.make(server.dsn("vault"), Times())
+            run(world, people)
+            world.vault.close()
+        finally:
+            supervisor.stop()
+
+
+if __name__ == "__main__":
+    main()
