@@ -12,7 +12,6 @@ import psycopg
 from schemas.clock import DAY, boot_s, today
 from schemas.errors import SealpostError
 from streams.kafka.producer import OrderedProducer
-from streams.step.contract import Output
 from streams.step.postgres import connect
 from streams.step.store import make_seen_days
 from vault.daykeys import PublicDayKey

@@ -19,7 +19,9 @@ def test_every_text_has_german_and_english_with_the_same_variables() -> None:
     for text, versions in TEXTS.items():
         for version, words in versions.items():
             assert set(words) == set(LANGUAGES), (text, version)
-            variables = [{name for _, name, _, _ in Formatter().parse(words[lang]) if name} for lang in LANGUAGES]
+            variables = [
+                {name for _, name, _, _ in Formatter().parse(words[lang]) if name} for lang in LANGUAGES
+            ]
             assert all(found == variables[0] for found in variables), (text, version)
     for purpose, names in PURPOSE_NAMES.items():
         assert set(names) == set(LANGUAGES), purpose
@@ -29,4 +31,7 @@ def test_the_consent_question_names_the_notice_and_carries_no_advertising() -> N
     """It links the privacy notice and asks one question; words of advertising do not stand in it."""
     for words in TEXTS["consent_question"][1].values():
         assert "{notice_url}" in words
-        assert not any(word in words.casefold() for word in ("rabatt", "angebot", "discount", "offer", "sale", "gratis", "free"))
+        assert not any(
+            word in words.casefold()
+            for word in ("rabatt", "angebot", "discount", "offer", "sale", "gratis", "free")
+        )

@@ -14,3 +14,4 @@ def make_anew(world: World) -> None:
         future.result(10)
     await_until(lambda: world.source not in admin.topic_ids(world.bootstrap), 10, "the topic is gone")
     admin.apply_topics(world.bootstrap, [Topic(world.source, -1)], world.partitions, 1, embedded=True)
+    await_until(lambda: world.source in admin.topic_ids(world.bootstrap), 10, "the topic is there")

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,8 @@ def freeze(server: PostgresServer, *, stop: bool) -> None:
     """The server and all its sessions keep their connections and say nothing, or go on."""
     main = psutil.Process(server.pid)
     for process in (main, *main.children(recursive=True)):
-        process.suspend() if stop else process.resume()
+        with suppress(psutil.NoSuchProcess):  # a session may just have ended by itself
+            process.suspend() if stop else process.resume()
 
 
 def series(people: list[Somebody], each: int, delivery: Delivery = "at_least_once") -> list[Event]:

@@ -162,6 +162,7 @@ begin
                 when e.holds like 'wait:%' then e.holds
                 when e.standing = 'again' and e.holds <> 'go' then 'unknown'
                 when e.standing <> 'mine' and c.attempt is null then 'wait:busy'
+                when e.holds = 'before_restore' then 'unknown'
                 when e.holds = 'go' then case e.standing when 'again' then 'permit:again' else 'permit' end
                 else 'refuse:' || e.holds
             end as answer
