@@ -107,7 +107,7 @@ class StreamsRole:
                     ),
                     self.bootstrap,
                     times=self.times,
-                    data_dir=self.data_dir,
+                    data_dir=self.data_dir / "faust",
                 )
                 for engine, processor in zip(engines, chosen, strict=True)
             ]

@@ -138,6 +138,26 @@ def test_it_waits_for_the_database_and_goes_on(
     assert feed.error is None
 
 
+def test_it_goes_on_after_the_broker_was_killed(
+    world: World, started: list[Running], tmp_path: Path, kafka_server: KafkaServer
+) -> None:
+    """Kafka dies and comes back: the feed goes on, or ends with a reason and its successor goes on; nothing is lost."""
+    world.produce(range(50))
+    feed = start(started, world, tmp_path)
+    await_until(lambda: total(world) == 50, LIMIT_S, "the backlog")
+    kafka_server.kill()
+    world.produce(range(50, 150))
+    await_until(
+        lambda: total(world) == 150 or not feed.thread.is_alive(), 2 * LIMIT_S, "after the broker is back"
+    )
+    if not feed.thread.is_alive():
+        assert feed.error is not None
+        start(started, world, tmp_path)
+    await_until(lambda: total(world) == 150, LIMIT_S, "everything")
+    assert world.counts() == expected_counts(range(150))
+    assert len(world.outputs()) == 150
+
+
 def test_caught_up_is_told(world: World, started: list[Running], tmp_path: Path) -> None:
     """The handler hears that all partitions were read to their end."""
     world.produce(range(20))

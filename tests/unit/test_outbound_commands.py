@@ -168,3 +168,20 @@ def test_without_a_key_what_is_personal_is_left_out() -> None:
     event = Event.from_bytes(outputs[0].value)
     assert "sealed" not in event.data
     assert b"wamid" not in outputs[0].value
+
+
+def test_a_confirmation_is_added_where_inbound_settled_in_our_place() -> None:
+    """The stored outcome of an echo has no ConfirmationSent; it is added once, with the same bytes each time."""
+    event = own_text_command(PERSON, "consent_question", on_submitted="confirmation_sent", optin="c" * 32)
+    message = decode(record_of(event))
+    whole = written(message, Verdict(MessageSubmitted, provider_id="wamid.x"))
+    stored = tuple(output for output in whole if output.topic == topics.STATUSES)
+    added = statuses.with_confirmation(message, stored, b"i" * 32)
+    assert added == statuses.with_confirmation(message, stored, b"i" * 32)
+    assert added[:-1] == stored
+    sent = registry.read(Event.from_bytes(added[-1].value))
+    assert isinstance(sent, ConfirmationSent)
+    assert statuses.with_confirmation(message, added, b"i" * 32) == added
+    assert statuses.with_confirmation(message, whole, b"i" * 32) == whole
+    refused = written(message, Verdict(MessageRejected, reason="no_dpa"))
+    assert statuses.with_confirmation(message, refused, b"i" * 32) == refused

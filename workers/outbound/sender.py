@@ -1,8 +1,10 @@
 """The way of one message: turn → permit → call → settle → events. What each answer means is decided in `decisions`."""
 
+import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
 from schemas import clock, ids
@@ -23,7 +25,7 @@ from workers.outbound import decisions, measures, rendering, sealers, statuses
 from workers.outbound.accounts import Accounts
 from workers.outbound.commands import Message
 from workers.outbound.decisions import Again, Call, Drop, Finish, Next, WriteAgain
-from workers.outbound.gate import AWAY, Draft, Interrupted, VaultGate
+from workers.outbound.gate import AWAY, AWAY_MAX_S, Draft, Interrupted, VaultGate
 from workers.outbound.provider import Attempted, NoAnswer, NotSent, ProviderCalls
 from workers.outbound.turns import Pace, Turns
 from workers.outbound.waits import Waits
@@ -185,10 +187,10 @@ class Sender:
         match decided:
             case Finish():
                 stored = await self._parts.gate.settle(self._draft(message, decided, permit))
-                await self._write(stored)
+                await self._write(await self._completed(message, stored))
                 return None
             case WriteAgain():
-                await self._write(decided.outputs)
+                await self._write(await self._completed(message, decided.outputs))
                 return None
             case Again():
                 return await self._leave(message, decided)
@@ -236,6 +238,20 @@ class Sender:
             return Settlement(*part, finish.attempt, finish.outcome, outputs, index)
 
         return draft
+
+    async def _completed(self, message: Message, stored: tuple[Output, ...]) -> tuple[Output, ...]:
+        """The outcome as stored, with what inbound could not know when it settled in our place."""
+        if message.command.on_submitted is None:
+            return stored
+        while True:
+            try:
+                id_key = await self._parts.gate.look_up(
+                    partial(self._parts.vault.tenant_ids, message.event.tenant)
+                )
+            except AWAY:
+                await asyncio.sleep(AWAY_MAX_S)
+            else:
+                return statuses.with_confirmation(message, stored, id_key)
 
     async def _write(self, outputs: Sequence[Output]) -> None:
         """Produce and wait for the acks; ProduceFailed ends the process: what is settled is written again by the next one."""

@@ -88,6 +88,27 @@ def outputs(
     return tuple(_output(topic, event, personal, sealer) for topic, event, personal in built)
 
 
+def with_confirmation(message: Message, stored: tuple[Output, ...], id_key: bytes) -> tuple[Output, ...]:
+    """What was stored as the outcome, and ConfirmationSent where the command asks for it and it is not among it.
+
+    Inbound settles a claim by the provider's echo when its worker died, and does not know what the command asked for.
+    Deterministic: the same stored outcome gives the same bytes.
+    """
+    command = message.command
+    if command.on_submitted != "confirmation_sent" or command.optin is None:
+        return stored
+    if any(output.topic == topics.CONSENTS for output in stored):
+        return stored
+    events = [Event.from_bytes(output.value) for output in stored]
+    submitted = next((event for event in events if event.type == MessageSubmitted.TYPE), None)
+    if submitted is None:
+        return stored
+    sent = ConfirmationSent(optin=command.optin, purpose=command.purpose, message=command.message)
+    slot = f"confirmation_sent.{submitted.data.get('attempt') or 0}"
+    event = _event(message, sent, slot, clock.to_ms(submitted.time), id_key)
+    return (*stored, Output(topics.CONSENTS, event.key(), event.to_bytes()))
+
+
 def _event(message: Message, data: EventData, slot: str, at_ms: int, id_key: bytes) -> Event:
     return registry.build(
         data,
