@@ -14,7 +14,7 @@ ROUNDS = 3
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench")
-    parser.add_argument("name", choices=NAMES)
+    parser.add_argument("name", nargs="?", default="step", choices=NAMES)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     arguments = parser.parse_args()
     importlib.import_module(f"tests.bench.{arguments.name}").run(arguments.rounds)

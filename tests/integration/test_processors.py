@@ -27,7 +27,9 @@ from streams.kafka.producer import OrderedProducer
 from streams.kafka.settings_follower import SettingsFollower
 from streams.processors.erasure.certificate import is_genuine
 from streams.processors.role import Feed, StreamsRole
-from streams.step.contract import Output
+from streams.processors.runner import ProcessorHandler
+from streams.processors.subscriber.processor import Subscriber
+from streams.step.contract import Due, Effects, Item, Output, Record
 from streams.step.migrate import apply_migrations
 from tests.embedded_fixtures import KafkaServer, PostgresServer
 from tests.step_world import await_until
@@ -397,3 +399,33 @@ def test_what_cannot_be_handled(installation: Installation, tmp_path: Path) -> N
         assert rows(dsn, query, other) == [(False,)]
     finally:
         running.end()
+
+
+def test_a_wake_waits_until_the_log_has_been_read(installation: Installation) -> None:
+    """After a long absence wakes are due before the records that came before them are read: they wait for `caught_up`."""
+    world, dsn, person = installation, fresh(installation), random_id()
+    start = world.says(person, "start")
+    follower = SettingsFollower(world.bootstrap)
+    follower.start()
+    handler = ProcessorHandler(Subscriber(TIMES), settings=follower, id_key=lambda tenant: tenant.encode())
+    record = Record(topics.MESSAGES, 0, 0, person.encode(), start.to_bytes(), now_ms())
+    try:
+        with psycopg.connect(dsn) as connection, connection.cursor() as cursor:
+            effects = Effects()
+            handler.apply(
+                cursor, [item for item in handler.prepare([record]) if isinstance(item, Item)], effects
+            )
+            (wake,) = effects.wakes[0]
+            due = Item("", 0, wake.at_ms, None, None, Due(0, wake.at_ms, 1, wake.key, wake.kind, wake.body))
+            waiting, handled = Effects(), Effects()
+            handler.apply(cursor, [due], waiting)
+            assert not waiting.outputs
+            assert [later.body for later in waiting.wakes[0]] == [wake.body]
+            await_until(lambda: now_ms() > wake.at_ms, LIMIT_S, "its time has come")
+            handler.caught_up(cursor, [0])
+            handler.apply(cursor, [due], handled)
+            (expired,) = (Event.from_bytes(output.value) for output in handled.outputs[0])
+            assert expired.time == to_text(wake.at_ms)
+            assert isinstance(registry.read(expired), consents.ConsentExpired)
+    finally:
+        follower.stop()
