@@ -1,0 +1,120 @@
+"""The CLI against a running instance, as an operator uses it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.acceptance_instance import RunningInstance, until
+
+SEALPOST = str(Path(sys.executable).with_name("sealpost"))
+
+
+def sealpost(*arguments: str, given: bytes = b"", code: int = 0) -> str:
+    """Run a command; its standard output. The exit code must be as said."""
+    done = subprocess.run([SEALPOST, *arguments], input=given, capture_output=True, timeout=60, check=False)
+    assert done.returncode == code, (arguments, done.stdout.decode(), done.stderr.decode())
+    return done.stdout.decode()
+
+
+def objects(text: str) -> list[dict[str, Any]]:
+    """One JSON object a line."""
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_parse_gives_one_object_a_value() -> None:
+    """A text and a kind that is not supported yet, which is named as such; what is no JSON is refused in words."""
+    message = {"from": "491701234567", "id": "wamid.1", "timestamp": "1763900000"}
+    messages = [
+        {**message, "type": "text", "text": {"body": "Hallo"}},
+        {**message, "id": "wamid.2", "type": "sticker", "sticker": {"id": "s1", "mime_type": "image/webp"}},
+    ]
+    value = {
+        "metadata": {"phone_number_id": "100"},
+        "contacts": [{"wa_id": "491701234567"}],
+        "messages": messages,
+    }
+    body = {
+        "object": "whatsapp_business_account",
+        "entry": [{"id": "w", "changes": [{"field": "messages", "value": value}]}],
+    }
+    text, sticker = objects(sealpost("parse", "whatsapp", "-", given=json.dumps(body).encode()))
+    assert (text["type"], text["text"], text["from"], text["supported"]) == (
+        "text",
+        "Hallo",
+        "491701234567",
+        True,
+    )
+    assert (sticker["type"], sticker["supported"]) == ("sticker", False)
+    assert sealpost("parse", "whatsapp", "-", given=b"no json", code=2) == ""
+    assert sealpost("parse", "whatsup", "-", given=b"{}", code=2) == ""
+
+
+def test_classify_says_what_an_answer_means() -> None:
+    """The code in the body decides, whatever the HTTP status."""
+    window = b'{"error": {"code": 131047, "message": "Re-engagement message"}}'
+    meant = json.loads(sealpost("classify", "whatsapp", "--status", "400", "-", given=window))
+    assert meant == {"class": "WINDOW", "code": 131047, "retry_after_s": None}
+    busy = b'{"error": {"code": 130429, "message": "Rate limit hit"}}'
+    assert json.loads(sealpost("classify", "whatsapp", "--status", "403", "-", given=busy))["class"] == "RATE"
+    assert (
+        json.loads(sealpost("classify", "whatsapp", "--status", "500", "-", given=b"oops"))["class"]
+        == "RETRY"
+    )
+
+
+def test_topics_and_schemas_are_as_they_should_be(instance: RunningInstance) -> None:
+    """On a running instance there is nothing left to make; positions are shown and valid."""
+    data = ("--data", str(instance.data))
+    assert sealpost("topics", "apply", *data) == ""
+    assert sealpost("migrate", *data) == ""
+    instance.sign_up(instance.new_number())  # a role has a position once it has read something
+    positions = objects(sealpost("recover", *data))
+    assert {position["role"] for position in positions} >= {"vault", "inbound", "streams.subscriber"}
+    assert all(position["valid"] for position in positions)
+    sealpost("recover", "nobody", "--to", "start", *data, code=2)
+
+
+def test_a_tenant_from_registration_to_agreement(instance: RunningInstance) -> None:
+    """register prints tokens once; dpa records and ends; connect and notice make it usable; show says what is published."""
+    data = ("--data", str(instance.data))
+    made = json.loads(sealpost("tenant", "register", "shop", "--name", "Shop AG", "--language", "en", *data))
+    assert made["tenant"] == "shop"
+    assert {"officer", "agent", "producer"} <= set(made["tokens"])
+    sealpost("tenant", "dpa", "shop", "--version", "2026-01", *data)
+    secrets = ("--app-secret", "a-secret", "--verify-token", "a-token", "--access-token", "another")
+    connect = ("tenant", "connect", "shop", "whatsapp", "--connection", "shop-wa", "--account", "4711")
+    assert "/webhooks/whatsapp/shop-wa" in sealpost(*connect, *secrets, *data)
+    sealpost("tenant", "notice", "shop", "--language", "en", "--url", "https://shop.example/privacy", *data)
+
+    def shown() -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(sealpost("tenant", "show", "shop", *data))
+        return found
+
+    settings = until("everything published", lambda: (s := shown())["accounts"] and s["notices"] and s)
+    assert isinstance(settings, dict)
+    assert (settings["name"], settings["default_language"], settings["dpa"]) == ("Shop AG", "en", True)
+    sealpost("tenant", "dpa", "shop", "--end", *data)
+    assert until("the end of the agreement", lambda: not shown()["dpa"])
+    sealpost("tenant", "show", "nobody", *data, code=2)
+
+
+def test_subject_show_and_erase(instance: RunningInstance) -> None:
+    """show gives the person's data, erase an erasure id; afterwards show says erased."""
+    data = ("--data", str(instance.data))
+    number = instance.new_number()
+    subject = instance.sign_up(number)
+    until("the address", lambda: instance.api("GET", f"/v1/subjects/{subject}").body["addresses"])
+    assert number in sealpost("subject", "show", subject, *data)
+    assert json.loads(sealpost("subject", "erase", subject, *data))["erasure_id"]
+    until("erased", lambda: '"erased"' in sealpost("subject", "show", subject, *data))
+    sealpost("subject", "show", "0" * 32, *data, code=1)
+
+
+def test_without_an_instance_the_words_help(tmp_path: Path) -> None:
+    """A folder in which nothing was started is named, with the command that starts one."""
+    command = [SEALPOST, "deadletters", "list", "--data", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert "sealpost up" in done.stderr.decode()
