@@ -8,7 +8,8 @@ import psycopg
 
 from deploy.settings import Settings
 from schemas.errors import ConfigurationError
-from streams.kafka.admin import ClusterIdentity, committed_offsets
+from streams.kafka import group_offsets
+from streams.kafka.admin import ClusterIdentity
 from streams.step.incarnation import read_incarnation, record_incarnation
 from streams.step.postgres import connect
 
@@ -67,7 +68,7 @@ def recover_role(settings: Settings, role: str, to: str | None) -> Iterator[str]
         found = True
         parts = [(topic, partition) for _, topic, partition, *_ in rows if topic in cluster.topics]
         ranges = cluster.log_ranges(parts)
-        group = committed_offsets(settings.kafka, GROUP_PREFIX + role, parts) if to == "kafka" else {}
+        group = group_offsets.read(settings.kafka, GROUP_PREFIX + role, parts) if to == "kafka" else {}
         with connect(dsn, application_name="sealpost-recover") as connection:
             for _, topic, partition, offset, *_ in rows:
                 log = ranges.get((topic, partition))

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from confluent_kafka import (
-    ConsumerGroupTopicPartitions,
     KafkaError,
     KafkaException,
     TopicCollection,
@@ -150,19 +149,6 @@ def end_offsets(bootstrap: str, topic: str) -> dict[int, int]:
         raise TopicMismatch(f"topic {topic} does not exist; make it with: sealpost topics apply")
     ends = list_offsets(client, [(topic, partition) for partition in range(facts.partitions)], LATEST)
     return {partition: end for (_, partition), end in ends.items()}
-
-
-def committed_offsets(bootstrap: str, group: str, parts: Sequence[TopicPart]) -> dict[TopicPart, int]:
-    """The offsets a group has committed, where it has; Sealpost commits them for lag tooling and for `sealpost recover`."""
-    wanted = [TopicPartition(topic, partition) for topic, partition in parts]
-    if not wanted:
-        return {}
-    request = ConsumerGroupTopicPartitions(group, wanted)
-    # The client must live until the answer is there.
-    client = admin_client(bootstrap)
-    futures = client.list_consumer_group_offsets([request], request_timeout=REQUEST_S)
-    found = _answer(futures[group]).topic_partitions
-    return {(part.topic, part.partition): int(part.offset) for part in found if part.offset >= 0}
 
 
 def apply_topics(

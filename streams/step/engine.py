@@ -328,16 +328,21 @@ class Engine:
         return self._record(connection, batch, epochs, effects, repeats=0)
 
     def _candidates(self, batch: _Batch) -> dict[int, tuple[list[str], list[int]]]:
-        """Day → (ids, their places in the batch), each id once: a repeat inside the batch is dropped here."""
-        result: dict[int, tuple[list[str], list[int]]] = {}
+        """Day → (ids in order, their places in the batch), each id once: a repeat inside the batch is dropped here.
+
+        In order, because index look-ups of neighbours share pages, and because two processes then never wait crosswise.
+        """
+        days: dict[int, dict[str, int]] = {}
         first: set[str] = set()
         for place, answer in enumerate(batch.answers):
             if isinstance(answer, Poison) or answer.id in first:
                 continue
             first.add(answer.id)
-            ids, places = result.setdefault(batch.records[place].time_ms // DAY_MS, ([], []))
-            ids.append(answer.id)
-            places.append(place)
+            days.setdefault(batch.records[place].time_ms // DAY_MS, {})[answer.id] = place
+        result: dict[int, tuple[list[str], list[int]]] = {}
+        for day, places in days.items():
+            ids = sorted(places)
+            result[day] = (ids, [places[known] for known in ids])
         return result
 
     def _record(

@@ -7,6 +7,7 @@ from confluent_kafka.admin import AdminClient
 
 from deploy.embedded import folder, kafka, ports, postgres
 from deploy.embedded.supervisor import Supervisor
+from streams.kafka import group_offsets
 from tests.acceptance_instance import RunningInstance, running_instance, topic_records, until
 
 OUTBOUND = "sealpost.outbound.whatsapp"
@@ -51,10 +52,8 @@ def replayed(instance: RunningInstance) -> bool:
 
 def committed(bootstrap: str) -> int:
     """Commands that the outbound group has finished."""
-    from streams.kafka.admin import committed_offsets
-
     parts = [(OUTBOUND, number) for number in range(4)]
-    return sum(committed_offsets(bootstrap, "sealpost.outbound", parts).values())
+    return sum(group_offsets.read(bootstrap, "sealpost.outbound", parts).values())
 
 
 def test_nothing_is_sent_when_everything_is_read_again(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from prometheus_client import REGISTRY
 from schemas.clock import boot_s, now_ms
 from schemas.constants import Times
 from schemas.errors import SealpostError
-from streams.kafka import admin
+from streams.kafka import admin, group_offsets
 from streams.kafka.producer import OrderedProducer
 from streams.step.batch_feed import BatchFeed
 from streams.step.engine import Engine, PositionInvalid
@@ -97,7 +97,7 @@ def test_everything_is_read_from_the_start_and_followed_at_once(world: World, st
     assert len(world.outputs()) == 320
     assert world.rows("select count(*) from step.outbox") == [(0,)]
     group = f"{world.name}.counting"
-    committed = admin.committed_offsets(world.bootstrap, group, [(world.source, n) for n in range(4)])
+    committed = group_offsets.read(world.bootstrap, group, [(world.source, n) for n in range(4)])
     assert sum(committed.values()) == 320
     assert (
         REGISTRY.get_sample_value(

@@ -84,6 +84,8 @@ def test_everything_is_read_from_the_start_and_followed(
     await_until(lambda: total(world) == 300, LIMIT_S, "the backlog")
     world.produce(range(300, 400))
     world.produce([400], wake_at=now_ms() + 500)
+    refused = group_offsets.write(world.bootstrap, f"{world.name}.counting", {(world.source, 0): 0})
+    assert not refused, "offsets are set in an empty group only"
     await_until(lambda: total(world) == 402, LIMIT_S, "what came later, and the wake")
     feed.end()
     assert feed.error is None

@@ -93,33 +93,33 @@ def test_a_server_that_is_not_there_is_said_without_the_dsn(folder: Path) -> Non
     assert "hidden" not in str(caught.value)
 
 
-def days(dsn: str) -> list[object]:
-    return [row[0] for row in rows(dsn, "select day from step.seen_day order by day")]
+def spans(dsn: str) -> list[object]:
+    return [row[0] for row in rows(dsn, "select span from step.seen_span order by span")]
 
 
-def test_days_of_seen_are_made_and_dropped_and_take_over_what_came_before(dsn: str, folder: Path) -> None:
+def test_spans_of_seen_are_made_and_dropped_and_take_over_what_came_before(dsn: str, folder: Path) -> None:
     apply_migrations(dsn, folder)
-    first = date(2026, 1, 5)
+    (first,) = rows(dsn, "select step.span('2026-01-06')")[0]
+    assert isinstance(first, date)
     with psycopg.connect(dsn) as connection:
         connection.execute(
-            "insert into step.seen select day, 'r', gen_random_uuid() from generate_series(0, 4) n, "
-            "lateral (select %s::date + n as day) d",
+            "insert into step.seen select step.span(%s + n), 'r', gen_random_uuid() from generate_series(0, 8) n",
             (first,),
         )
-        made = connection.execute("select step.make_seen_partitions(%s, 3)", (first,)).fetchone()
-        again = connection.execute("select step.make_seen_partitions(%s, 3)", (first,)).fetchone()
-    assert (made, again) == ((3,), (0,))
-    assert rows(dsn, "select count(*) from step.seen_default") == [(2,)]
-    assert rows(dsn, "select count(*) from step.seen_20260106") == [(1,)]
+        made = connection.execute("select step.make_seen_partitions(%s, 6)", (first,)).fetchone()
+        again = connection.execute("select step.make_seen_partitions(%s, 6)", (first,)).fetchone()
+    assert (made, again) == ((2,), (0,))
+    assert rows(dsn, "select count(*) from step.seen_default") == [(3,)]
+    assert rows(dsn, f"select count(*) from step.seen_{first:%Y%m%d}") == [(3,)]
+    drop = "select step.drop_seen_partitions(%s)"
     with psycopg.connect(dsn) as connection:
-        young = connection.execute(
-            "select step.drop_seen_partitions(%s)", (first + timedelta(days=2),)
-        ).fetchone()
-        connection.execute("update step.seen_day set made_at = made_at - interval '2 days'")
-        old = connection.execute(
-            "select step.drop_seen_partitions(%s)", (first + timedelta(days=2),)
-        ).fetchone()
-    assert (young, old) == ((0,), (2,)), "what a rebuild has just made stays for a day"
-    assert first + timedelta(days=2) in days(dsn)
-    assert rows(dsn, "select count(*) from step.seen") == [(3,)]
-    assert today() in days(dsn), "the migration makes the days around its own"
+        young = connection.execute(drop, (first + timedelta(days=3),)).fetchone()
+        connection.execute("update step.seen_span set made_at = made_at - interval '2 days'")
+        early = connection.execute(drop, (first + timedelta(days=2),)).fetchone()
+        old = connection.execute(drop, (first + timedelta(days=3),)).fetchone()
+    assert (young, early, old) == ((0,), (0,), (1,)), "what a rebuild has just made stays for a day"
+    assert spans(dsn)[0] == first + timedelta(days=3)
+    assert rows(dsn, "select count(*) from step.seen") == [(6,)]
+    for day in range(-1, 4):
+        (covered,) = rows(dsn, f"select step.span('{today() + timedelta(days=day)}')")
+        assert covered[0] in spans(dsn), "the migration makes the days around its own"

@@ -66,11 +66,12 @@ def test_repeats_are_dropped_within_a_batch_and_later_and_after_midnight(world: 
     world.produce([*range(40, 60)])
     engine.step([record for record in world.records(world.source) if record not in records])
     assert world.counts() == expected_counts(range(60))
-    run(engine, _again(engine, world, records, days=2))
-    assert world.counts() == expected_counts(range(60))
+    for days in (0, 1, 2, 5, 9):
+        run(engine, _again(engine, world, records, days))
+        assert world.counts() == expected_counts(range(60)), f"{days} days later"
     assert len(world.outputs()) == 60
-    # Eleven days later the ids are forgotten: nothing promises to know them any longer.
-    run(engine, _again(engine, world, records, days=11))
+    # Two weeks later the ids are forgotten: nothing promises to know them any longer.
+    run(engine, _again(engine, world, records, days=14))
     assert sum(world.counts().values()) == 60 + 50
     assert world.rows("select * from step.seen_default") == []
 
