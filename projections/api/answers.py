@@ -14,7 +14,7 @@ from projections.api.opening import Fields, Opening
 from projections.api.reading import Reader, Row
 from projections.erasures import STATES
 from projections.tables import STATUS_TIMES
-from schemas.clock import at_ms, to_text
+from schemas.clock import at_ms, boot_s, sleep_s, to_text
 from schemas.content import TextReference
 from schemas.events import registry, statuses
 from schemas.http import Refusal
@@ -24,6 +24,9 @@ from schemas.topics import CONSENTS
 from schemas.wording import notice_of, wording
 from vault.vault import Vault
 
+ARRIVAL_S = 1.0
+"""How long an erasure that is not in the projection is looked for: it was accepted before it could be read."""
+ARRIVAL_POLL_S = 0.05
 _CONSENT_TYPES = {
     model.__name__: registry.type_name(model)
     for model, topic in registry.TOPIC_OF.items()
@@ -150,8 +153,15 @@ class Answers:
         )
 
     def erasure(self, tenant: str, erasure: str) -> models.ErasureAnswer:
-        """How far an erasure is; Refusal `not_found` when the projection knows none of this id."""
+        """How far an erasure is; Refusal `not_found` when the projection knows none of this id.
+
+        An id that was answered a moment ago is on its way through the log: it is looked for a little longer.
+        """
         row = self._reader.erasure(tenant, erasure) if is_id(erasure) else None
+        deadline = boot_s() + ARRIVAL_S
+        while row is None and is_id(erasure) and boot_s() < deadline:
+            sleep_s(ARRIVAL_POLL_S)
+            row = self._reader.erasure(tenant, erasure)
         if row is None:
             raise Refusal("not_found")
         receipts = self._reader.receipts(tenant, erasure)
