@@ -187,8 +187,13 @@ def run_vault(process: Process) -> None:
     """Applies consents, subscriptions, deletions and tenants to the vault."""
     from vault.role import VaultHandler
 
-    if process.await_parts(process.settings.vault_dsn):
-        run_on_engine(process, VaultHandler(process.vault()), process.settings.vault_dsn)
+    settings = process.settings
+    if not process.await_parts(settings.vault_dsn):
+        return
+    vault = process.vault()
+    cluster = ClusterIdentity(settings.kafka)
+    vault.bind_installation(cluster.cluster_id, cluster.partitions(topics.CONSENTS))
+    run_on_engine(process, VaultHandler(vault), settings.vault_dsn)
 
 
 def run_projector(process: Process) -> None:

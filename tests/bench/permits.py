@@ -1,7 +1,7 @@
 """Permits and outcomes a second on a vault of 100,000 people: `python -m tests.bench.permits [people]`.
 
 Every permit is a full one (consent, window, address, content key, claim), every outcome stores a provider index and a status
-of about 300 bytes. The limit beside it is the same two statements' bare work: inserting the claim and outcome rows.
+of about 300 bytes. Rates only; no limit is measured beside them yet.
 """
 
 import sys

@@ -1,10 +1,10 @@
 """One key is one partition number, whatever client wrote it: confluent-kafka as we set it up, and aiokafka, which Faust uses."""
 
 import asyncio
+from typing import Any
 
 import faust
 from aiokafka import AIOKafkaProducer
-from aiokafka.partitioner import DefaultPartitioner
 
 from schemas.ids import derived_id, random_id
 from schemas.topics import Topic
@@ -51,6 +51,5 @@ def test_both_clients_put_every_key_into_the_same_partition(kafka_server: KafkaS
 
 def test_faust_takes_the_default_partitioner() -> None:
     """Faust hands aiokafka no partitioner of its own, so what holds above holds for Faust."""
-    app = faust.App("partitioner", broker="kafka://127.0.0.1:1")
-    assert app.conf.producer_partitioner is None
-    assert isinstance(DefaultPartitioner(), DefaultPartitioner)
+    settings: Any = faust.App("partitioner", broker="kafka://127.0.0.1:1").conf
+    assert settings.producer_partitioner is None
