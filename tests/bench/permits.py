@@ -1,10 +1,9 @@
-"""Permits and outcomes a second on a vault of 100,000 people: `python -m tests.bench.permits [people]`.
+"""Permits and outcomes a second on a vault of 100,000 people: `python -m tests.bench permits`.
 
 Every permit is a full one (consent, window, address, content key, claim), every outcome stores a provider index and a status
 of about 300 bytes. Rates only; no limit is measured beside them yet.
 """
 
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,7 +26,6 @@ from vault.keys import key_place
 from vault.permits import Permit, PermitRequest
 
 PEOPLE = 100_000
-ROUNDS = 3
 SECONDS = 5.0
 STATUS_BYTES = 300
 
@@ -114,7 +112,7 @@ def measure(batch: int, call: Callable[[], float]) -> str:
     return f"{rate:>9,.0f}/s   p50 {median(spent) * 1000:6.2f} ms   p99 {p99 * 1000:6.2f} ms"
 
 
-def run(world: World, people: int) -> None:
+def measure_all(world: World, people: int, rounds: int) -> None:
     """All figures, in interleaved rounds."""
     tenant = world.tenant()
     subjects, chance = populate(tenant, people), Random(1)
@@ -140,7 +138,7 @@ def run(world: World, people: int) -> None:
         world.vault.settle(mine)
         return boot_s() - start
 
-    for turn in range(ROUNDS):
+    for turn in range(rounds):
         for batch in (50, 500):
             world.caught_up()
             print(f"round {turn + 1}  batch {batch:>3}  permits  {measure(batch, lambda: permit(batch))}")  # noqa: B023  # called within the turn
@@ -156,9 +154,8 @@ def run(world: World, people: int) -> None:
     )
 
 
-def main() -> None:
-    """Start a PostgreSQL of its own, measure, end it."""
-    people = int(sys.argv[1]) if len(sys.argv) > 1 else PEOPLE
+def run(rounds: int, people: int = PEOPLE) -> None:
+    """Start a PostgreSQL of its own, measure so often, end it."""
     supervisor = Supervisor()
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder)
@@ -167,11 +164,7 @@ def main() -> None:
             port = ports.choose(("postgres",), data)["postgres"]
             server = postgres.start(supervisor, data, port, print)
             world = World.make(server.dsn("vault"), Times())
-            run(world, people)
+            measure_all(world, people, rounds)
             world.vault.close()
         finally:
             supervisor.stop()
-
-
-if __name__ == "__main__":
-    main()
