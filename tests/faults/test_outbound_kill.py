@@ -35,7 +35,10 @@ OPEN = """select c.message, c.part from vault.claims c where c.refusal is null a
     select from vault.outcomes o where o.day = c.day and o.message = c.message and o.part = c.part and o.attempt >= c.attempt)"""
 
 ACTIVE = """select count(*) from pg_stat_activity
-    where datname = current_database() and state <> 'idle' and pid <> pg_backend_pid()"""
+    where datname = current_database() and state <> 'idle' and pid <> pg_backend_pid() and backend_type = 'client backend'"""
+FREEZES = 5
+QUIET_S = 15.0
+"""Longer than the server keeps the transaction of a client that went silent."""
 
 
 @dataclass
@@ -68,10 +71,27 @@ class Killed:
         self.processes.append(process)
         return process
 
-    def open_claims(self) -> set[str]:
+    def open_claims(self, limit_s: float = 30.0) -> set[str]:
         """Echoes of the messages whose call is under way or unknown, once every statement under way has ended."""
-        await_until("no statement is under way", lambda: self.world.world.rows(ACTIVE) == [(0,)])
+        await_until("no statement is under way", lambda: self.world.world.rows(ACTIVE) == [(0,)], limit_s)
         return {f"{message.hex}.{part}" for message, part in self.world.world.rows(OPEN)}
+
+    def freeze(self) -> None:
+        """SIGSTOP the newest, and note what is open.
+
+        A process stopped in the middle of sending a statement leaves the server waiting for the rest of it, for as long as
+        it is frozen; it is thawed and stopped again then.
+        """
+        process = self.processes[-1]
+        for _ in range(FREEZES):
+            process.send_signal(signal.SIGSTOP)
+            try:
+                self.open_at_kill.append(self.open_claims(QUIET_S))
+            except AssertionError:
+                process.send_signal(signal.SIGCONT)
+            else:
+                return
+        raise AssertionError("it was in the middle of a statement every time")
 
     def kill(self) -> None:
         """SIGKILL the newest, and note what was open."""
@@ -187,8 +207,7 @@ def test_frozen_past_its_session_and_thawed(world: SendingWorld, role: Killed) -
     world.send(*commands)
     frozen = role.start()
     await_delivered(world, 30)
-    frozen.send_signal(signal.SIGSTOP)
-    role.open_at_kill.append(role.open_claims())
+    role.freeze()
     role.start()
     await_delivered(world, 90)
     frozen.send_signal(signal.SIGCONT)
