@@ -13,6 +13,19 @@ from tests.acceptance_instance import RunningInstance, running_instance, topic_r
 OUTBOUND = "sealpost.outbound.whatsapp"
 
 
+def groups_of(client: AdminClient) -> list[str]:
+    """Consumer groups that the broker knows now."""
+    return [group.group_id for group in client.list_consumer_groups().result(10).valid or []]
+
+
+def delete_groups(client: AdminClient) -> None:
+    """Delete all groups; a broker that has just started must first load them."""
+    wanted = {"sealpost.outbound", "sealpost.inbound", "sealpost.streams.subscriber"}
+    until("the groups are loaded", lambda: wanted <= set(groups_of(client)))
+    for future in client.delete_consumer_groups(groups_of(client), request_timeout=10).values():
+        future.result(10)
+
+
 def forget(data: Path) -> None:
     """Delete every consumer group and all that the processors remember, on the stopped instance's own data."""
     supervisor = Supervisor()
@@ -21,11 +34,7 @@ def forget(data: Path) -> None:
             chosen = ports.choose(("kafka", "kafka_controller", "postgres"), data)
             broker = kafka.start(supervisor, data, chosen["kafka"], chosen["kafka_controller"], print)
             server = postgres.start(supervisor, data, chosen["postgres"], print)
-            client = AdminClient({"bootstrap.servers": broker.bootstrap})
-            groups = [g.group_id for g in client.list_consumer_groups().result(10).valid]
-            assert any(group.startswith("sealpost.") for group in groups)
-            for future in client.delete_consumer_groups(groups, request_timeout=10).values():
-                future.result(10)
+            delete_groups(AdminClient({"bootstrap.servers": broker.bootstrap}))
             with psycopg.connect(server.dsn("streams")) as connection:
                 tables = "streams.state, streams.fence, step.owner, step.position, step.outbox, step.seen, step.due"
                 connection.execute(f"truncate {tables}")
@@ -44,8 +53,7 @@ def replayed(instance: RunningInstance) -> bool:
     if not rows or any(int(position) < len(topic_records(bootstrap, topic)) for topic, position in rows):
         return False
     client = AdminClient({"bootstrap.servers": bootstrap})
-    groups = [g.group_id for g in client.list_consumer_groups().result(10).valid]
-    return any("outbound" in group for group in groups) and committed(bootstrap) >= len(
+    return "sealpost.outbound" in groups_of(client) and committed(bootstrap) >= len(
         topic_records(bootstrap, OUTBOUND)
     )
 
