@@ -21,7 +21,7 @@ run: venv ## start everything and walk the tour; ARGS="--exit-after-tour --data 
 
 test: venv ## everything: format, lint, types, imports, tidiness, and all tests on a real Kafka and PostgreSQL
 	@$(MAKE) --no-print-directory --silent lint
-	$(BIN)/pytest -n 4 --dist loadfile $(ARGS)
+	$(BIN)/pytest -n 3 --dist loadfile $(ARGS)
 
 check: venv ## the quick part: format, lint, types, imports, tidiness
 	@$(MAKE) --no-print-directory --silent lint

@@ -21,7 +21,7 @@ from tests.embedded_fixtures import KafkaServer, PostgresServer
 from tests.plain_faust import COMMIT_S, PlainFaust
 from tests.step_world import PARTITIONS, Counting, World, await_until, expected_counts
 
-LIMIT_S = 60.0
+LIMIT_S = 100.0
 SESSION_S = 6.0
 """The broker's own lower limit."""
 

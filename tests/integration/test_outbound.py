@@ -60,6 +60,7 @@ def test_every_kind_of_content_is_submitted_with_its_status_and_confirmation(wor
         assert message["biz_opaque_callback_data"] == f"{message_of(command)}.0"
         assert world.opened(status, anna.person) == {"provider_id": message["id"]}
         assert world.outcomes(command) == [(1, "submitted")]
+    await_until("the confirmation", lambda: len(world.consents.events()) == 1)
     (confirmation,) = world.consents.events()
     assert confirmation.type == "sealpost.confirmation.sent.v1"
     assert world.opened(confirmation, anna.person) == {"provider_id": sent[2]["id"]}
