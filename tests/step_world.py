@@ -27,6 +27,7 @@ PARTITIONS = 4
 SQL = Path(__file__).parent / "step_sql"
 ID_KEY = b"step-world"
 READ_S = 30.0
+OUTPUTS_S = 30.0
 
 COUNT = """
 insert into work.counts (key, n) select key, n from json_to_recordset(%s::json) as x(key text, n integer)
@@ -172,6 +173,11 @@ class World:
                 "sent again, but decided anew"
             )
         return [orjson.loads(raw) for raw in first.values()]
+
+    def awaited_outputs(self, count: int) -> list[dict[str, Any]]:
+        """`outputs`, once at least `count` are there: a step's rows are committed before its outputs are produced."""
+        await_until(lambda: len(self.outputs()) >= count, OUTPUTS_S, f"{count} outputs")
+        return self.outputs()
 
     def letters(self) -> list[dict[str, Any]]:
         """The dead letters of this world's topics."""

@@ -94,7 +94,7 @@ def test_everything_is_read_from_the_start_and_followed_at_once(world: World, st
     running.end()
     assert running.error is None
     assert world.counts() == expected_counts(range(320))
-    assert len(world.outputs()) == 320
+    assert len(world.awaited_outputs(320)) == 320
     assert world.rows("select count(*) from step.outbox") == [(0,)]
     group = f"{world.name}.counting"
     committed = group_offsets.read(world.bootstrap, group, [(world.source, n) for n in range(4)])
@@ -137,7 +137,7 @@ def test_two_members_share_and_the_rest_goes_to_the_one_that_stays(
     world.produce(range(400, 500))
     await_until(lambda: total(world) == 500, LIMIT_S, "500 counted")
     assert world.counts() == expected_counts(range(500))
-    assert len(world.outputs()) == 500
+    assert len(world.awaited_outputs(500)) == 500
 
 
 def test_wakes_come_when_they_are_due(world: World, started: list[Running]) -> None:
@@ -187,7 +187,7 @@ def test_the_database_is_frozen_gone_and_back(
     finally:
         os.kill(pid, signal.SIGCONT)
     assert world.counts() == expected_counts(range(300))
-    assert len(world.outputs()) == 300
+    assert len(world.awaited_outputs(300)) == 300
     assert running.error is None
 
 

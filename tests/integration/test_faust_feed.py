@@ -92,7 +92,7 @@ def test_everything_is_read_from_the_start_and_followed(
     start(started, world, tmp_path)
     world.produce(range(401, 411))
     await_until(lambda: total(world) == 412, LIMIT_S, "after a restart")
-    assert len(world.outputs()) == 412
+    assert len(world.awaited_outputs(412)) == 412
     assert len(world.records(world.target)) == 412
 
 
@@ -136,7 +136,7 @@ def test_it_waits_for_the_database_and_goes_on(
     postgres_server.start()
     await_until(lambda: total(world) == 150, LIMIT_S, "after the database is back")
     assert world.counts() == expected_counts(range(150))
-    assert len(world.outputs()) == 150
+    assert len(world.awaited_outputs(150)) == 150
     assert feed.error is None
 
 
@@ -157,7 +157,7 @@ def test_it_goes_on_after_the_broker_was_killed(
         start(started, world, tmp_path)
     await_until(lambda: total(world) == 150, LIMIT_S, "everything")
     assert world.counts() == expected_counts(range(150))
-    assert len(world.outputs()) == 150
+    assert len(world.awaited_outputs(150)) == 150
 
 
 def test_caught_up_is_told(world: World, started: list[Running], tmp_path: Path) -> None:
