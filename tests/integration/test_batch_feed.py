@@ -157,6 +157,19 @@ def test_wakes_come_when_they_are_due(world: World, started: list[Running]) -> N
     await_until(lambda: len(world.outputs()) == 3, LIMIT_S, "the foreign row was handled")
 
 
+def freeze_idle_session(server: PostgresServer, application: str) -> int:
+    """SIGSTOP the one session of an application while it is outside a transaction; its process id."""
+    sessions = "select pid, state from pg_stat_activity where application_name = %s"
+    with psycopg.connect(server.admin_dsn(), autocommit=True) as connection:
+        while True:
+            ((pid, _),) = connection.execute(sessions, (application,)).fetchall()
+            os.kill(pid, signal.SIGSTOP)
+            ((_, state),) = connection.execute(sessions, (application,)).fetchall()
+            if state == "idle":
+                return int(pid)
+            os.kill(pid, signal.SIGCONT)
+
+
 def test_the_database_is_frozen_gone_and_back(
     world: World, started: list[Running], postgres_server: PostgresServer
 ) -> None:
@@ -174,15 +187,10 @@ def test_the_database_is_frozen_gone_and_back(
     assert running.engine.owned == owned
     # A server that is frozen keeps the connection and says nothing: only the client's own limit helps.
     running.engine._watchdog._seconds = 2.0
-    with psycopg.connect(postgres_server.admin_dsn()) as connection:
-        found = connection.execute(
-            "select pid from pg_stat_activity where application_name = 'sealpost-counting'"
-        )
-        (pid,) = [row[0] for row in found.fetchall()]
-    os.kill(pid, signal.SIGSTOP)
+    pid = freeze_idle_session(postgres_server, "sealpost-counting")
     try:
         world.produce(range(200, 300))
-        # The frozen session holds no lock yet, so another connection goes on where it stood.
+        # The frozen session holds no lock, so another connection goes on where it stood.
         await_until(lambda: total(world) == 300, LIMIT_S, "300 counted")
     finally:
         os.kill(pid, signal.SIGCONT)
