@@ -42,6 +42,7 @@ def apply_migrations(dsn: str, package_sql_dir: Path, *, phase: Phase = "all") -
         dsn,
         application_name="sealpost-migrate",
         statement_timeout_s=MIGRATION_S,
+        transaction_timeout_s=MIGRATION_S,
         lock_timeout_s=MIGRATION_S,
         autocommit=True,
     )

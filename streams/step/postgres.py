@@ -21,11 +21,21 @@ LOCK_S = 20.0
 """Waiting for a lock. Longer than IDLE_IN_TRANSACTION_S, so that a frozen former owner is thrown out first."""
 IDLE_IN_TRANSACTION_S = 10.0
 """A client that went silent inside a transaction loses it, and with it the owner rows it holds."""
+TRANSACTION_S = 40.0
+"""A whole transaction. The only limit that ends one whose client was frozen in the middle of sending a statement: the server
+waits for the rest of it and takes it neither for idle nor for running. Above STATEMENT_S, so that a slow statement is named as
+one. Needs PostgreSQL 17."""
 WATCHDOG_S = 45.0
-"""A frozen server keeps the connection open and never answers; after this the client gives up. Above STATEMENT_S."""
+"""A frozen server keeps the connection open and never answers; after this the client gives up. Above TRANSACTION_S."""
 KEEPALIVE_S = 5
 TCP_USER_TIMEOUT_MS = 20_000
 """Sent and not acknowledged by the server's kernel: the way there is cut."""
+
+assert LOCK_S > IDLE_IN_TRANSACTION_S, "whoever waits for a lock must outlast a silent holder"
+assert STATEMENT_S < TRANSACTION_S < WATCHDOG_S, "the limit that knows most about the reason comes first"
+
+THROWN_OUT = (psycopg.errors.IdleInTransactionSessionTimeout, psycopg.errors.TransactionTimeout)
+"""The server has ended a session that was silent for too long; psycopg files this under its internal errors."""
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -36,12 +46,14 @@ def connection_options(
     statement_timeout_s: float = STATEMENT_S,
     lock_timeout_s: float = LOCK_S,
     idle_in_transaction_s: float = IDLE_IN_TRANSACTION_S,
+    transaction_timeout_s: float = TRANSACTION_S,
 ) -> dict[str, str | int]:
     """Connection parameters that carry the limits; also fit for psycopg pools (`kwargs`)."""
     limits = {
         "statement_timeout": statement_timeout_s,
         "lock_timeout": lock_timeout_s,
         "idle_in_transaction_session_timeout": idle_in_transaction_s,
+        "transaction_timeout": transaction_timeout_s,
     }
     return {
         "application_name": application_name,
@@ -61,6 +73,7 @@ def connect(
     statement_timeout_s: float = STATEMENT_S,
     lock_timeout_s: float = LOCK_S,
     idle_in_transaction_s: float = IDLE_IN_TRANSACTION_S,
+    transaction_timeout_s: float = TRANSACTION_S,
     autocommit: bool = False,
 ) -> Connection:
     """Open a connection; DatabaseAway (without the DSN) when the server does not answer or refuses."""
@@ -69,6 +82,7 @@ def connect(
         statement_timeout_s=statement_timeout_s,
         lock_timeout_s=lock_timeout_s,
         idle_in_transaction_s=idle_in_transaction_s,
+        transaction_timeout_s=transaction_timeout_s,
     )
     given = conninfo.conninfo_to_dict(dsn)
     if "options" in given:
@@ -149,7 +163,7 @@ def is_away(error: BaseException, connection: Connection | None = None) -> bool:
         return True
     if isinstance(error, psycopg.errors.SerializationFailure | psycopg.errors.DeadlockDetected):
         return False
-    return isinstance(error, psycopg.OperationalError | psycopg.errors.ReadOnlySqlTransaction)
+    return isinstance(error, (psycopg.OperationalError, psycopg.errors.ReadOnlySqlTransaction, *THROWN_OUT))
 
 
 def is_deployment(error: BaseException) -> bool:

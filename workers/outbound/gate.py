@@ -18,6 +18,7 @@ from schemas.ids import random_unit
 from schemas.metrics import gauge
 from streams.step.contract import Output
 from streams.step.errors import DatabaseAway
+from streams.step.postgres import THROWN_OUT
 from vault.claims import Settlement
 from vault.permits import PERMITS_MAX, Answer, PermitRequest
 from vault.vault import Vault
@@ -31,7 +32,7 @@ AWAY_MAX_S = 1.0
 THREADS = 3
 """One for permits, one for settlements, one for what is looked up besides."""
 
-AWAY = (OperationalError, InterfaceError, DatabaseAway)
+AWAY = (OperationalError, InterfaceError, DatabaseAway, *THROWN_OUT)
 """How PostgreSQL says that it cannot answer now; anything else is an error of the question."""
 
 logger = logging.getLogger(__name__)
