@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 
 from projections.api import models
 from projections.api.opening import Fields, Opening
-from projections.api.reading import Reader, Row
+from projections.api.reading import Place, Reader, Row
 from projections.erasures import STATES
 from projections.tables import STATUS_TIMES
 from schemas.clock import at_ms, boot_s, sleep_s, to_text
@@ -113,8 +113,8 @@ class Answers:
         return answer
 
     def messages(
-        self, tenant: str, subject: str, after: tuple[datetime, str] | None, limit: int
-    ) -> tuple[models.MessagesAnswer, tuple[datetime, str] | None]:
+        self, tenant: str, subject: str, after: Place | None, limit: int
+    ) -> tuple[models.MessagesAnswer, Place | None]:
         """A page of messages and where the next page begins."""
         standing = self.standing(tenant, subject)
         if isinstance(standing, Gone):
@@ -131,7 +131,7 @@ class Answers:
             return models.MessagesAnswer(state=again.state, items=[]), None
         settings = self._settings.tenant(tenant) or TenantSettings(tenant)
         items = [_message(row, opening.of(row["message"]), settings) for row in page]
-        following = (page[-1]["at"], page[-1]["message"]) if len(rows) > limit else None
+        following = Place.of(page[-1]) if len(rows) > limit else None
         return models.MessagesAnswer(items=items), following
 
     def consents(self, tenant: str, subject: str) -> models.ConsentsAnswer:

@@ -102,7 +102,7 @@ class MessageItem(Answer):
 
 
 class MessagesAnswer(Answer):
-    """Messages by time, oldest first; `next` is the cursor of the following page."""
+    """Messages in the order of the log, oldest first; `next` is the cursor of the following page."""
 
     state: Literal["erased", "lost"] | None = None
     items: list[MessageItem]

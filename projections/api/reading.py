@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import psycopg
 from psycopg.rows import dict_row
@@ -16,6 +16,21 @@ STATEMENT_LIMIT_MS = 5_000
 """A query of one subject takes milliseconds; without a limit a lock would hold requests for ever."""
 Row = dict[str, Any]
 Pool = ConnectionPool[psycopg.Connection[Row]]
+OFFSET_MAX = 2**63 - 1
+"""Stands for the offset of a message whose own record was not read: behind those of the same millisecond."""
+
+
+class Place(NamedTuple):
+    """Where a message stands in the log: the broker's time, then the offset, of its own record; then its id."""
+
+    at: datetime
+    offset: int
+    message: str
+
+    @classmethod
+    def of(cls, row: Row) -> Self:
+        """The place of a row."""
+        return cls(row["place_at"], row["place_offset"], row["message"])
 
 
 def open_pool(dsn: str, *, connections: int = READ_POOL_CONNECTIONS) -> Pool:
@@ -88,17 +103,14 @@ class Reader:
                 (tenant, subject),
             ).fetchall()
 
-    def messages(
-        self, tenant: str, subject: str, after: tuple[datetime, str] | None, limit: int
-    ) -> list[Row]:
-        """Messages by (at, message), oldest first, behind `after`."""
-        at, message = after or (None, None)
+    def messages(self, tenant: str, subject: str, after: Place | None, limit: int) -> list[Row]:
+        """Messages in the order of the log, oldest first, behind `after`."""
+        behind = "" if after is None else " and (place_at, place_offset, message) > (%s, %s, %s)"
         with self._look() as cursor:
             return cursor.execute(
-                "select * from projections.message where tenant = %s and subject = %s"
-                " and (%s::timestamptz is null or (at, message) > (%s::timestamptz, %s::text))"
-                " order by at, message limit %s",
-                (tenant, subject, at, at, message, limit),
+                f"select * from projections.message where tenant = %s and subject = %s{behind}"  # noqa: S608 - constants
+                " order by place_at, place_offset, message limit %s",
+                (tenant, subject, *(after or ()), limit),
             ).fetchall()
 
     def erasure(self, tenant: str, erasure: str) -> Row | None:

@@ -1,6 +1,7 @@
 """The query API: what is shown of a person, opened; what is shown once the person is erased."""
 
 import re
+from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -175,6 +176,11 @@ def test_messages(tenant: Tenant) -> None:
     assert "-2" not in asked["text"], "the notice that was shown, not the newest"
 
 
+def a_cursor(*parts: str) -> str:
+    """A cursor of these parts."""
+    return urlsafe_b64encode("|".join(parts).encode()).decode()
+
+
 def test_pages_of_messages(tenant: Tenant) -> None:
     """`limit` and `cursor`: every message once, in order; a cursor of nothing is refused."""
     person = tenant.person()
@@ -197,9 +203,47 @@ def test_pages_of_messages(tenant: Tenant) -> None:
         ("limit=501", "limit"),
         ("limit=x", "limit"),
         ("cursor=x", "cursor"),
+        (f"cursor={a_cursor('2026-11-23T10:00:00.000Z', '0' * 32)}", "cursor"),
+        (f"cursor={a_cursor('2026-11-23T10:00:00.000Z', '-1', '0' * 32)}", "cursor"),
+        (f"cursor={a_cursor('2026-11-23T10:00:00.000Z', str(2**63), '0' * 32)}", "cursor"),
+        (f"cursor={a_cursor('2026-11-23T10:00:00.000Z', '1', 'x')}", "cursor"),
     ):
         reply = tenant.call("GET", f"/v1/subjects/{person.subject}/messages?{query}", "agent")
         assert (reply.status, reply.pointers) == (422, [name])
+
+
+def test_pages_of_one_millisecond(world: ApiWorld, tenant: Tenant) -> None:
+    """Messages in both directions at one time are shown in the order of the log, in pages of every size."""
+    person, moment = tenant.person(), to_text(now_ms())
+    person.introduce()
+    events = []
+    for number in range(30):
+        message, text = message_id(today(), b"k", random_id(), "test", "m"), f"Nummer {number}"
+        data: EventData
+        if number % 2:
+            data = messages.MessageReceived(
+                message=message, account=tenant.account, kind="text", provider_kind="text", acted_at=moment
+            )
+        else:
+            data = messages.MessageRequested(
+                message=message,
+                account=tenant.account,
+                purpose="service",
+                kind="text",
+                delivery="at_least_once",
+                expires=to_text(now_ms() + 60_000),
+            )
+        event = person.event(data, {"content": {"type": "text", "text": text}})
+        events.append(event.model_copy(update={"time": moment}))
+    world.produce(*events)
+    person.until("/messages", lambda body: len(body["items"]) == 30)
+    for size in (1, 7, 30):
+        texts, path = [], f"/messages?limit={size}"
+        while path:
+            page = person.get(path)
+            texts += [item["text"] for item in page["items"]]
+            path = f"/messages?limit={size}&cursor={quote(page['next'])}" if "next" in page else ""
+        assert texts == [f"Nummer {number}" for number in range(30)]
 
 
 def test_consents_with_evidence(tenant: Tenant) -> None:
