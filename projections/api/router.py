@@ -10,11 +10,12 @@ from fastapi import APIRouter, Depends, Query
 
 from projections.api import models
 from projections.api.answers import Answers, SettingsSource
-from projections.api.reading import OFFSET_MAX, Place, Pool, Reader
+from projections.api.reading import OFFSET_MAX, Place, Reader
 from schemas.addresses import read_address
 from schemas.clock import at_ms, from_ms, to_ms, to_text
 from schemas.http import Access, Caller, FieldError, Gate, Refusal, described
 from schemas.ids import is_id
+from streams.step.connections import Connections
 from vault.vault import Vault
 
 PAGE_DEFAULT = 100
@@ -27,7 +28,7 @@ class QueryParts:
     """What the queries need. `check`: whose token it is (`vault.check_token`)."""
 
     vault: Vault
-    pool: Pool
+    pool: Connections
     settings: SettingsSource
     check: Callable[[str], Caller | None]
 
