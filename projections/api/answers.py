@@ -6,7 +6,7 @@ still holds; a subject that the projection has not heard of yet is shown with em
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal, Protocol
 
 from projections.api import models
@@ -165,13 +165,16 @@ class Answers:
         if row is None:
             raise Refusal("not_found")
         receipts = self._reader.receipts(tenant, erasure)
+        t1, t2 = row["t1"], row["t2"]
+        if t2 is None and t1 is not None:
+            t2 = t1 + timedelta(seconds=self._vault.times.leases_over_s)
         answer = models.ErasureAnswer(
-            erasure=erasure,
+            erasure_id=erasure,
             subject=row["subject"],
             state=STATES[row["state_rank"]],
             t0=_text_or_none(row["t0"]),
-            t1=_text_or_none(row["t1"]),
-            t2=_text_or_none(row["t2"]),
+            t1=_text_or_none(t1),
+            t2=_text_or_none(t2),
             tr=_text_or_none(row["tr"]),
             t3=_text_or_none(row["t3"]),
             receipts=[models.Receipt(store=r["store"], purged_at=_text(r["purged_at"])) for r in receipts],

@@ -316,8 +316,8 @@ def test_erasure(world: ApiWorld, tenant: Tenant) -> None:
         "officer",
     )
     assert [receipt["store"] for receipt in found["receipts"]] == ["projections.v1", "vault"]  # type: ignore[attr-defined]  # a list
-    assert str(found["t0"]) <= str(found["t1"]) < str(found["tr"])
-    assert (found["t2"], found["t3"]) == (None, None)
+    assert str(found["t0"]) <= str(found["t1"]) < str(found["t2"]) < str(found["tr"])
+    assert found["t3"] is None
     gone = person.get()
     assert gone == {"subject": person.subject, "state": "erased", "erased_at": found["t1"]}
     assert person.get("/messages") == {"state": "erased", "items": []}
