@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Query
 from projections.api import models
 from projections.api.answers import Answers, SettingsSource
 from projections.api.reading import OFFSET_MAX, Place, Reader
-from schemas.addresses import read_address
+from schemas.addresses import Address
 from schemas.clock import at_ms, from_ms, to_ms, to_text
 from schemas.http import Access, Caller, FieldError, Gate, Refusal, described
 from schemas.ids import is_id
@@ -25,12 +25,14 @@ _SEPARATOR = "|"
 
 @dataclass(frozen=True, slots=True)
 class QueryParts:
-    """What the queries need. `check`: whose token it is (`vault.check_token`)."""
+    """What the queries need. `check`: whose token it is (`vault.check_token`). `address_reader`: how a channel reads an
+    address, None for a channel that does not exist."""
 
     vault: Vault
     pool: Connections
     settings: SettingsSource
     check: Callable[[str], Caller | None]
+    address_reader: Callable[[str], Callable[[str], Address | None] | None]
 
 
 def create_router(parts: QueryParts) -> APIRouter:
@@ -42,20 +44,9 @@ def create_router(parts: QueryParts) -> APIRouter:
         tags=["queries"],
         responses=described("unauthorized", "forbidden", "not_found", "invalid", "unavailable"),
     )
-    looks_up = Depends(gate.of_tenant("producer", "agent", "officer"))
+    _add_lookup(router, parts, gate)
     sees_people = Depends(gate.of_tenant("agent", "officer"))
     sees_proof = Depends(gate.of_tenant("agent", "officer", "legal"))
-
-    @router.post("/subjects/lookup", summary="Whom an address reaches")
-    def lookup(body: models.LookupRequest, access: Annotated[Access, looks_up]) -> models.LookupAnswer:
-        """404 when nobody has written from this address, or when that person was erased."""
-        address = read_address(body.channel, body.address)
-        if address is None:
-            raise Refusal("invalid", "", [FieldError("/address", "is not an address of this channel")])
-        subject = parts.vault.find_subject(access.tenant, address)
-        if subject is None:
-            raise Refusal("not_found")
-        return models.LookupAnswer(subject=subject)
 
     @router.get(
         "/subjects/{subject}",
@@ -102,6 +93,24 @@ def create_router(parts: QueryParts) -> APIRouter:
         return answers.erasure(access.tenant, erasure)
 
     return router
+
+
+def _add_lookup(router: APIRouter, parts: QueryParts, gate: Gate) -> None:
+    looks_up = Depends(gate.of_tenant("producer", "agent", "officer"))
+
+    @router.post("/subjects/lookup", summary="Whom an address reaches")
+    def lookup(body: models.LookupRequest, access: Annotated[Access, looks_up]) -> models.LookupAnswer:
+        """404 when nobody has written from this address, or when that person was erased."""
+        read_address = parts.address_reader(body.channel)
+        if read_address is None:
+            raise Refusal("invalid", "", [FieldError("/channel", "is not a channel of this installation")])
+        address = read_address(body.address)
+        if address is None:
+            raise Refusal("invalid", "", [FieldError("/address", "is not an address of this channel")])
+        subject = parts.vault.find_subject(access.tenant, address)
+        if subject is None:
+            raise Refusal("not_found")
+        return models.LookupAnswer(subject=subject)
 
 
 def _cursor(place: Place) -> str:

@@ -29,6 +29,7 @@ from vault.tokens import Principal
 from vault.vault import Vault
 from workers.intake.router import UNAVAILABLE, CommandParts
 from workers.intake.router import create_router as create_commands
+from workers.registry import address_reader
 
 RED = "red-4711"
 GOOD: dict[str, Any] = {"purpose": "service", "content": {"type": "text", "text": "hallo"}}
@@ -204,7 +205,7 @@ def lone_app(vault: Vault, producer: AsyncProducer, tenant: Tenant) -> FastAPI:
     follower = SettingsFollower(CLOSED_PORT)
     commands = create_commands(CommandParts(vault, producer, follower, check, TIMES))
     pool = open_pool(tenant.world.projections_dsn)
-    queries = create_queries(QueryParts(vault, pool, follower, check))
+    queries = create_queries(QueryParts(vault, pool, follower, check, address_reader))
     return create_app("test", "0", [commands, queries], unavailable=UNAVAILABLE)
 
 
@@ -212,5 +213,9 @@ def no_query_parts(check: Callable[[str], Principal]) -> QueryParts:
     """Parts of queries of which only the check is used."""
     vault = Vault("postgresql://nobody@127.0.0.1:9/nothing", MasterKey(bytes(32)), TIMES)
     return QueryParts(
-        vault, open_pool("postgresql://nobody@127.0.0.1:9/nothing"), SettingsFollower(CLOSED_PORT), check
+        vault,
+        open_pool("postgresql://nobody@127.0.0.1:9/nothing"),
+        SettingsFollower(CLOSED_PORT),
+        check,
+        address_reader,
     )

@@ -72,8 +72,13 @@ def own_text(person: Person, text: str, purpose: str, about: str | None = None) 
 def test_look_up(tenant: Tenant) -> None:
     """By address, in any spelling, by POST; 404 for who never wrote, 422 for what is no address."""
     person = tenant.person()
-    spelled = f"+{person.address.value[:2]} {person.address.value[2:5]} {person.address.value[5:]}"
-    for address in (person.address.value, spelled):
+    code, rest = person.address.value[:2], person.address.value[2:]
+    spellings = (
+        code + rest, f"+{code} {rest[:3]} {rest[3:]}", f"00{code}{rest}", f"00{code} {rest[:3]}/{rest[3:]}",
+        f"+{code}-{rest}", f"+{code} (0){rest}", f"(+{code}) {rest}",
+    )  # fmt: skip
+    for address in spellings:
+        assert tenant.send({"channel": CHANNEL, "address": address}).status == 202
         reply = tenant.call(
             "POST", "/v1/subjects/lookup", "producer", {"channel": CHANNEL, "address": address}
         )
@@ -84,7 +89,9 @@ def test_look_up(tenant: Tenant) -> None:
     assert (nobody.status, nobody.problem) == (404, "not_found")
     for body, pointer in (
         ({"channel": CHANNEL, "address": "red-4711"}, "/address"),
-        ({"channel": "pigeon", "address": "4915100000000"}, "/address"),
+        ({"channel": CHANNEL, "address": "0151 4711"}, "/address"),
+        ({"channel": CHANNEL, "address": "+39 (0)6 4711"}, "/address"),
+        ({"channel": "pigeon", "address": "4915100000000"}, "/channel"),
         ({"channel": CHANNEL}, "/address"),
         ({"channel": CHANNEL, "address": "4915100000000", "colour": "red-4711"}, "/colour"),
     ):
