@@ -21,6 +21,7 @@ from vault.vault import Vault
 from workers.intake.producing import PRODUCE_LIMIT_S
 from workers.intake.router import UNAVAILABLE, CommandParts
 from workers.intake.router import create_router as create_commands
+from workers.registry import address_reader
 
 DRAIN_S = 10
 """Requests under way at a stop may take so long to end."""
@@ -57,7 +58,9 @@ class Api:
                     create_commands(
                         CommandParts(self._vault, producer, follower, self._vault.check_token, times)
                     ),
-                    create_queries(QueryParts(self._vault, pool, follower, self._vault.check_token)),
+                    create_queries(
+                        QueryParts(self._vault, pool, follower, self._vault.check_token, address_reader)
+                    ),
                 )
                 app = create_app("Sealpost", VERSION, routers, unavailable=UNAVAILABLE)
                 runner.run(self._serve(uvicorn_config(app, self._settings), stop))

@@ -24,6 +24,7 @@ from schemas import topics
 from schemas.errors import SealpostError
 from streams.kafka.admin import ClusterIdentity, KafkaAway
 from streams.kafka.producer import OrderedProducer
+from streams.step.connections import PATIENT, PROMPT, Limits
 from streams.step.contract import Handler
 from streams.step.postgres import connect
 from vault.keyring import MasterKey
@@ -61,10 +62,12 @@ class Process:
             return MasterKey.from_file(self.settings.master_key_file)
         return MasterKey.from_environment(os.environ)
 
-    def vault(self, pool_size: int = 4) -> Vault:
+    def vault(self, pool_size: int = 4, limits: Limits = PATIENT) -> Vault:
         """The vault of this process."""
         self.settings.need("vault_dsn")
-        return Vault(self.settings.vault_dsn, self.master_key(), self.times, pool_size=pool_size)
+        return Vault(
+            self.settings.vault_dsn, self.master_key(), self.times, pool_size=pool_size, limits=limits
+        )
 
     def folder(self) -> Path | None:
         """Where this role may keep files of its own, in the data folder."""
@@ -211,7 +214,7 @@ def run_api(process: Process) -> None:
     settings = process.settings
     if not process.await_parts(settings.vault_dsn, settings.projections_dsn):
         return
-    api = Api(settings, process.vault(8))
+    api = Api(settings, process.vault(8, PROMPT))
     process.ready = api.ready
     api.run(process.stop)
 

@@ -61,6 +61,11 @@ class _Reading:
         return instant(self.event.time)
 
     @property
+    def logged_at(self) -> str:
+        """The broker's time of the record."""
+        return to_text(self.record.time_ms)
+
+    @property
     def channel(self) -> str:
         return self.event.channel or ""
 
@@ -166,7 +171,7 @@ def _consent_row(r: _Reading, data: EventData) -> None:
         purpose=r.event.data["purpose"],
         channel=r.channel,
         acted_at=instant(acted_at) if acted_at else None,
-        recorded_at=to_text(r.record.time_ms),
+        recorded_at=r.logged_at,
         data={name: value for name, value in r.event.data.items() if name != "sealed"},
         evidence=r.block("evidence"),
     )
@@ -201,6 +206,8 @@ def _message_received(r: _Reading, d: messages.MessageReceived) -> None:
         account=d.account,
         kind=d.kind,
         asked_at=instant(d.acted_at),
+        logged_at=r.logged_at,
+        log_offset=r.record.offset,
         **_content(r),
     )
 
@@ -220,6 +227,8 @@ def _message_requested(r: _Reading, d: messages.MessageRequested) -> None:
         template=d.template,
         language=d.language,
         asked_at=r.time,
+        logged_at=r.logged_at,
+        log_offset=r.record.offset,
         status_rank=statuses.rank("requested"),
         **_content(r),
     )
@@ -251,6 +260,7 @@ def _status(r: _Reading, d: statuses.MessageSubmitted) -> None:
         template=d.template,
         language=d.language,
         first_status_at=acted_at,
+        first_status_logged_at=r.logged_at,
         status_rank=statuses.rank(d.STATUS),
         reason=d.reason,
         code=d.code,

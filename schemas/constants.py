@@ -11,6 +11,8 @@ from dataclasses import dataclass, fields
 from schemas.errors import ConfigurationError
 
 DAY_S = 86_400
+T2_MARGIN_S = 1.0
+"""Added to the lease life: a lease is noted before the call that grants it, and clocks are read in different places."""
 FORMAT_VERSION = 1
 """First part of the associated data of every sealed block; another layout is another version."""
 
@@ -99,6 +101,11 @@ class Times:
     def _require(holds: bool, words: str) -> None:
         if not holds:
             raise ConfigurationError(words)
+
+    @property
+    def leases_over_s(self) -> float:
+        """From T1 to T2: after it nothing sealed with the subject's keys opens."""
+        return self.lease_s + T2_MARGIN_S
 
     @property
     def takeover_s(self) -> float:

@@ -34,6 +34,7 @@ from streams.kafka.admin import ClusterIdentity
 from streams.kafka.consumer import read_to_end
 from streams.kafka.producer import OrderedProducer
 from streams.step.batch_feed import BatchFeed
+from streams.step.connections import PROMPT
 from streams.step.contract import Handler, Output
 from streams.step.engine import Engine
 from streams.step.migrate import apply_migrations
@@ -352,7 +353,7 @@ def running_api(kafka: KafkaServer, postgres: PostgresServer, folder: Path) -> I
             (ProjectorHandler(), projections_dsn),
         ):
             stack.enter_context(running_handler(handler, dsn, kafka.bootstrap, stop))
-        api = Api(settings, Vault(vault_dsn, master, TIMES, pool_size=8))
+        api = Api(settings, Vault(vault_dsn, master, TIMES, pool_size=8, limits=PROMPT))
         serving = threading.Thread(target=api.run, args=(stop,), name="api", daemon=True)
         serving.start()
         stack.callback(serving.join, 20)

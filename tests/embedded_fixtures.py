@@ -6,8 +6,10 @@ uses the handle: pause, resume, kill (it comes back by itself), stop, start.
 
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
 from psycopg import sql
@@ -85,6 +87,24 @@ class PostgresServer(Controlled):
     def dsn(self, database: str) -> str:
         """As the ordinary role that owns what `fresh_database` makes."""
         return self.part.admin_dsn(database).replace(f"//{postgres.ADMIN}:", f"//{TEST_ROLE}:")
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """The server and all its sessions keep their connections and say nothing for the block; new connections are taken
+        by the kernel alone."""
+        main = psutil.Process(self.pid)
+        stopped: list[psutil.Process] = []
+        try:
+            main.suspend()
+            for session in main.children(recursive=True):
+                with suppress(psutil.NoSuchProcess):  # a session may just have ended by itself
+                    session.suspend()
+                    stopped.append(session)
+            yield
+        finally:
+            for process in (*stopped, main):
+                with suppress(psutil.NoSuchProcess):
+                    process.resume()
 
     def fresh_database(self, name: str = "test") -> str:
         """Make an empty database whose name begins with `name`; where its owner, an ordinary role, connects."""

@@ -31,6 +31,7 @@ from streams.step.engine import Engine
 from tests.vault_world import CHANNEL, FAST, Person, Tenant, tenant_event
 from tests.vault_world import World as VaultWorld
 from vault.vault import Vault
+from workers import registry
 from workers.inbound.handler import InboundHandler
 from workers.intake.tenants import Registrar
 from workers.receiver.role import Receiver, ReceiverConfig
@@ -226,9 +227,7 @@ class ReceivingWorld:
 
 def tenant_address(number: str) -> Any:
     """The address of a number."""
-    from schemas.addresses import whatsapp_address
-
-    address = whatsapp_address(number)
+    address = registry.channel("whatsapp").read_address(number)
     assert address is not None
     return address
 

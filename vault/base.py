@@ -6,22 +6,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from psycopg_pool import ConnectionPool
 
 from schemas.addresses import Address
 from schemas.constants import PRODUCTION, Times
 from schemas.ids import keyed_hash
+from streams.step.connections import PATIENT, Connections, Limits
 from streams.step.contract import Cursor
-from streams.step.postgres import connection_options
 from vault.errors import UnknownTenant
 from vault.keyring import MasterKey, unwrap
 from vault.leases import LeaseCache
 
 ENTRY_BYTES = 16
 """Length of a blind index without its version: 128 bits, so that two addresses never share one."""
-POOL_WAIT_S = 10.0
-"""How long a caller waits for a connection before it is told that the database is away."""
-
 LEASE_CONNECTIONS = 2
 
 
@@ -54,14 +50,21 @@ class VaultBase:
     """Connections and secrets of one process."""
 
     def __init__(
-        self, dsn: str, keyring: MasterKey, times: Times = PRODUCTION, *, pool_size: int = 4
+        self,
+        dsn: str,
+        keyring: MasterKey,
+        times: Times = PRODUCTION,
+        *,
+        pool_size: int = 4,
+        limits: Limits = PATIENT,
     ) -> None:
         """`dsn`: the vault database. Nothing is connected before the first use; at most `pool_size` connections, and two
-        more for leases, which never wait for the others."""
+        more for leases, which never wait for the others. `limits`: how long a caller waits for the database."""
         self.times = times
         self.keyring = keyring
-        self._pool = _pool(dsn, pool_size)
-        self._lease_pool = _pool(dsn, LEASE_CONNECTIONS)
+        name = "sealpost-vault"
+        self._pool = Connections(dsn, application_name=name, size=pool_size, limits=limits)
+        self._lease_pool = Connections(dsn, application_name=name, size=LEASE_CONNECTIONS, limits=limits)
         self._secrets_cache: LeaseCache[str, TenantSecrets] = LeaseCache(times.lease_s)
         self._start_parts()
 
@@ -71,20 +74,20 @@ class VaultBase:
     @contextmanager
     def transaction(self) -> Iterator[Cursor]:
         """A cursor in a transaction that commits at the end of the block and rolls back when it raises."""
-        with self._pool.connection(POOL_WAIT_S) as connection, connection.transaction():
+        with self._pool.connection() as connection, connection.transaction():
             yield connection.cursor()
 
     @contextmanager
     def _statement(self) -> Iterator[Cursor]:
         """A cursor in autocommit: each statement is one round trip and is committed when it returns."""
-        with self._pool.connection(POOL_WAIT_S) as connection:
+        with self._pool.connection() as connection:
             yield connection.cursor()
 
     @contextmanager
     def _lease_statement(self) -> Iterator[Cursor]:
         """As `_statement`, for fetches of a lease cache: they may happen while the caller holds a connection of the pool, and
         hold nothing while they wait for anything else."""
-        with self._lease_pool.connection(POOL_WAIT_S) as connection:
+        with self._lease_pool.connection() as connection:
             yield connection.cursor()
 
     def close(self) -> None:
@@ -138,10 +141,3 @@ class VaultBase:
 def as_json(value: Any) -> str:
     """A JSON parameter: one a statement, never Python lists (DESIGN §14)."""
     return orjson.dumps(value).decode()
-
-
-def _pool(dsn: str, size: int) -> ConnectionPool[Any]:
-    options = connection_options(application_name="sealpost-vault")
-    return ConnectionPool(
-        dsn, min_size=0, max_size=size, open=True, timeout=POOL_WAIT_S, kwargs={"autocommit": True, **options}
-    )

@@ -2,11 +2,13 @@
 parties alike.
 """
 
+from collections.abc import Callable
 from difflib import get_close_matches
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import cast
 
+from schemas.addresses import Address
 from workers.channel import Channel, Simulator, UnknownChannel
 
 CHANNELS_GROUP = "sealpost.channels"
@@ -27,6 +29,14 @@ def channel(name: str) -> Channel:
             f"the entry point {name!r} of {CHANNELS_GROUP} gives a channel that calls itself {found.name!r}"
         )
     return found
+
+
+def address_reader(name: str) -> Callable[[str], Address | None] | None:
+    """How an address of a channel is read; None when there is no such channel."""
+    try:
+        return channel(name).read_address
+    except UnknownChannel:
+        return None
 
 
 @cache

@@ -6,12 +6,12 @@ still holds; a subject that the projection has not heard of yet is shown with em
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal, Protocol
 
 from projections.api import models
 from projections.api.opening import Fields, Opening
-from projections.api.reading import Reader, Row
+from projections.api.reading import Place, Reader, Row
 from projections.erasures import STATES
 from projections.tables import STATUS_TIMES
 from schemas.clock import at_ms, boot_s, sleep_s, to_text
@@ -113,8 +113,8 @@ class Answers:
         return answer
 
     def messages(
-        self, tenant: str, subject: str, after: tuple[datetime, str] | None, limit: int
-    ) -> tuple[models.MessagesAnswer, tuple[datetime, str] | None]:
+        self, tenant: str, subject: str, after: Place | None, limit: int
+    ) -> tuple[models.MessagesAnswer, Place | None]:
         """A page of messages and where the next page begins."""
         standing = self.standing(tenant, subject)
         if isinstance(standing, Gone):
@@ -131,7 +131,7 @@ class Answers:
             return models.MessagesAnswer(state=again.state, items=[]), None
         settings = self._settings.tenant(tenant) or TenantSettings(tenant)
         items = [_message(row, opening.of(row["message"]), settings) for row in page]
-        following = (page[-1]["at"], page[-1]["message"]) if len(rows) > limit else None
+        following = Place.of(page[-1]) if len(rows) > limit else None
         return models.MessagesAnswer(items=items), following
 
     def consents(self, tenant: str, subject: str) -> models.ConsentsAnswer:
@@ -165,13 +165,16 @@ class Answers:
         if row is None:
             raise Refusal("not_found")
         receipts = self._reader.receipts(tenant, erasure)
+        t1, t2 = row["t1"], row["t2"]
+        if t2 is None and t1 is not None:
+            t2 = t1 + timedelta(seconds=self._vault.times.leases_over_s)
         answer = models.ErasureAnswer(
-            erasure=erasure,
+            erasure_id=erasure,
             subject=row["subject"],
             state=STATES[row["state_rank"]],
             t0=_text_or_none(row["t0"]),
-            t1=_text_or_none(row["t1"]),
-            t2=_text_or_none(row["t2"]),
+            t1=_text_or_none(t1),
+            t2=_text_or_none(t2),
             tr=_text_or_none(row["tr"]),
             t3=_text_or_none(row["t3"]),
             receipts=[models.Receipt(store=r["store"], purged_at=_text(r["purged_at"])) for r in receipts],

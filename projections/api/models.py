@@ -102,7 +102,7 @@ class MessageItem(Answer):
 
 
 class MessagesAnswer(Answer):
-    """Messages by time, oldest first; `next` is the cursor of the following page."""
+    """Messages in the order of the log, oldest first; `next` is the cursor of the following page."""
 
     state: Literal["erased", "lost"] | None = None
     items: list[MessageItem]
@@ -165,9 +165,9 @@ class Receipt(Answer):
 
 
 class ErasureAnswer(Answer):
-    """How far an erasure is; times that have not come are null."""
+    """How far an erasure is; times that are not known yet are null. T2 is known, and may lie ahead, as soon as T1 is."""
 
-    erasure: str
+    erasure_id: str
     subject: str
     state: Literal["requested", "keys_destroyed", "incomplete", "erased", "settled", "refused"]
     requested_by: str | None = None

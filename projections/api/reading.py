@@ -3,50 +3,48 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import psycopg
 from psycopg.rows import dict_row
-from psycopg_pool import ConnectionPool
+
+from streams.step.connections import PROMPT, Connections
 
 READ_POOL_CONNECTIONS = 4
-CONNECTION_WAIT_S = 5.0
-"""How long a request waits for a connection before it is answered 503."""
-STATEMENT_LIMIT_MS = 5_000
-"""A query of one subject takes milliseconds; without a limit a lock would hold requests for ever."""
 Row = dict[str, Any]
-Pool = ConnectionPool[psycopg.Connection[Row]]
+OFFSET_MAX = 2**63 - 1
+"""Stands for the offset of a message whose own record was not read: behind those of the same millisecond."""
 
 
-def open_pool(dsn: str, *, connections: int = READ_POOL_CONNECTIONS) -> Pool:
+class Place(NamedTuple):
+    """Where a message stands in the log: the broker's time, then the offset, of its own record; then its id."""
+
+    at: datetime
+    offset: int
+    message: str
+
+    @classmethod
+    def of(cls, row: Row) -> Self:
+        """The place of a row."""
+        return cls(row["place_at"], row["place_offset"], row["message"])
+
+
+def open_pool(dsn: str, *, connections: int = READ_POOL_CONNECTIONS) -> Connections:
     """Read-only connections to the projections database, opened as they are needed; the caller closes the pool."""
-    return ConnectionPool(
-        dsn,
-        connection_class=psycopg.Connection[Row],
-        kwargs={
-            "row_factory": dict_row,
-            "autocommit": True,
-            "application_name": "sealpost-queries",
-            "connect_timeout": round(CONNECTION_WAIT_S),
-            "options": f"-c statement_timeout={STATEMENT_LIMIT_MS} -c default_transaction_read_only=on",
-        },
-        min_size=0,
-        max_size=connections,
-        timeout=CONNECTION_WAIT_S,
-        open=True,
-        check=ConnectionPool.check_connection,
+    return Connections(
+        dsn, application_name="sealpost-queries", size=connections, limits=PROMPT, read_only=True
     )
 
 
 class Reader:
     """Questions to the read models; every method is one consistent look."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Connections) -> None:
         self._pool = pool
 
     @contextmanager
     def _look(self) -> Iterator[psycopg.Cursor[Row]]:
-        with self._pool.connection() as connection, connection.cursor() as cursor:
+        with self._pool.connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
             yield cursor
 
     def fence(self, tenant: str, subject: str) -> datetime | None:
@@ -88,17 +86,14 @@ class Reader:
                 (tenant, subject),
             ).fetchall()
 
-    def messages(
-        self, tenant: str, subject: str, after: tuple[datetime, str] | None, limit: int
-    ) -> list[Row]:
-        """Messages by (at, message), oldest first, behind `after`."""
-        at, message = after or (None, None)
+    def messages(self, tenant: str, subject: str, after: Place | None, limit: int) -> list[Row]:
+        """Messages in the order of the log, oldest first, behind `after`."""
+        behind = "" if after is None else " and (place_at, place_offset, message) > (%s, %s, %s)"
         with self._look() as cursor:
             return cursor.execute(
-                "select * from projections.message where tenant = %s and subject = %s"
-                " and (%s::timestamptz is null or (at, message) > (%s::timestamptz, %s::text))"
-                " order by at, message limit %s",
-                (tenant, subject, at, at, message, limit),
+                f"select * from projections.message where tenant = %s and subject = %s{behind}"  # noqa: S608 - constants
+                " order by place_at, place_offset, message limit %s",
+                (tenant, subject, *(after or ()), limit),
             ).fetchall()
 
     def erasure(self, tenant: str, erasure: str) -> Row | None:

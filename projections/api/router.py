@@ -4,18 +4,18 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
 
 from projections.api import models
 from projections.api.answers import Answers, SettingsSource
-from projections.api.reading import Pool, Reader
-from schemas.addresses import read_address
+from projections.api.reading import OFFSET_MAX, Place, Reader
+from schemas.addresses import Address
 from schemas.clock import at_ms, from_ms, to_ms, to_text
 from schemas.http import Access, Caller, FieldError, Gate, Refusal, described
 from schemas.ids import is_id
+from streams.step.connections import Connections
 from vault.vault import Vault
 
 PAGE_DEFAULT = 100
@@ -25,12 +25,14 @@ _SEPARATOR = "|"
 
 @dataclass(frozen=True, slots=True)
 class QueryParts:
-    """What the queries need. `check`: whose token it is (`vault.check_token`)."""
+    """What the queries need. `check`: whose token it is (`vault.check_token`). `address_reader`: how a channel reads an
+    address, None for a channel that does not exist."""
 
     vault: Vault
-    pool: Pool
+    pool: Connections
     settings: SettingsSource
     check: Callable[[str], Caller | None]
+    address_reader: Callable[[str], Callable[[str], Address | None] | None]
 
 
 def create_router(parts: QueryParts) -> APIRouter:
@@ -42,20 +44,9 @@ def create_router(parts: QueryParts) -> APIRouter:
         tags=["queries"],
         responses=described("unauthorized", "forbidden", "not_found", "invalid", "unavailable"),
     )
-    looks_up = Depends(gate.of_tenant("producer", "agent", "officer"))
+    _add_lookup(router, parts, gate)
     sees_people = Depends(gate.of_tenant("agent", "officer"))
     sees_proof = Depends(gate.of_tenant("agent", "officer", "legal"))
-
-    @router.post("/subjects/lookup", summary="Whom an address reaches")
-    def lookup(body: models.LookupRequest, access: Annotated[Access, looks_up]) -> models.LookupAnswer:
-        """404 when nobody has written from this address, or when that person was erased."""
-        address = read_address(body.channel, body.address)
-        if address is None:
-            raise Refusal("invalid", "", [FieldError("/address", "is not an address of this channel")])
-        subject = parts.vault.find_subject(access.tenant, address)
-        if subject is None:
-            raise Refusal("not_found")
-        return models.LookupAnswer(subject=subject)
 
     @router.get(
         "/subjects/{subject}",
@@ -69,7 +60,7 @@ def create_router(parts: QueryParts) -> APIRouter:
     @router.get(
         "/subjects/{subject}/messages",
         response_model_exclude_unset=True,
-        summary="Messages by time",
+        summary="Messages in the order of the log",
     )
     def show_messages(
         subject: str,
@@ -77,7 +68,8 @@ def create_router(parts: QueryParts) -> APIRouter:
         limit: Annotated[int, Query(ge=1, le=PAGE_MAX)] = PAGE_DEFAULT,
         cursor: Annotated[str | None, Query(max_length=200, description="`next` of the page before.")] = None,
     ) -> models.MessagesAnswer:
-        """In and out, oldest first, with what became of each."""
+        """In and out, oldest first in the order in which they came into the log, with what became of each. A cursor is a place
+        in that order and stays good while messages change; what becomes known meanwhile may stand before it."""
         after = None if cursor is None else _read_cursor(cursor)
         answer, following = answers.messages(access.tenant, subject, after, limit)
         if following is not None:
@@ -103,19 +95,35 @@ def create_router(parts: QueryParts) -> APIRouter:
     return router
 
 
-def _cursor(position: tuple[datetime, str]) -> str:
-    return (
-        urlsafe_b64encode(f"{to_text(at_ms(position[0]))}{_SEPARATOR}{position[1]}".encode())
-        .decode()
-        .rstrip("=")
-    )
+def _add_lookup(router: APIRouter, parts: QueryParts, gate: Gate) -> None:
+    looks_up = Depends(gate.of_tenant("producer", "agent", "officer"))
+
+    @router.post("/subjects/lookup", summary="Whom an address reaches")
+    def lookup(body: models.LookupRequest, access: Annotated[Access, looks_up]) -> models.LookupAnswer:
+        """404 when nobody has written from this address, or when that person was erased."""
+        read_address = parts.address_reader(body.channel)
+        if read_address is None:
+            raise Refusal("invalid", "", [FieldError("/channel", "is not a channel of this installation")])
+        address = read_address(body.address)
+        if address is None:
+            raise Refusal("invalid", "", [FieldError("/address", "is not an address of this channel")])
+        subject = parts.vault.find_subject(access.tenant, address)
+        if subject is None:
+            raise Refusal("not_found")
+        return models.LookupAnswer(subject=subject)
 
 
-def _read_cursor(text: str) -> tuple[datetime, str]:
+def _cursor(place: Place) -> str:
+    text = _SEPARATOR.join((to_text(at_ms(place.at)), str(place.offset), place.message))
+    return urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def _read_cursor(text: str) -> Place:
     try:
-        at, _, message = urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode().partition(_SEPARATOR)
-        if not is_id(message):
-            raise ValueError("not a message id")
-        return from_ms(to_ms(at)), message
-    except (ValueError, Base64Error):
+        parts = urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode().split(_SEPARATOR)
+        at, offset, message = from_ms(to_ms(parts[0])), int(parts[1]), parts[2]
+        if len(parts) != 3 or not is_id(message) or not 0 <= offset <= OFFSET_MAX:
+            raise ValueError("not a place")
+        return Place(at, offset, message)
+    except (ValueError, IndexError, Base64Error):
         raise Refusal("invalid", "", [FieldError("cursor", "is not a cursor of this list")]) from None

@@ -40,53 +40,37 @@ THROWN_OUT = (psycopg.errors.IdleInTransactionSessionTimeout, psycopg.errors.Tra
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 
-def connection_options(
+def connect(
+    dsn: str,
     *,
     application_name: str,
+    connect_s: int = CONNECT_S,
     statement_timeout_s: float = STATEMENT_S,
     lock_timeout_s: float = LOCK_S,
     idle_in_transaction_s: float = IDLE_IN_TRANSACTION_S,
     transaction_timeout_s: float = TRANSACTION_S,
-) -> dict[str, str | int]:
-    """Connection parameters that carry the limits; also fit for psycopg pools (`kwargs`)."""
+    read_only: bool = False,
+    autocommit: bool = False,
+) -> Connection:
+    """Open a connection; DatabaseAway (without the DSN) when the server does not answer or refuses."""
     limits = {
         "statement_timeout": statement_timeout_s,
         "lock_timeout": lock_timeout_s,
         "idle_in_transaction_session_timeout": idle_in_transaction_s,
         "transaction_timeout": transaction_timeout_s,
     }
-    return {
+    given = [str(conninfo.conninfo_to_dict(dsn).get("options", ""))]
+    given += [f"-c {name}={round(seconds * 1000)}" for name, seconds in limits.items()]
+    given += ["-c default_transaction_read_only=on"] if read_only else []
+    options: dict[str, str | int] = {
         "application_name": application_name,
-        "connect_timeout": CONNECT_S,
+        "connect_timeout": connect_s,
         "keepalives_idle": KEEPALIVE_S,
         "keepalives_interval": KEEPALIVE_S,
         "keepalives_count": 3,
         "tcp_user_timeout": TCP_USER_TIMEOUT_MS,
-        "options": " ".join(f"-c {name}={round(seconds * 1000)}" for name, seconds in limits.items()),
+        "options": " ".join(given).strip(),
     }
-
-
-def connect(
-    dsn: str,
-    *,
-    application_name: str,
-    statement_timeout_s: float = STATEMENT_S,
-    lock_timeout_s: float = LOCK_S,
-    idle_in_transaction_s: float = IDLE_IN_TRANSACTION_S,
-    transaction_timeout_s: float = TRANSACTION_S,
-    autocommit: bool = False,
-) -> Connection:
-    """Open a connection; DatabaseAway (without the DSN) when the server does not answer or refuses."""
-    options = connection_options(
-        application_name=application_name,
-        statement_timeout_s=statement_timeout_s,
-        lock_timeout_s=lock_timeout_s,
-        idle_in_transaction_s=idle_in_transaction_s,
-        transaction_timeout_s=transaction_timeout_s,
-    )
-    given = conninfo.conninfo_to_dict(dsn)
-    if "options" in given:
-        options["options"] = f"{given['options']} {options['options']}"
     try:
         return psycopg.connect(dsn, autocommit=autocommit, **options)  # type: ignore[arg-type]  # stub wants every keyword
     except psycopg.OperationalError as error:

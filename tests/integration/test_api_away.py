@@ -2,9 +2,13 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
+import psycopg
 import pytest
 from fastapi import FastAPI
 
@@ -12,10 +16,12 @@ from projections.api.reading import open_pool
 from projections.api.router import QueryParts
 from projections.api.router import create_router as create_queries
 from schemas import topics
+from schemas.clock import boot_s
 from schemas.http import create_app
 from schemas.ids import random_id
 from streams.kafka.producer import AsyncProducer
 from streams.kafka.settings_follower import SettingsFollower
+from streams.step.connections import PROMPT
 from tests.api_world import TIMES, ApiWorld, Person, Reply, Tenant, asgi_call, running_api
 from tests.embedded_fixtures import KafkaServer, PostgresServer
 from vault.keyring import MasterKey
@@ -23,10 +29,13 @@ from vault.tokens import Principal
 from vault.vault import Vault
 from workers.intake.router import UNAVAILABLE, CommandParts
 from workers.intake.router import create_router as create_commands
+from workers.registry import address_reader
 
 RED = "red-4711"
 GOOD: dict[str, Any] = {"purpose": "service", "content": {"type": "text", "text": "hallo"}}
 CLOSED_PORT = "127.0.0.1:9"
+LATE_S = 3.0
+"""For what comes to the processor late: two hundred callers and the server share it."""
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +103,84 @@ def test_postgres_away(tenant: Tenant, ada: Person) -> None:
     vault.close()
 
 
+def routes(world: ApiWorld, tenant: Tenant, ada: Person) -> list[tuple[str, str, str, Any]]:
+    """Every route that needs a database: method, path, token, body."""
+    subject, agent, officer = f"/v1/subjects/{ada.subject}", tenant.tokens["agent"], tenant.tokens["officer"]
+    return [
+        ("POST", "/v1/messages", tenant.tokens["producer"], {"to": ada.to, **GOOD}),
+        ("POST", "/v1/messages", agent, {"to": ada.to, **GOOD, "idempotency_key": random_id()}),
+        ("POST", "/v1/subjects/lookup", agent, ada.to),
+        ("GET", subject, agent, None),
+        ("GET", f"{subject}/messages", agent, None),
+        ("GET", f"{subject}/consents", agent, None),
+        ("POST", f"/v1/subjects/{random_id()}/erasure", officer, None),
+        ("GET", f"/v1/erasures/{random_id()}", officer, None),
+        ("POST", "/v1/tenants", world.admin, {"id": "frozen", "name": "x", "default_language": "de"}),
+        ("POST", f"/v1/tenants/{tenant.name}/dpa", world.admin, {"version": "2"}),
+        ("DELETE", "/v1/tenants/frozen/dpa", world.admin, None),
+    ]
+
+
+def test_postgres_frozen(
+    world: ApiWorld, tenant: Tenant, ada: Person, postgres_server: PostgresServer
+) -> None:
+    """200 requests to all routes: every one is answered 503 within the bound, and later ones at once; after the thaw the first
+    one is served."""
+    paths = routes(world, tenant, ada)
+    for _ in range(2):
+        before = {path: world.call(*request).status for request in paths if (path := request[1])}
+        assert 503 not in before.values()
+        with postgres_server.frozen():
+            began = boot_s()
+            with ThreadPoolExecutor(200) as many:
+                replies = list(many.map(lambda n: world.call(*paths[n % len(paths)]), range(200)))
+            took_s = boot_s() - began
+            assert {(reply.status, reply.problem) for reply in replies} == {(503, "unavailable")}
+            assert took_s < PROMPT.use_s + LATE_S
+            began = boot_s()
+            assert {world.call(*request).status for request in paths} == {503}
+            assert boot_s() - began < LATE_S + len(paths) * PROMPT.back_s
+        began = boot_s()
+        assert world.call("GET", f"/v1/subjects/{ada.subject}", tenant.tokens["agent"]).status == 200
+        assert boot_s() - began < LATE_S
+        with ThreadPoolExecutor(40) as many:
+            after = list(many.map(lambda _: tenant.send(ada.to).status, range(80)))
+        assert set(after) == {202}
+
+
+@pytest.mark.parametrize("which", ["vault", "projections"])
+def test_sessions_of_one_database_frozen(world: ApiWorld, tenant: Tenant, ada: Person, which: str) -> None:
+    """A query that meets a silent session is answered 503 within the bound; the next one is served by another session."""
+    dsn = {"vault": world.vault_dsn, "projections": world.projections_dsn}[which]
+    ada.get()
+    with frozen_sessions(dsn, "sealpost-vault" if which == "vault" else "sealpost-queries"):
+        began = boot_s()
+        reply = tenant.call("GET", f"/v1/subjects/{ada.subject}", "agent")
+        assert (reply.status, reply.problem) == (503, "unavailable")
+        assert boot_s() - began < PROMPT.use_s + LATE_S
+        assert tenant.call("GET", f"/v1/subjects/{ada.subject}", "agent").status == 200
+
+
+@contextmanager
+def frozen_sessions(dsn: str, application: str) -> Iterator[None]:
+    """The sessions of one application in one database say nothing for the block."""
+    with psycopg.connect(dsn) as connection:
+        rows = connection.execute(
+            "select pid from pg_stat_activity where datname = current_database() and application_name = %s",
+            [application],
+        ).fetchall()
+    sessions = [psutil.Process(pid) for (pid,) in rows]
+    assert sessions
+    try:
+        for session in sessions:
+            session.suspend()
+        yield
+    finally:
+        for session in sessions:
+            with suppress(psutil.NoSuchProcess):
+                session.resume()
+
+
 def test_what_nobody_expected_is_500_and_its_words_are_not_logged(
     ada: Person, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -118,7 +205,7 @@ def lone_app(vault: Vault, producer: AsyncProducer, tenant: Tenant) -> FastAPI:
     follower = SettingsFollower(CLOSED_PORT)
     commands = create_commands(CommandParts(vault, producer, follower, check, TIMES))
     pool = open_pool(tenant.world.projections_dsn)
-    queries = create_queries(QueryParts(vault, pool, follower, check))
+    queries = create_queries(QueryParts(vault, pool, follower, check, address_reader))
     return create_app("test", "0", [commands, queries], unavailable=UNAVAILABLE)
 
 
@@ -126,5 +213,9 @@ def no_query_parts(check: Callable[[str], Principal]) -> QueryParts:
     """Parts of queries of which only the check is used."""
     vault = Vault("postgresql://nobody@127.0.0.1:9/nothing", MasterKey(bytes(32)), TIMES)
     return QueryParts(
-        vault, open_pool("postgresql://nobody@127.0.0.1:9/nothing"), SettingsFollower(CLOSED_PORT), check
+        vault,
+        open_pool("postgresql://nobody@127.0.0.1:9/nothing"),
+        SettingsFollower(CLOSED_PORT),
+        check,
+        address_reader,
     )

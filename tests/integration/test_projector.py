@@ -46,12 +46,12 @@ def test_a_status_before_its_message_makes_the_row(models: ReadModels, person: P
     models.apply(person.status("delivered", message, 7))
     row = models.one(MESSAGE, person.tenant, message)
     assert (row["status_rank"], row["purpose"], row["content"]) == (rank("delivered"), None, None)
-    assert row["at"] == row["first_status_at"]
+    assert row["place_at"] == row["first_status_logged_at"]
     models.apply(person.asked(message, 3))
     row = models.one(MESSAGE, person.tenant, message)
     assert (row["status_rank"], row["purpose"], row["direction"]) == (rank("delivered"), "service", "out")
     assert row["content"] is not None
-    assert row["at"] == row["asked_at"] < row["delivered_at"]
+    assert row["place_at"] == row["logged_at"] < row["delivered_at"]
 
 
 @pytest.mark.parametrize("one_batch", [True, False])
@@ -72,7 +72,7 @@ def test_statuses_in_every_order(models: ReadModels, person: Person, one_batch: 
         seen.add(
             tuple(
                 str(row[name])
-                for name in ("status_rank", "reason", "at", "submitted_at", "sent_at", "read_at")
+                for name in ("status_rank", "reason", "place_at", "submitted_at", "sent_at", "read_at")
             )
         )
     assert len(seen) == 1
@@ -222,7 +222,8 @@ def test_read_models_hold_no_clear_personal_data(models: ReadModels) -> None:
         )
         found = set(cursor.fetchall())
     known = {(t.name, name) for t in (*MERGE_ORDER, FENCE) for name in (*t.key, *t.columns)}
-    assert found - known == {("message", "at")}, "`at` is computed from asked_at and first_status_at"
+    computed = {("message", "place_at"), ("message", "place_offset")}
+    assert found - known == computed, "where a message stands is computed from its other columns"
     assert known <= found
     with_subject = {name for name, column in found if column == "subject"}
     assert with_subject == {table.name for table in OF_A_PERSON} | {"fence", "erasure"}, (

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -305,7 +306,7 @@ def test_one_round_trip(person: Person, monkeypatch: pytest.MonkeyPatch) -> None
     person.vault.permits([person.ask()])
     statements: list[object] = []
     with person.vault._pool.connection() as connection:
-        execute = type(connection.cursor()).execute
+        execute: Any = type(connection.cursor()).execute
 
     def counted(self: object, query: object, *rest: object, **more: object) -> object:
         statements.append(query)

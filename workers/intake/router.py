@@ -14,6 +14,7 @@ from schemas.http import Access, Caller, FieldError, Gate, Refusal, described
 from streams.kafka.admin import KafkaAway
 from streams.kafka.producer import ProduceFailed
 from streams.kafka.settings_follower import SettingsUnread
+from streams.step.errors import DatabaseAway
 from vault.vault import Vault
 from workers.intake import models
 from workers.intake.commands import Commands, SettingsSource
@@ -23,6 +24,8 @@ from workers.intake.tenants import Registrar, TenantDiffers, UnknownTenantId
 UNAVAILABLE: tuple[type[Exception], ...] = (
     psycopg.OperationalError,
     psycopg.InterfaceError,
+    psycopg.errors.ReadOnlySqlTransaction,
+    DatabaseAway,
     ProduceFailed,
     KafkaAway,
     SettingsUnread,

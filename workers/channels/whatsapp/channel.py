@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from schemas.addresses import Address, whatsapp_address
+from schemas.addresses import Address
 from schemas.content import TemplateContent, TextContent
 from workers.channel import (
     AccountAccess,
@@ -19,7 +19,7 @@ from workers.channel import (
     ProviderResponse,
     WebhookRequest,
 )
-from workers.channels.whatsapp import errors, receive, send
+from workers.channels.whatsapp import errors, receive, send, wire
 
 CAPABILITIES = Capabilities(
     content_kinds=frozenset(("text", "template")),
@@ -67,8 +67,8 @@ class WhatsApp:
     processing: Sequence[Processing] = PROCESSING
 
     def read_address(self, text: str) -> Address | None:
-        """International digits (with + and separators allowed) or `CC.…`; None when it is neither."""
-        return whatsapp_address(text.strip())
+        """An international number in any unambiguous spelling, or `CC.…`; None when it is neither."""
+        return wire.recipient(text)
 
     def authenticate(self, request: WebhookRequest, connection: ConnectionSecrets) -> Authenticity:
         """Meta's signature or handshake."""

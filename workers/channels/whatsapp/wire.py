@@ -8,6 +8,7 @@ Source: channel-apis §2.1 to §2.3 (pywa, nyaruka/courier, Meta's reference), A
 """
 
 import base64
+import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -15,7 +16,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from schemas import ids
-from schemas.addresses import Address, whatsapp_address
+from schemas.addresses import Address, international_number
 from workers.channel import JsonObject, UnparseableFragment
 
 MILLISECONDS_FROM = 10**11
@@ -24,6 +25,7 @@ it too.
 """
 TIME_DIGITS_MAX = 14
 MS_PER_S = 1000
+_USER_ID = re.compile(r"[A-Z]{2}\.(ENT\.)?[A-Za-z0-9]{1,128}")
 
 FIELDS = frozenset((
     "messages", "user_preferences", "user_id_update", "smb_message_echoes", "smb_app_state_sync",
@@ -181,8 +183,17 @@ def address(text: object) -> Address | None:
     Parent ids (`CC.ENT.…`) are none either: nothing is sent to them, and they join a person over several
     businesses.
     """
-    found = whatsapp_address(text.strip()) if isinstance(text, str) else None
+    found = recipient(text) if isinstance(text, str) else None
     return None if found is None or ".ENT." in found.value else found
+
+
+def recipient(text: str) -> Address | None:
+    """A phone or a user id `CC.…` as somebody wrote it, normalised; None when it is neither."""
+    text = text.strip()
+    if _USER_ID.fullmatch(text):
+        return Address("whatsapp", "bsuid", text)
+    number = international_number(text)
+    return None if number is None else Address("whatsapp", "phone", number)
 
 
 def sender_addresses(sender: str | None, user_id: str | None, contact: Contact | None) -> tuple[Address, ...]:
