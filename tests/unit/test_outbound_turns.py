@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
+import pytest
 import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -283,5 +284,36 @@ def test_other_limits_take_effect_while_an_account_sends() -> None:
             assert await turns.take("a", "anna", free, bulk=False, waits=waits, limit_s=1)
         assert await turns.take("a", "anna", limited, bulk=False, waits=waits, limit_s=1)
         assert not await turns.take("a", "anna", limited, bulk=False, waits=waits, limit_s=0.01)
+
+    _run(test)
+
+
+@pytest.mark.parametrize(("rate_per_s", "messages"), [(2_500, 400), (20_000, 3_000)])
+def test_waits_too_short_for_the_loops_timer_lose_no_turn(rate_per_s: int, messages: int) -> None:
+    """uvloop's timers count whole milliseconds: one of 0.4 ms fires at once, before the turn is due, and must be set again."""
+
+    async def test() -> None:
+        turns, waits = Turns(Limits(), boot_s), Waits()
+        fast = Pace(rate_per_s)
+        assert await turns.take("a", "s", fast, bulk=False, waits=waits, limit_s=1)
+        turns.release("a")
+        turns.hold("a", 0.01)
+        started_s = boot_s()
+
+        async def go(number: int) -> bool:
+            granted = await turns.take("a", str(number), fast, bulk=False, waits=waits, limit_s=9)
+            turns.release("a")
+            return granted
+
+        assert await asyncio.gather(*(go(number) for number in range(messages))) == [True] * messages
+        assert boot_s() - started_s >= messages / rate_per_s, "each waited for its own time"
+
+    _run(test)
+
+
+def test_sleeps_too_short_for_the_loops_timer_end() -> None:
+    async def test() -> None:
+        waits = Waits()
+        assert all([await waits.sleep(0.0001) for _ in range(100)])
 
     _run(test)
