@@ -14,6 +14,7 @@ from schemas.ids import random_id, random_token
 from schemas.texts import Language
 from streams.kafka.producer import OrderedProducer
 from streams.kafka.settings_follower import SettingsFollower
+from vault.connections import AccountLimits
 from vault.keyring import MasterKey
 from vault.vault import Vault
 from workers.intake import tenants
@@ -24,6 +25,9 @@ CONNECTION = "sandbox-whatsapp"
 ACCOUNT = "100000000000001"
 """The phone number id of the simulated account: what webhooks carry in `metadata.phone_number_id`."""
 NUMBER = "4930000000"
+LIMITS = AccountLimits(pair_interval_s=0)
+"""The simulated account has no pair limit, so that a test may send hundreds of messages to one person: with the provider's the
+46th would wait 6 s."""
 NOTICE_URLS: Mapping[Language, str] = {
     "de": "https://sandbox.example/datenschutz",
     "en": "https://sandbox.example/privacy",
@@ -87,6 +91,7 @@ def _place_account(vault: Vault, found: Instance) -> None:
         vault.add_connection(cursor, CONNECTION, TENANT, "whatsapp", sandbox.app_secret, sandbox.verify_token)
         url = f"{sandbox.simulator_url}/{GRAPH_VERSION}"
         vault.add_account(cursor, ACCOUNT, CONNECTION, ACCOUNT, found.access_token, url)
+        vault.limit_account(cursor, ACCOUNT, LIMITS)
 
 
 def _publish(vault: Vault, found: Instance) -> None:

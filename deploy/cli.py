@@ -136,15 +136,29 @@ def tenant_connect(
     verify_token: Annotated[str, typer.Option(envvar="SEALPOST_VERIFY_TOKEN", prompt=True, hide_input=True)],
     access_token: Annotated[str, typer.Option(envvar="SEALPOST_ACCESS_TOKEN", prompt=True, hide_input=True)],
     api_url: Annotated[str, typer.Option(help="The provider's API.")] = "https://graph.facebook.com/v25.0",
+    rate: Annotated[float | None, typer.Option(help="Messages a second of this account.", min=0.001)] = None,
+    pair_interval: Annotated[
+        float | None,
+        typer.Option(help="Seconds between messages to one person after the burst; 0: no limit.", min=0),
+    ] = None,
+    pair_burst: Annotated[
+        int | None, typer.Option(help="Messages to one person that may go at once.", min=1)
+    ] = None,
     data: Data = None,
 ) -> None:
-    """Store a provider account's credentials, sealed, and approve it for the tenant."""
+    """Store a provider account's credentials, sealed, and approve it for the tenant.
+
+    Limits that are left out are what the channel declares; without any, those stored before stay.
+    """
     from deploy.settings import for_data
     from deploy.setup import ProviderAccount, connect_account
+    from vault.connections import AccountLimits
 
+    limits = AccountLimits(rate, pair_interval, pair_burst)
     wanted = ProviderAccount(
-        tenant, channel, connection, account, app_secret, verify_token, access_token, api_url
-    )
+        tenant, channel, connection, account, app_secret, verify_token, access_token, api_url,
+        limits=None if limits == AccountLimits() else limits,
+    )  # fmt: skip
     print(connect_account(for_data(data), wanted))
 
 

@@ -291,7 +291,7 @@ def run_clock(process: Process) -> None:
 def run_simulator(process: Process) -> None:
     """The simulated WhatsApp of an embedded instance; it keeps what it receives in memory only."""
     from deploy import instance
-    from deploy.bootstrap import NUMBER
+    from deploy.bootstrap import LIMITS, NUMBER
     from workers import registry
     from workers.channel import SimulatedAccount, SimulatorSettings
 
@@ -308,6 +308,7 @@ def run_simulator(process: Process) -> None:
         port=process.settings.port,
         # A provider remembers who wrote; this one keeps that in memory only and starts with every window as it may be.
         unknown_windows_open=found.tokens is not None,
+        pair_limit=LIMITS.pair_interval_s != 0,
     )
     asyncio.run(_until_stopped(process.stop, registry.simulator("whatsapp")(settings)))
 

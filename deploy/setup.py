@@ -19,6 +19,7 @@ from streams.kafka import admin
 from streams.kafka.producer import OrderedProducer
 from streams.kafka.settings_follower import SettingsFollower
 from streams.step.migrate import apply_migrations as migrate_database
+from vault.connections import AccountLimits
 from vault.keyring import MasterKey
 from vault.vault import Vault
 from workers import registry
@@ -65,6 +66,8 @@ class ProviderAccount:
     verify_token: str = field(repr=False)
     access_token: str = field(repr=False)
     api_url: str
+    limits: AccountLimits | None = None
+    """None: as recorded before, at first what the channel declares."""
 
 
 def connect_account(settings: Settings, wanted: ProviderAccount) -> str:
@@ -83,6 +86,8 @@ def connect_account(settings: Settings, wanted: ProviderAccount) -> str:
             vault.add_account(
                 cursor, wanted.account, wanted.connection, wanted.account, wanted.access_token, wanted.api_url
             )
+            if wanted.limits is not None:
+                vault.limit_account(cursor, wanted.account, wanted.limits)
         registrar.approve_channel(wanted.tenant, wanted.channel, wanted.connection, wanted.account)
     return f"webhook path: /webhooks/{wanted.channel}/{wanted.connection}"
 

@@ -1,6 +1,6 @@
 """The role outbound as a process for fault tests: `python -m tests.outbound_role '<json>'`.
 
-JSON: bootstrap, dsn, group, rate_per_s. Times and master key come from the environment. Ends on SIGTERM with 0.
+JSON: bootstrap, dsn, group. Times and master key come from the environment. Ends on SIGTERM with 0.
 """
 
 import logging
@@ -18,7 +18,6 @@ from streams.kafka.settings_follower import SettingsFollower
 from vault.keyring import MasterKey
 from vault.vault import Vault
 from workers.channels.whatsapp.channel import CHANNEL
-from workers.outbound.turns import Limits
 from workers.outbound.worker import OutboundConfig, OutboundWorker
 
 
@@ -30,8 +29,7 @@ def main(config: dict[str, Any]) -> int:
     vault = Vault(config["dsn"], MasterKey.from_environment(os.environ), times)
     settings = SettingsFollower(config["bootstrap"])
     settings.start()
-    limits = Limits(rate_per_s=config["rate_per_s"])
-    outbound = OutboundConfig(config["bootstrap"], {CHANNEL.name: CHANNEL}, times, limits, config["group"])
+    outbound = OutboundConfig(config["bootstrap"], {CHANNEL.name: CHANNEL}, times, group=config["group"])
     try:
         OutboundWorker(outbound, vault, settings).run(stop)
     except SealpostError as error:

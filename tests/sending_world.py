@@ -25,6 +25,7 @@ from tests import outbound_commands as commands
 from tests.receiving_world import ReceivingWorld, Site, await_until
 from tests.vault_world import CHANNEL, Tenant
 from tests.vault_world import Person as Living
+from vault.connections import AccountLimits
 from vault.outcomes import Plain
 from vault.sealing import SealContext, open_block
 from workers.channel import SimulatedAccount, SimulatorSettings
@@ -158,7 +159,8 @@ class SendingWorld:
     dsn: str
     folder: Path
     times: Times = TIMES
-    limits: Limits = field(default_factory=lambda: Limits(rate_per_s=500.0, pause_first_s=0.3))
+    limits: Limits = field(default_factory=lambda: Limits(pause_first_s=0.3))
+    account_limits: AccountLimits = field(default_factory=lambda: AccountLimits(rate_per_s=500.0))
     provider_rate_per_s: float = 1_000.0
     dead_letters: list[str] = field(default_factory=list)
     """Reasons of the dead letters that the test provokes."""
@@ -180,6 +182,7 @@ class SendingWorld:
         self.provider = Provider(numbers, rate_per_s=self.provider_rate_per_s)
         for site in (self.site, self.second):
             self.credentials(site=site)
+            self.limit(self.account_limits, site)
         self.group = f"outbound-{random_id()}"
         self.begin_at_end(self.group)
         self.statuses = Tail(self.bootstrap, topics.STATUSES, self.site.tenant)
@@ -200,6 +203,11 @@ class SendingWorld:
         base = f"{self.provider.base}/v25.0" if url is None else url
         with self.world.vault.transaction() as cursor:
             self.world.vault.add_account(cursor, site.account, site.connection, site.number_id, token, base)
+
+    def limit(self, limits: AccountLimits, site: Site | None = None) -> None:
+        """How fast the account may send."""
+        with self.world.vault.transaction() as cursor:
+            self.world.vault.limit_account(cursor, (site or self.site).account, limits)
 
     def begin_at_end(self, group: str) -> None:
         """Other tests' commands are not ours: the group begins where the topics end now."""

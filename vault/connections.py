@@ -32,6 +32,18 @@ class Connection:
 
 
 @dataclass(frozen=True, slots=True)
+class AccountLimits:
+    """How fast a sender may send where it differs from what its channel declares (None: as declared).
+
+    `pair_interval_s`: seconds between messages to one person after a burst of `pair_burst`; 0: no such limit.
+    """
+
+    rate_per_s: float | None = None
+    pair_interval_s: float | None = None
+    pair_burst: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class AccountCredentials:
     """One sender of a tenant. `provider_account_id`: phone number id, page or bot id. `api_base_url`: where its API is."""
 
@@ -42,6 +54,7 @@ class AccountCredentials:
     provider_account_id: str
     access_token: str
     api_base_url: str
+    limits: AccountLimits = AccountLimits()
 
     def __repr__(self) -> str:
         return f"AccountCredentials({self.account})"
@@ -109,6 +122,15 @@ class ConnectionsPart(VaultBase):
         if cursor.rowcount == 0:
             raise ValueError("the account belongs to another connection")
 
+    def limit_account(self, cursor: Cursor, account: str, limits: AccountLimits) -> None:
+        """Record how fast a sender may send, in place of what was recorded before. Outbound follows within a lease."""
+        cursor.execute(
+            "update vault.accounts set rate_per_s = %s, pair_interval_s = %s, pair_burst = %s where account = %s",
+            [limits.rate_per_s, limits.pair_interval_s, limits.pair_burst, account],
+        )
+        if cursor.rowcount == 0:
+            raise ValueError("there is no such account")
+
     def connections(self) -> list[Connection]:
         """All connections with their accounts."""
         with self._statement() as cursor:
@@ -139,16 +161,26 @@ class ConnectionsPart(VaultBase):
         """Credentials of a sender; None when there are none."""
         with self._statement() as cursor:
             cursor.execute(
-                """select c.tenant, c.channel, c.connection, a.provider_account, a.sealed, a.api_base_url
+                """select c.tenant, c.channel, c.connection, a.provider_account, a.sealed, a.api_base_url,
+                       a.rate_per_s, a.pair_interval_s, a.pair_burst
                    from vault.accounts a join vault.connections c using (connection) where a.account = %s""",
                 [account],
             )
             row = cursor.fetchone()
         if row is None:
             return None
-        tenant, channel, connection, provider_account, sealed, api_base_url = row
+        tenant, channel, connection, provider_account, sealed, api_base_url, *limits = row
         token = self.keyring.unwrap(("account", account, connection), sealed).decode()
-        return AccountCredentials(account, tenant, channel, connection, provider_account, token, api_base_url)
+        return AccountCredentials(
+            account,
+            tenant,
+            channel,
+            connection,
+            provider_account,
+            token,
+            api_base_url,
+            AccountLimits(*limits),
+        )
 
     def export_connections_sealed(self) -> bytes:
         """`seal_connections` of all connections."""

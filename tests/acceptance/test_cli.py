@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import psycopg
+
 from tests.acceptance_instance import RunningInstance, until
 
 SEALPOST = str(Path(sys.executable).with_name("sealpost"))
@@ -76,6 +78,13 @@ def test_topics_and_schemas_are_as_they_should_be(instance: RunningInstance) -> 
     sealpost("recover", "nobody", "--to", "start", *data, code=2)
 
 
+def limits_of(instance: RunningInstance, account: str) -> tuple[Any, ...] | None:
+    """An account's own limits as the vault holds them: rate, pair interval, pair burst."""
+    query = "select rate_per_s, pair_interval_s, pair_burst from vault.accounts where account = %s"
+    with psycopg.connect(instance.ready["vault_dsn"]) as connection:
+        return connection.execute(query, (account,)).fetchone()
+
+
 def test_a_tenant_from_registration_to_agreement(instance: RunningInstance) -> None:
     """register prints tokens once; dpa records and ends; connect and notice make it usable; show says what is published."""
     data = ("--data", str(instance.data))
@@ -86,6 +95,11 @@ def test_a_tenant_from_registration_to_agreement(instance: RunningInstance) -> N
     secrets = ("--app-secret", "a-secret", "--verify-token", "a-token", "--access-token", "another")
     connect = ("tenant", "connect", "shop", "whatsapp", "--connection", "shop-wa", "--account", "4711")
     assert "/webhooks/whatsapp/shop-wa" in sealpost(*connect, *secrets, *data)
+    assert limits_of(instance, "4711") == (None, None, None)
+    sealpost(*connect, *secrets, "--rate", "20", "--pair-interval", "0", *data)
+    sealpost(*connect, *secrets, *data)
+    assert limits_of(instance, "4711") == (20.0, 0.0, None), "new secrets leave the limits as they are"
+    sealpost(*connect, *secrets, "--rate", "0", *data, code=2)
     sealpost("tenant", "notice", "shop", "--language", "en", "--url", "https://shop.example/privacy", *data)
 
     def shown() -> dict[str, Any]:

@@ -24,6 +24,7 @@ from tests.embedded_fixtures import KafkaServer, PostgresServer
 from tests.outbound_commands import text_command
 from tests.receiving_world import await_until
 from tests.sending_world import SendingWorld, Somebody
+from vault.connections import AccountLimits
 from vault.keyring import VALUE_VARIABLE
 
 ROOT = Path(__file__).parents[2]
@@ -56,7 +57,6 @@ class Killed:
             "bootstrap": self.world.bootstrap,
             "dsn": self.world.dsn,
             "group": self.world.group,
-            "rate_per_s": RATE_PER_S,
         }
         key = self.world.world.vaults.master._key
         times = {f"SEALPOST_{name.upper()}": str(value) for name, value in asdict(self.world.times).items()}
@@ -94,7 +94,9 @@ class Killed:
 def world(
     kafka_server: KafkaServer, postgres_server: PostgresServer, tmp_path: Path
 ) -> Iterator[SendingWorld]:
-    made = SendingWorld(kafka_server.bootstrap, postgres_server.fresh_database("killing"), tmp_path)
+    dsn = postgres_server.fresh_database("killing")
+    limits = AccountLimits(rate_per_s=RATE_PER_S)
+    made = SendingWorld(kafka_server.bootstrap, dsn, tmp_path, account_limits=limits)
     made.provider.fault(next=100_000, delay_s=ANSWER_DELAY_S)
     try:
         yield made

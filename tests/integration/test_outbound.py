@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from schemas import topics
-from schemas.clock import boot_s, now_ms, to_text
+from schemas.clock import boot_s, now_ms, to_ms, to_text
 from schemas.envelope import Event
 from schemas.events import registry
 from schemas.events.statuses import MessageSubmitted
@@ -17,6 +17,7 @@ from tests.outbound_commands import own_text_command, template_command, text_com
 from tests.receiving_world import await_until, sample
 from tests.sending_world import CLOSED_PORT_URL, TIMES, SendingWorld
 from vault.claims import EchoSettlement
+from vault.connections import AccountLimits
 
 
 @pytest.fixture
@@ -121,6 +122,21 @@ def test_over_the_throughput_all_arrive_in_order(
         assert {e.type for e in world.statuses.events()} == {"sealpost.message.submitted.v1"}
     finally:
         world.close()
+
+
+def test_the_pair_limit_is_the_accounts_own(world: SendingWorld) -> None:
+    """One account keeps what the channel declares: the 46th message to one person waits. The other has no pair limit."""
+    world.limit(AccountLimits(rate_per_s=500.0, pair_interval_s=0), world.second)
+    anna, ben = world.somebody(), world.somebody(site=world.second)
+    limited = [text_command(anna.person, f"{n}") for n in range(46)]
+    free = [text_command(ben.person, f"{n}") for n in range(100)]
+    with world.outbound():
+        world.send(*limited, *free)
+        world.await_all([*limited, *free])
+    assert world.provider.bodies(ben.number) == [f"{n}" for n in range(100)]
+    assert world.provider.bodies(anna.number) == [f"{n}" for n in range(46)]
+    at_ms = [to_ms(message["at"]) for message in world.provider.messages(anna.number)]
+    assert at_ms[45] - at_ms[0] >= 5_900
 
 
 @pytest.mark.parametrize("code", [190, 131031])

@@ -15,6 +15,7 @@ from tests.embedded_fixtures import KafkaServer, PostgresServer
 from tests.outbound_commands import text_command
 from tests.receiving_world import await_until, sample
 from tests.sending_world import SendingWorld, Somebody
+from vault.connections import AccountLimits
 from workers.outbound.turns import Limits
 
 SEED = 20_261_123
@@ -103,7 +104,7 @@ def test_an_account_at_a_standstill_fills_its_share_and_loses_nothing(world: Sen
     stuck, free = world.somebody(), world.somebody(site=world.second)
     world.provider.fault(to=stuck.number, error=190)
     waiting, other = series([stuck], 40), series([free], 1)
-    limits = Limits(rate_per_s=500.0, pause_first_s=0.3, messages_per_partition=20)
+    limits = Limits(pause_first_s=0.3, messages_per_partition=20)
     with world.outbound(limits=limits) as role:
         world.send(*other, *waiting)
         world.await_all(other)
@@ -179,7 +180,8 @@ def test_a_reply_overtakes_the_bulk_that_waits_for_the_rate(world: SendingWorld)
     people = [world.somebody() for _ in range(8)]
     bulk = [text_command(p.person, f"bulk {n}", delivery="at_most_once") for n in range(8) for p in people]
     reply = text_command(people[0].person, "reply")
-    with world.outbound(limits=Limits(rate_per_s=20.0)):
+    world.limit(AccountLimits(rate_per_s=20.0))
+    with world.outbound():
         world.send(*bulk, bulk=True)
         await_until("the bulk is under way", lambda: len(world.provider.messages()) >= 6)
         world.send(reply)

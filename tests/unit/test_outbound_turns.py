@@ -3,11 +3,14 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
+import pytest
 import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.clock import boot_s
+from vault.connections import AccountLimits
+from workers.channels.whatsapp.channel import CHANNEL as WHATSAPP
 from workers.outbound.rates import PairRates, Rate
 from workers.outbound.turns import Limits, Pace, Turns
 from workers.outbound.waits import Waits
@@ -65,6 +68,33 @@ def test_pairs_are_forgotten_once_they_are_whole_again() -> None:
         pairs.take(("account", str(person)), 0.0 if person < 9_000 else 1_000.0)
     assert len(pairs) == 1_000
     assert pairs.wait_s(("account", "0"), 1_000.0) == 0.0
+
+
+def test_other_figures_keep_what_went_and_a_hold() -> None:
+    rate = Rate(1.0, 1)
+    rate.take(10.0)
+    rate.change(0.1, 5, 10.0)
+    assert rate.wait_s(10.0) == 0.0, "one of five is used"
+    for _ in range(4):
+        rate.take(10.0)
+    assert 0.09 < rate.wait_s(10.0) <= 0.1000001
+    rate.hold(20.0)
+    rate.change(0.001, 50, 10.0)
+    assert rate.wait_s(10.0) == 10.0
+    pairs = PairRates(6.0, 1)
+    pairs.take(("a", "anna"), 10.0)
+    pairs.change(2.0, 1, 10.0)
+    assert pairs.wait_s(("a", "anna"), 10.0) == 2.0
+    pairs.take(("a", "ben"), 10.0)
+    assert pairs.wait_s(("a", "ben"), 10.0) == 2.0
+
+
+def test_an_accounts_own_limits_go_before_the_channels() -> None:
+    declared = WHATSAPP.capabilities
+    assert Pace.of(declared, AccountLimits()) == Pace(80.0, 6.0, 45)
+    assert Pace.of(declared, AccountLimits(rate_per_s=500.0)) == Pace(500.0, 6.0, 45)
+    assert Pace.of(declared, AccountLimits(pair_interval_s=0)) == Pace(80.0, None, 45)
+    assert Pace.of(declared, AccountLimits(pair_interval_s=1.5, pair_burst=3)) == Pace(80.0, 1.5, 3)
 
 
 def _run(test: Callable[[], Awaitable[None]]) -> None:
@@ -215,5 +245,75 @@ def test_the_pair_limit_slows_one_person_only() -> None:
         for _ in range(5):
             assert await turns.take("a", "cleo", pace, bulk=False, waits=waits, limit_s=0.01)
             turns.give_back("a", "cleo")
+
+    _run(test)
+
+
+def test_a_reply_and_a_bulk_message_do_not_use_the_same_share_of_a_person() -> None:
+    async def test() -> None:
+        turns, waits = Turns(Limits(), boot_s), Waits()
+        pace = Pace(10_000, pair_interval_s=0.05, pair_burst=1)
+        started_s = boot_s()
+        assert await turns.take("a", "anna", pace, bulk=False, waits=waits, limit_s=1)
+        both = [turns.take("a", "anna", pace, bulk=bulk, waits=waits, limit_s=1) for bulk in (False, True)]
+        assert await asyncio.gather(*both) == [True, True]
+        assert boot_s() - started_s >= 0.095
+
+    _run(test)
+
+
+def test_a_turn_that_does_not_come_in_time_uses_no_share_of_a_person() -> None:
+    async def test() -> None:
+        turns, waits = Turns(Limits(), boot_s), Waits()
+        pace = Pace(10_000, pair_interval_s=0.05, pair_burst=1)
+        assert await turns.take("a", "anna", pace, bulk=False, waits=waits, limit_s=1)
+        for _ in range(3):
+            assert not await turns.take("a", "anna", pace, bulk=False, waits=waits, limit_s=0.01)
+        assert await turns.take("a", "anna", pace, bulk=False, waits=waits, limit_s=0.1), "they took no share"
+
+    _run(test)
+
+
+def test_other_limits_take_effect_while_an_account_sends() -> None:
+    async def test() -> None:
+        turns, waits = Turns(Limits(), boot_s), Waits()
+        limited, free = Pace(10_000, pair_interval_s=60.0, pair_burst=1), Pace(10_000)
+        assert await turns.take("a", "anna", limited, bulk=False, waits=waits, limit_s=1)
+        assert not await turns.take("a", "anna", limited, bulk=False, waits=waits, limit_s=0.01)
+        for _ in range(100):
+            assert await turns.take("a", "anna", free, bulk=False, waits=waits, limit_s=1)
+        assert await turns.take("a", "anna", limited, bulk=False, waits=waits, limit_s=1)
+        assert not await turns.take("a", "anna", limited, bulk=False, waits=waits, limit_s=0.01)
+
+    _run(test)
+
+
+@pytest.mark.parametrize(("rate_per_s", "messages"), [(2_500, 400), (20_000, 3_000)])
+def test_waits_too_short_for_the_loops_timer_lose_no_turn(rate_per_s: int, messages: int) -> None:
+    """uvloop's timers count whole milliseconds: one of 0.4 ms fires at once, before the turn is due, and must be set again."""
+
+    async def test() -> None:
+        turns, waits = Turns(Limits(), boot_s), Waits()
+        fast = Pace(rate_per_s)
+        assert await turns.take("a", "s", fast, bulk=False, waits=waits, limit_s=1)
+        turns.release("a")
+        turns.hold("a", 0.01)
+        started_s = boot_s()
+
+        async def go(number: int) -> bool:
+            granted = await turns.take("a", str(number), fast, bulk=False, waits=waits, limit_s=9)
+            turns.release("a")
+            return granted
+
+        assert await asyncio.gather(*(go(number) for number in range(messages))) == [True] * messages
+        assert boot_s() - started_s >= messages / rate_per_s, "each waited for its own time"
+
+    _run(test)
+
+
+def test_sleeps_too_short_for_the_loops_timer_end() -> None:
+    async def test() -> None:
+        waits = Waits()
+        assert all([await waits.sleep(0.0001) for _ in range(100)])
 
     _run(test)

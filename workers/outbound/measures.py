@@ -53,7 +53,7 @@ def dead(reason: str) -> Counter:
 
 @cache
 def pacing_wait(scope: str) -> Histogram:
-    """Seconds that a message waits for the provider's rate."""
+    """Seconds that a message waits for the provider's rate: of the `account`, or of the `pair` of account and person."""
     return histogram("sealpost_pacing_wait_seconds").labels(scope)
 
 

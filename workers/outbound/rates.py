@@ -14,10 +14,11 @@ class Rate:
     interval_s: float
     burst: int
     _due_s: float = field(default=0.0)
+    _held_s: float = field(default=0.0)
 
     def wait_s(self, now_s: float) -> float:
         """0 when a message may go now, else how long it must wait."""
-        return max(0.0, self._due_s - now_s - (self.burst - 1) * self.interval_s)
+        return max(0.0, self._held_s - now_s, self._due_s - now_s - (self.burst - 1) * self.interval_s)
 
     def take(self, now_s: float) -> None:
         """A message goes now."""
@@ -29,7 +30,14 @@ class Rate:
 
     def hold(self, until_s: float) -> None:
         """Nothing goes before this time; afterwards no burst is owed."""
+        self._held_s = max(self._held_s, until_s)
         self._due_s = max(self._due_s, until_s + (self.burst - 1) * self.interval_s)
+
+    def change(self, interval_s: float, burst: int, now_s: float) -> None:
+        """Other figures from now on. What went already counts on, message for message; a hold stands."""
+        owed = max(0.0, self._due_s - now_s) / self.interval_s
+        self.interval_s, self.burst = interval_s, burst
+        self._due_s = now_s + owed * interval_s
 
     def idle(self, now_s: float) -> bool:
         """True when this has no memory worth keeping: a new one would answer the same."""
@@ -50,6 +58,12 @@ class PairRates:
 
     def __len__(self) -> int:
         return len(self._pairs)
+
+    def change(self, interval_s: float, burst: int, now_s: float) -> None:
+        """Other figures from now on, for every pair."""
+        self._interval_s, self._burst = interval_s, burst
+        for rate in self._pairs.values():
+            rate.change(interval_s, burst, now_s)
 
     def wait_s(self, pair: tuple[str, str], now_s: float) -> float:
         """0 when a message to this person may go now, else how long it must wait."""

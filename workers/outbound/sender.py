@@ -16,7 +16,7 @@ from streams.kafka.producer import AsyncProducer
 from streams.kafka.settings_follower import SettingsFollower
 from streams.step.contract import Output
 from vault.claims import Settlement
-from vault.connections import AccountCredentials
+from vault.connections import AccountCredentials, AccountLimits
 from vault.outcomes import Corrupt
 from vault.permits import Permit, PermitRequest, Unknown
 from vault.vault import Vault
@@ -32,6 +32,7 @@ from workers.outbound.waits import Waits
 
 logger = logging.getLogger(__name__)
 GOLDEN_RATIO = 0.618033988749895
+NO_LIMITS = AccountLimits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +48,15 @@ class Parts:
     settings: SettingsFollower
     channels: Mapping[str, Channel]
     times: Times
-    paces: dict[str, Pace] = field(default_factory=dict)
+    paces: dict[tuple[str, AccountLimits], Pace] = field(default_factory=dict)
 
-    def pace(self, channel: str) -> Pace:
-        """The rate a channel declares."""
-        if channel not in self.paces:
-            declared = self.channels[channel].capabilities
-            self.paces[channel] = Pace(declared.rate_per_s, declared.pair_interval_s, declared.pair_burst)
-        return self.paces[channel]
+    def pace(self, channel: str, access: AccountCredentials | None) -> Pace:
+        """How fast an account of this channel may send."""
+        key = channel, NO_LIMITS if access is None else access.limits
+        found = self.paces.get(key)
+        if found is None:
+            found = self.paces[key] = Pace.of(self.channels[channel].capabilities, key[1])
+        return found
 
 
 class Sender:
@@ -93,7 +95,7 @@ class Sender:
             return Again(decisions.POLL_MAX_S, "vault_away")
         turns, account = self._parts.turns, message.command.account
         left_s = (message.expires_ms - clock.now_ms()) / clock.MS_PER_S
-        turn = left_s > 0 and await self._turn(message, waits, left_s)
+        turn = left_s > 0 and await self._turn(message, access, waits, left_s)
         try:
             if waits.interrupted and not turn:
                 return Again(0.0, "lost")
@@ -116,15 +118,14 @@ class Sender:
             if turn:
                 turns.release(account)
 
-    async def _turn(self, message: Message, waits: Waits, left_s: float) -> bool:
-        started_s = clock.boot_s()
-        command, event = message.command, message.event
-        pace = self._parts.pace(message.channel)
-        taken = await self._parts.turns.take(
-            command.account, event.subject, pace, bulk=message.bulk, waits=waits, limit_s=left_s
+    async def _turn(
+        self, message: Message, access: AccountCredentials | None, waits: Waits, left_s: float
+    ) -> bool:
+        account, subject = message.command.account, message.event.subject
+        pace = self._parts.pace(message.channel, access)
+        return await self._parts.turns.take(
+            account, subject, pace, bulk=message.bulk, waits=waits, limit_s=left_s
         )
-        measures.pacing_wait("account").observe(clock.boot_s() - started_s)
-        return taken
 
     async def _ask(self, message: Message, waits: Waits, asked: int) -> Next:
         """A permit, with a token of its own: only a repetition after a lost answer is the same question."""

@@ -11,6 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from schemas.metrics import gauge
+from vault.connections import AccountLimits
+from workers.channel import Capabilities
+from workers.outbound import measures
 from workers.outbound.rates import PairRates, Rate
 from workers.outbound.waits import Clock, Waits, resolve
 
@@ -26,20 +29,43 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much one process does at once. `rate_per_s` replaces what the channel declares where it is set.
+    """How much one process does at once.
 
     `messages_per_partition`: how many messages of a partition are in memory; above it the partition is paused.
     """
 
     calls: int = 1_000
     calls_per_account: int = 500
-    rate_per_s: float | None = None
     pause_first_s: float = PAUSE_FIRST_S
     messages_per_partition: int = 2_000
 
 
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast one account may send: `pair_interval_s` seconds between messages to one person after a burst of `pair_burst`
+    (None: no such limit)."""
+
+    rate_per_s: float
+    pair_interval_s: float | None = None
+    pair_burst: int = 1
+
+    @classmethod
+    def of(cls, declared: Capabilities, own: AccountLimits) -> "Pace":
+        """What the channel declares, except where the account has limits of its own; a pair interval of 0 is none."""
+        interval_s = declared.pair_interval_s if own.pair_interval_s is None else own.pair_interval_s
+        return cls(
+            own.rate_per_s or declared.rate_per_s, interval_s or None, own.pair_burst or declared.pair_burst
+        )
+
+    @property
+    def rate(self) -> tuple[float, int]:
+        """(interval, burst) of the account."""
+        return 1.0 / self.rate_per_s, max(1, int(self.rate_per_s * SLICE_S))
+
+
 @dataclass(slots=True)
 class _Account:
+    pace: Pace
     rate: Rate
     pairs: PairRates | None
     replies: deque[asyncio.Future[bool]] = field(default_factory=deque)
@@ -56,15 +82,6 @@ class _Account:
         yield self.bulk
 
 
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """What a channel declares about the rate of one account (workers.channel.Capabilities)."""
-
-    rate_per_s: float
-    pair_interval_s: float | None = None
-    pair_burst: int = 1
-
-
 class Turns:
     """Hands out turns. A turn that was taken is ended by `release`; one that led to no call is given back first."""
 
@@ -75,25 +92,43 @@ class Turns:
         self._running = 0
         self._round: deque[str] = deque()
         self._states = gauge("sealpost_account_state")
+        self._account_wait = measures.pacing_wait("account")
+        self._pair_wait = measures.pacing_wait("pair")
 
     async def take(
         self, account: str, subject: str, pace: Pace, *, bulk: bool, waits: Waits, limit_s: float
     ) -> bool:
-        """Wait for a turn of this account; False when `limit_s` seconds are over or the wait is interrupted."""
+        """Wait for a turn of this account; False when `limit_s` seconds are over or the wait is interrupted.
+
+        `pace`: the account's as it is known now; a change takes effect at once.
+        """
         state = self._account(account, pace)
-        end_s = self._clock() + limit_s
-        if state.pairs is not None:
-            pause_s = state.pairs.wait_s((account, subject), self._clock())
-            if pause_s and not await waits.sleep(min(pause_s, limit_s)):
+        began_s = self._clock()
+        end_s = began_s + limit_s
+        pairs, pair = state.pairs, (account, subject)
+        if pairs is not None:
+            # Taken before the wait, so that a reply and a bulk message to the same person cannot both use one share.
+            pause_s = pairs.wait_s(pair, began_s)
+            pairs.take(pair, began_s)
+            waited = not pause_s or await waits.sleep(min(pause_s, limit_s))
+            self._pair_wait.observe(self._clock() - began_s)
+            if not waited or pause_s > limit_s:
+                pairs.give_back(pair)
                 return False
-        if waits.interrupted:
-            return False
+        granted = not waits.interrupted and await self._account_turn(account, state, waits, end_s, bulk=bulk)
+        if not granted and pairs is not None:
+            pairs.give_back(pair)
+        return granted
+
+    async def _account_turn(
+        self, account: str, state: _Account, waits: Waits, end_s: float, *, bulk: bool
+    ) -> bool:
+        began_s = self._clock()
         waiting: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         (state.bulk if bulk else state.replies).append(waiting)
         self._pump(account)
-        granted = await waits.until(waiting, end_s - self._clock())
-        if granted and state.pairs is not None:
-            state.pairs.take((account, subject), self._clock())
+        granted = await waits.until(waiting, end_s - began_s)
+        self._account_wait.observe(self._clock() - began_s)
         return granted
 
     def give_back(self, account: str, subject: str) -> None:
@@ -148,11 +183,17 @@ class Turns:
     def _account(self, account: str, pace: Pace) -> _Account:
         state = self._accounts.get(account)
         if state is None:
-            per_s = self._limits.rate_per_s or pace.rate_per_s
-            rate = Rate(1.0 / per_s, max(1, int(per_s * SLICE_S)))
-            pairs = PairRates(pace.pair_interval_s, pace.pair_burst) if pace.pair_interval_s else None
-            state = self._accounts[account] = _Account(rate, pairs)
+            state = self._accounts[account] = _Account(pace, Rate(*pace.rate), _pairs(pace))
             self._show(account, paused=False)
+        elif state.pace != pace:
+            now_s = self._clock()
+            state.pace = pace
+            state.rate.change(*pace.rate, now_s)
+            if state.pairs is None or pace.pair_interval_s is None:
+                state.pairs = _pairs(pace)
+            else:
+                state.pairs.change(pace.pair_interval_s, pace.pair_burst, now_s)
+            logger.info("account %s has other limits now", account)
         return state
 
     def _pump(self, account: str, most: int | None = None) -> None:
@@ -210,3 +251,7 @@ class Turns:
     def _show(self, account: str, *, paused: bool) -> None:
         self._states.labels(account, "paused").set(1 if paused else 0)
         self._states.labels(account, "active").set(0 if paused else 1)
+
+
+def _pairs(pace: Pace) -> PairRates | None:
+    return None if pace.pair_interval_s is None else PairRates(pace.pair_interval_s, pace.pair_burst)
