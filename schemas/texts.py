@@ -29,6 +29,12 @@ TEXTS: Mapping[str, Mapping[int, Mapping[str, str]]] = {
             "en": "Thank you, your sign-up is confirmed. You can unsubscribe at any time with STOP.",
         }
     },
+    "already": {
+        1: {
+            "de": "Sie sind bereits angemeldet. Mit STOPP melden Sie sich jederzeit ab.",
+            "en": "You are subscribed already. STOP ends it at any time.",
+        }
+    },
     "refused": {
         1: {
             "de": "In Ordnung, Sie erhalten keine Nachrichten dieser Art von uns.",

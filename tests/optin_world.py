@@ -33,6 +33,8 @@ SETTINGS = TenantSettings(
     offset=7,
 )
 Intent = Literal["start", "stop", "yes", "no"]
+BEYOND_THE_LIMIT = 2
+"""A welcome and the confirmation of a STOP: what may follow the last START within the limit of answers."""
 
 
 def build(data: EventData, event_id: str, at_ms: int) -> Event:

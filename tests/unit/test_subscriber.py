@@ -1,10 +1,8 @@
-"""The double opt-in machine: examples, and what holds for every order and repetition."""
+"""The double opt-in machine by example; what holds for every order and repetition: test_subscriber_properties.py."""
 
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from schemas.clock import to_ms, to_text
 from schemas.constants import DAY_S
@@ -14,7 +12,18 @@ from schemas.ids import message_day
 from schemas.texts import LANGUAGES, LATEST, TEXTS
 from streams.processors.contract import Heard, NewEvent
 from streams.processors.subscriber.state import ANSWERS_MAX_PER_HOUR
-from tests.optin_world import SETTINGS, World, active, as_event, build, run_interleaved, said, withdrawn
+from tests.optin_world import (
+    BEYOND_THE_LIMIT,
+    SETTINGS,
+    Intent,
+    World,
+    active,
+    as_event,
+    build,
+    run_interleaved,
+    said,
+    withdrawn,
+)
 
 QUESTION = ["OptInRequested", "ConsentRequested", "MessageRequested", "SendCommand"]
 CONFIRMATION = ["OptInConfirmed", "ConsentGiven", "SubscriptionActivated", "MessageRequested", "SendCommand"]
@@ -140,13 +149,30 @@ def test_start_again_replaces_the_open_question() -> None:
     assert world.wake_all() == []
 
 
-def test_start_of_a_subscriber_asks_nothing() -> None:
-    """Who is subscribed is not asked a second time."""
+@pytest.mark.parametrize(("keyword", "language"), [("en", "en"), (None, "de")])
+def test_start_of_a_subscriber_is_answered_and_asks_nothing(keyword: str | None, language: str) -> None:
+    """Who is subscribed is told so, in the language of the keyword, and not asked a second time; nothing about consent is
+    written, and a later yes finds no question."""
     world = World()
     world.give(said("start", 10))
     world.give(said("yes", 20))
-    assert world.give(said("start", 30)) == []
+    told = world.give(said("start", 30, keyword))
+    assert [type(e.data).__name__ for e in told] == ["MessageRequested", "SendCommand"]
+    assert world.texts()[-1] == ("already", language)
+    command = told[-1].data
+    assert isinstance(command, messages.SendCommand)
+    assert (command.purpose, command.basis, command.on_submitted) == ("service", None, None)
     assert world.counted[-1] == "already"
+    assert world.give(said("yes", 40)) == []
+
+
+def test_start_of_a_subscriber_is_within_the_limit() -> None:
+    """Ten answers an hour: the START of a subscriber beyond them is counted and gets none."""
+    world = World()
+    for event in (said("start", 10), said("yes", 20), *(said("start", 30.0 + n) for n in range(20))):
+        world.give(event)
+    assert [text for text, _ in world.texts()] == ["consent_question", "welcome"] + ["already"] * 8
+    assert world.counted.count("flood") == 12
 
 
 @pytest.mark.parametrize("message_first", [True, False])
@@ -270,15 +296,67 @@ def test_a_flood_comes_to_rest() -> None:
     assert len(world.texts()) == ANSWERS_MAX_PER_HOUR + 1
 
 
-def test_a_yes_within_a_flood_counts_without_an_answer() -> None:
-    """What the person decides is recorded, whatever the number of answers."""
+@pytest.mark.parametrize("between", [None, said("yes", 100), said("start", 105)])
+def test_a_yes_that_gives_consent_is_welcomed_within_a_flood(between: Event | None) -> None:
+    """Whoever says yes is told that it counts, though the question was the last answer of the hour; also when a yes that
+    answered nothing, or a START beyond the limit, stands between."""
     world = World()
     for second in range(ANSWERS_MAX_PER_HOUR - 1):
         world.give(said("stop", second))
-    world.give(said("start", 100))
-    world.give(said("yes", 110))
+    for event in (said("start", 100), *([between] if between else []), said("yes", 110)):
+        world.give(event)
     assert world.types().count("ConsentGiven") == 1
-    assert world.texts()[-1][0] == "consent_question"
+    assert world.texts()[-1][0] == "welcome"
+    assert len(world.state.answered_at) == ANSWERS_MAX_PER_HOUR + 1, "it counts like any other answer"
+
+
+@pytest.mark.parametrize("message_first", [True, False])
+@pytest.mark.parametrize("chatty", ["start", "stop"])
+def test_a_stop_that_ends_a_consent_is_confirmed_within_a_flood(chatty: Intent, message_first: bool) -> None:
+    """Who was subscribed and says stop is told that it counts, whatever the number of answers and whichever topic is ahead; the
+    same word again changes nothing, and is answered in the next hour only."""
+    world = World()
+    before = [said("stop", n) for n in range(ANSWERS_MAX_PER_HOUR - 2)] if chatty == "stop" else []
+    after = [said("start", 30.0 + n) for n in range(ANSWERS_MAX_PER_HOUR)] if chatty == "start" else []
+    for event in (*before, said("start", 10), said("yes", 20), *after):
+        world.give(event)
+    end = [said("stop", 50), withdrawn(50)]
+    for event in end if message_first else reversed(end):
+        world.give(event)
+    assert world.types().count("SubscriptionEnded") == 1
+    assert world.texts()[-1] == ("stopped", "de")
+    answers = len(world.texts())
+    assert answers == ANSWERS_MAX_PER_HOUR + 1
+    world.give(said("stop", 60))
+    world.give(said("start", 70))
+    world.give(said("stop", 80))
+    assert len(world.texts()) == answers
+    assert world.counted.count("flood") == (5 if chatty == "start" else 3)
+    world.give(said("stop", 3700))
+    assert len(world.texts()) == answers + 1
+
+
+@pytest.mark.parametrize(
+    "replies",
+    [
+        {"consent_question": "yes", "welcome": "stop", "stopped": "start", "already": "stop"},
+        {"consent_question": "stop", "stopped": "start"},
+        {"consent_question": "start"},
+        {"consent_question": "yes", "welcome": "start", "already": "start"},
+    ],
+)
+def test_two_machines_that_answer_one_another_come_to_rest(replies: dict[str, Intent]) -> None:
+    """Another machine has an answer to each of ours: after the hour's answers, a welcome and a good-bye it hears nothing more."""
+    world, answer, silent = World(), "start", False
+    for second in range(4 * ANSWERS_MAX_PER_HOUR):
+        before = world.texts()
+        world.give(said(answer, second))  # type: ignore[arg-type]  # one of the intents
+        silent = world.texts() == before
+        if silent:
+            break
+        answer = replies[world.texts()[-1][0]]
+    assert silent
+    assert ANSWERS_MAX_PER_HOUR <= len(world.texts()) <= ANSWERS_MAX_PER_HOUR + BEYOND_THE_LIMIT
 
 
 def test_small_talk_does_not_use_up_answers() -> None:
@@ -309,104 +387,5 @@ def test_key_destroyed_purges() -> None:
 
 def test_every_text_it_asks_for_exists_in_every_language() -> None:
     """The machine's texts are in the catalogue, German and English alike."""
-    for text in ("consent_question", "welcome", "refused", "stopped"):
+    for text in ("consent_question", "welcome", "already", "refused", "stopped"):
         assert set(TEXTS[text][LATEST[text]]) == set(LANGUAGES)
-
-
-ACTS = st.lists(
-    st.tuples(st.sampled_from(["start", "yes", "no", "stop"]), st.sampled_from([None, "de", "en"])),
-    max_size=9,
-)
-TURNS = st.lists(st.booleans(), max_size=60)
-
-
-def story(acts: list[tuple[str, str | None]]) -> tuple[list[Event], list[Event]]:
-    """Acts ten seconds apart → what stands in `messages`, and the withdrawals inbound wrote before each STOP."""
-    heard = [said(intent, 10.0 * n, language) for n, (intent, language) in enumerate(acts, 1)]  # type: ignore[arg-type]  # sampled
-    ends = [withdrawn(10.0 * n) for n, (intent, _) in enumerate(acts, 1) if intent == "stop"]
-    return heard, ends
-
-
-def in_order(world: World, heard: list[Event], ends: list[Event]) -> list[Event]:
-    """The topics as they come when nothing is late."""
-    turns: list[bool] = []
-    for event in heard:
-        turns += [False] * 8 if any(e.time == event.time for e in ends) else []
-        turns += [True] + [False] * 8
-    return run_interleaved(world, heard, ends, turns)
-
-
-def ending(world: World, log: list[Event]) -> tuple[bool, bool, str | None, str | None]:
-    """What must not depend on order: permission of the log, membership, the open question, the language."""
-    consent = world.state.consent("whatsapp", "newsletter")
-    return (
-        active(registry.read(event) for event in log),
-        consent.active,
-        world.open_question(),
-        world.state.language,
-    )
-
-
-@given(ACTS, TURNS)
-def test_any_interleaving_of_the_topics_ends_the_same(
-    acts: list[tuple[str, str | None]], turns: list[bool]
-) -> None:
-    """However far one topic is ahead of the other: same permission, membership, open question, language."""
-    heard, ends = story(acts)
-    expected_world, world = World(), World()
-    expected = ending(expected_world, in_order(expected_world, heard, list(ends)))
-    assert ending(world, run_interleaved(world, heard, list(ends), turns)) == expected
-    assert expected[0] == expected[1]
-
-
-@given(ACTS, st.lists(st.integers(1, 99), max_size=3), TURNS)
-def test_foreign_withdrawals_never_leave_more_permission(
-    acts: list[tuple[str, str | None]], foreign: list[int], turns: list[bool]
-) -> None:
-    """A withdrawal from a page or the provider, however late: the log's permission is never active where order gives none."""
-    heard, ends = story(acts)
-    ends = sorted(
-        [*ends, *(withdrawn(float(at), "provider_preference") for at in foreign)], key=lambda e: to_ms(e.time)
-    )
-    expected_world, world = World(), World()
-    expected_log = run_interleaved(expected_world, heard, list(ends), [False] * len(ends))
-    log = run_interleaved(world, heard, list(ends), turns)
-    permitted, member, _, _ = ending(world, log)
-    assert permitted == member
-    assert permitted <= ending(expected_world, expected_log)[0]
-
-
-@given(ACTS, TURNS, TURNS)
-def test_after_a_loss_of_all_state_nothing_new_is_written(
-    acts: list[tuple[str, str | None]], turns: list[bool], again: list[bool]
-) -> None:
-    """The log read again from its start, withdrawals and consents first: the same ending, and no event with a new id."""
-    heard, ends = story(acts)
-    world = World()
-    log = run_interleaved(world, heard, list(ends), turns)
-    new = world.forget()
-    replayed = run_interleaved(new, heard, list(log), [False] * len(log) + again)
-    assert {e.id for e in new.written} <= {e.id for e in world.written}
-    assert ending(new, replayed) == ending(world, log)
-
-
-@given(ACTS, TURNS, st.data())
-def test_an_input_twice_equals_once(
-    acts: list[tuple[str, str | None]], turns: list[bool], data: st.DataObject
-) -> None:
-    """Any input again, at any distance, also at another broker time and day: same state, same events by id."""
-    heard, ends = story(acts)
-    first = World()
-    log = run_interleaved(first, heard, list(ends), turns)
-    inputs = heard + log
-    order = data.draw(st.permutations(range(len(inputs)))) if len(inputs) < 4 else list(range(len(inputs)))
-    once, twice = World(), World()
-    for n in order:
-        once.give(inputs[n])
-        twice.give(inputs[n])
-        if n:
-            earlier = order[: order.index(n) + 1]
-            repeat = inputs[data.draw(st.sampled_from(earlier))]
-            twice.give(repeat, delay_ms=data.draw(st.sampled_from([40, 3_600_000, 2 * DAY_S * 1000])))
-    assert twice.row == once.row
-    assert {e.id for e in twice.written} == {e.id for e in once.written}

@@ -1,7 +1,7 @@
 """Decisions of the double opt-in machine (DESIGN §8, protocols §4, §5, §8).
 
 The order of topics does not matter: acts are compared by the time at which the person acted, never by arrival.
-- A START asks, under a new opt-in that replaces an open one, unless the person is subscribed or a withdrawal is later.
+- A START asks, under a new opt-in that replaces an open one, unless a withdrawal is later; who is subscribed is told so.
 - A yes counts only for the question that was open when it was said; so does a no.
 - A withdrawal closes every request that is not later than it, and wins over a Given whose request it closes: where the
   Given was already written, its time of act is withdrawn too, so that the permission row ends the same.
@@ -53,6 +53,8 @@ class Machine:
     now_ms: int
     cause: str
     correlation: str
+    may_answer: bool = True
+    """False when the automatic answers of the hour are used up."""
 
     def event(self, slot: str, data: EventData, channel: str, ids: Ids | None = None) -> NewEvent:
         """An event because of this input, or with the id of what several inputs have in common."""
@@ -84,62 +86,70 @@ def wrote(machine: Machine, state: State, event: Event, said: messages.MessageRe
     acted_at = to_ms(said.acted_at)
     if said.intent is None or not state.is_new(said.intent, acted_at, event.id):
         return Outcome(state)
-    state, may_answer = state.with_act(said.intent, acted_at, event.id).with_turn(said.intent, machine.now_ms)
+    state, may_answer = state.with_turn(said.intent, acted_at, machine.now_ms)
+    state = state.with_act(said.intent, acted_at, event.id)
     if said.language in LANGUAGES:
         state = state.model_copy(update={"language": said.language})
-    act: Callable[[Machine, State, Event, messages.MessageReceived, bool], Outcome] = {
+    act: Callable[[Machine, State, Event, messages.MessageReceived], Outcome] = {
         "start": _start, "yes": _yes, "no": _no, "stop": _stop,
     }[said.intent]  # fmt: skip
-    outcome = act(machine, state, event, said, may_answer)
-    if not may_answer:
-        return replace(outcome, counts=(*outcome.counts, machine.step("flood")))
-    return outcome
+    outcome = act(replace(machine, may_answer=may_answer), state, event, said)
+    if may_answer or any(isinstance(new.data, messages.MessageRequested) for new in outcome.events):
+        return outcome
+    return replace(outcome, counts=(*outcome.counts, machine.step("flood")))
 
 
-def _start(
-    machine: Machine, state: State, event: Event, said: messages.MessageReceived, may_answer: bool
-) -> Outcome:
+def _start(machine: Machine, state: State, event: Event, said: messages.MessageReceived) -> Outcome:
     purpose, channel = started_purpose(machine.settings), event.channel or ""
     if purpose is None:
         return Outcome(state, counts=(machine.step("no_purpose"),))
-    consent, acted_at, optin = (
-        state.consent(channel, purpose),
-        to_ms(said.acted_at),
-        machine.ids.thing("optin"),
-    )
-    again = (
-        consent.request is not None and consent.request.optin == optin and consent.request.outcome == "open"
-    )
-    older = consent.request is not None and consent.request.requested_at >= acted_at and not again
-    if consent.active or older or acted_at <= consent.withdrawn_at or not may_answer:
-        return Outcome(state, counts=(machine.step("already" if consent.active else "ignored"),))
+    consent, acted_at = state.consent(channel, purpose), to_ms(said.acted_at)
+    if consent.active:
+        return _subscribed_already(machine, state, consent, event, said)
+    optin, open_one = machine.ids.thing("optin"), consent.request
+    again = open_one is not None and open_one.optin == optin and open_one.outcome == "open"
+    older = open_one is not None and open_one.requested_at >= acted_at and not again
+    if older or acted_at <= consent.withdrawn_at or not machine.may_answer:
+        return Outcome(state, counts=(machine.step("ignored"),))
     if not machine.settings.dpa:
         return Outcome(state, counts=(machine.step("no_dpa"),))
     language = state.language or machine.settings.default_language
     shown = machine.settings.notice_for(language)
     if shown is None:
         return Outcome(state, counts=(machine.step("no_notice"),))
-    notice = exact(shown)
     ask = Ask(
-        "consent_question",
-        language,
-        channel,
-        said.account,
-        SERVICE,
-        purpose,
-        notice=shown.notice,
-        optin=optin,
-    )
+        "consent_question", language, channel, said.account, SERVICE, purpose, notice=shown.notice, optin=optin
+    )  # fmt: skip
+    return _question(machine, state, event, said, ask, exact(shown))
+
+
+def _subscribed_already(
+    machine: Machine, state: State, consent: Consent, event: Event, said: messages.MessageReceived
+) -> Outcome:
+    """Nothing is asked of a subscriber. A START of before the consent is one that led to it and comes back: no answer."""
+    outcome = Outcome(state, counts=(machine.step("already"),))
+    if not machine.may_answer or to_ms(said.acted_at) <= consent.given_at:
+        return outcome
+    language = state.language or machine.settings.default_language
+    return machine.said(outcome, Ask("already", language, event.channel or "", said.account, SERVICE))
+
+
+def _question(
+    machine: Machine, state: State, event: Event, said: messages.MessageReceived, ask: Ask, notice: str
+) -> Outcome:
+    """Ask for consent to `ask.about`, under the opt-in of `ask`."""
+    purpose, optin, acted_at = ask.about or "", ask.optin or "", to_ms(said.acted_at)
+    consent = state.consent(ask.channel, purpose)
     asked = ask_for(
         machine.settings, machine.times, machine.ids, machine.now_ms, ask, machine.cause, machine.correlation
     )
     expires_at = acted_at + round(machine.times.optin_s * MS_PER_S)
     request = Request(
-        optin=optin, requested_at=acted_at, expires_at=expires_at, account=said.account, language=language,
+        optin=optin, requested_at=acted_at, expires_at=expires_at, account=said.account, language=ask.language,
         text=asked.reference, notice=notice,
     )  # fmt: skip
     requested = consents.OptInRequested(
-        optin=optin, purpose=purpose, account=said.account, entry_point=ENTRY_KEYWORD, language=language,
+        optin=optin, purpose=purpose, account=said.account, entry_point=ENTRY_KEYWORD, language=ask.language,
         acted_at=said.acted_at, sealed=evidence_of(event),
     )  # fmt: skip
     question = consents.ConsentRequested(
@@ -151,13 +161,13 @@ def _start(
         message=asked.message,
     )
     return Outcome(
-        state.with_consent(channel, purpose, consent.model_copy(update={"request": request})),
+        state.with_consent(ask.channel, purpose, consent.model_copy(update={"request": request})),
         (
-            machine.event("optin_requested", requested, channel),
-            machine.event("consent_requested", question, channel),
+            machine.event("optin_requested", requested, ask.channel),
+            machine.event("consent_requested", question, ask.channel),
             *asked.events,
         ),
-        (NewWake(expires_at, EXPIRE, {"channel": channel, "purpose": purpose, "optin": optin}),),
+        (NewWake(expires_at, EXPIRE, {"channel": ask.channel, "purpose": purpose, "optin": optin}),),
         (machine.step("requested"),),
     )
 
@@ -180,9 +190,7 @@ def _open_question(state: State, channel: str, acted_at: int) -> tuple[str, Cons
     return found
 
 
-def _yes(
-    machine: Machine, state: State, event: Event, said: messages.MessageReceived, may_answer: bool
-) -> Outcome:
+def _yes(machine: Machine, state: State, event: Event, said: messages.MessageReceived) -> Outcome:
     channel, acted_at = event.channel or "", to_ms(said.acted_at)
     question = _open_question(state, channel, acted_at)
     if question is None:
@@ -206,16 +214,13 @@ def _yes(
         counts=(machine.step("confirmed"),),
     )
     outcome = give(machine, outcome, channel, given_event.id, given)
-    if not may_answer:
-        return outcome
+    # Whatever the number of answers: who has said yes is told that it counts.
     return machine.said(
         outcome, Ask("welcome", language, channel, said.account, purpose, basis=given_event.id)
     )
 
 
-def _no(
-    machine: Machine, state: State, event: Event, said: messages.MessageReceived, may_answer: bool
-) -> Outcome:
+def _no(machine: Machine, state: State, event: Event, said: messages.MessageReceived) -> Outcome:
     channel = event.channel or ""
     question = _open_question(state, channel, to_ms(said.acted_at))
     if question is None:
@@ -229,21 +234,19 @@ def _no(
         (machine.event("consent_refused", refused, channel),),
         counts=(machine.step("refused"),),
     )
-    if not may_answer:
+    if not machine.may_answer:
         return outcome
     language = state.language or request.language
     return machine.said(outcome, Ask("refused", language, channel, said.account, SERVICE))
 
 
-def _stop(
-    machine: Machine, state: State, event: Event, said: messages.MessageReceived, may_answer: bool
-) -> Outcome:
+def _stop(machine: Machine, state: State, event: Event, said: messages.MessageReceived) -> Outcome:
     channel, acted_at = event.channel or "", to_ms(said.acted_at)
     known = {key.partition("/")[2] for key in state.consents if key.partition("/")[0] == channel}
     outcome = Outcome(state, counts=(machine.step("stopped"),))
     for purpose in sorted(known | set(machine.settings.consent_purposes())):
         outcome = withdraw(machine, outcome, channel, purpose, acted_at, "keyword")
-    if not may_answer:
+    if not machine.may_answer:
         return outcome
     language = state.language or machine.settings.default_language
     return machine.said(outcome, Ask("stopped", language, channel, said.account, SERVICE))

@@ -13,7 +13,8 @@ from schemas.content import TextReference
 STATE_VERSION = 1
 HOUR_MS = 3_600_000
 ANSWERS_MAX_PER_HOUR = 10
-"""Automatic answers to one subject in an hour (protocols §8): two machines that answer one another come to rest."""
+"""Automatic answers to one subject in an hour (protocols §8): two machines that answer one another come to rest. A welcome and
+the confirmation of a STOP that ends something count, but are never left out; each needs a START that was within the limit."""
 
 Outcome = Literal["open", "given", "refused", "expired", "withdrawn"]
 
@@ -69,10 +70,12 @@ class State(BaseModel):
     consents: Mapping[str, Consent] = Field(default_factory=dict)
     acts: Mapping[str, Act] = Field(default_factory=dict)
     answered_at: tuple[int, ...] = ()
-    """Broker times of the acts of the last hour that may be answered."""
+    """Broker times of the acts of the last hour that may be answered. This and the next two are known from `messages` alone, so
+    that a replay counts as the first run did, in whatever order the other topics come."""
     asked: bool = False
-    """A START came last, not a yes, no or stop: what decides whether a yes or no counts as a turn. Known from `messages`
-    alone, so that a replay counts as the first run did, in whatever order the other topics come."""
+    """A START within the limit came last, not a yes, no or stop: what decides whether a yes or no counts as a turn."""
+    started_at: int = 0
+    """Time of the newest START within the limit; only what began with one can a STOP end."""
 
     def consent(self, channel: str, purpose: str) -> Consent:
         """What is known of a purpose on a channel."""
@@ -93,14 +96,23 @@ class State(BaseModel):
         ids = (*last.ids, event) if last is not None and last.at == acted_at else (event,)
         return self.model_copy(update={"acts": {**self.acts, intent: Act(at=acted_at, ids=ids)}})
 
-    def with_turn(self, intent: str, now_ms: int) -> tuple["State", bool]:
-        """Count an act that may be answered; False when the hour's answers are used up."""
+    def with_turn(self, intent: str, acted_at: int, now_ms: int) -> tuple["State", bool]:
+        """Count an act that may be answered, before it is noted by `with_act`; False when its answer is left out because the
+        hour's answers are used up.
+
+        A STOP that ends something is always answered: the first one, and one after a START within the limit.
+        """
         recent = tuple(at for at in self.answered_at if at > now_ms - HOUR_MS)
-        counts = intent in ("start", "stop") or self.asked
         free = len(recent) < ANSWERS_MAX_PER_HOUR
-        if counts and free:
+        last_stop = self.acts.get("stop")
+        ends = intent == "stop" and (last_stop is None or self.started_at > last_stop.at)
+        may_answer = free or ends or (intent == "yes" and self.asked)
+        if may_answer and (intent in ("start", "stop") or self.asked):
             recent = (*recent, now_ms)
-        return self.model_copy(update={"answered_at": recent, "asked": intent == "start"}), free
+        turn: dict[str, Any] = {"answered_at": recent, "asked": intent == "start" and (free or self.asked)}
+        if intent == "start" and free:
+            turn["started_at"] = max(self.started_at, acted_at)
+        return self.model_copy(update=turn), may_answer
 
 
 def consent_key(channel: str, purpose: str) -> str:
