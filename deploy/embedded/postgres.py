@@ -134,6 +134,7 @@ def start(
         environment=_environment(),
         stop_signal=signal.SIGINT,  # "fast": does not wait for clients to leave
         grace_s=GRACE_S,
+        last_signal=signal.SIGQUIT,  # "immediate"; its children are in groups of their own and would outlive a SIGKILL
         death_signal=DEATH_SIGNAL,
         user=used.user,
     )

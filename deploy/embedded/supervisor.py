@@ -33,7 +33,9 @@ GRACE_S = 10.0
 KILL_LIMIT_S = 10.0
 """From SIGKILL to the report that a process cannot be ended (it hangs in the kernel)."""
 DEATHS_BORNE = 3
-"""Deaths after which waiting for a start is given up: about 1.5 s of back-off, more than a dying predecessor needs."""
+BORNE_S = 10.0
+"""More deaths than this, over longer than this, and waiting for a start is given up: on a busy machine the last processes of
+a killed predecessor may hold its port, lock or shared memory for seconds."""
 POLL_S = 0.02
 """Between two looks whether a part answers."""
 LAUNCHER = str(Path(__file__).with_name("launch.py"))
@@ -72,6 +74,8 @@ class Program:
     folder: Path | None = None
     stop_signal: Signals = signal.SIGTERM
     grace_s: float = GRACE_S
+    last_signal: Signals = signal.SIGKILL
+    """Sent to the process when the grace is over; what does not end by that within KILL_LIMIT_S is killed with its group."""
     death_signal: Signals = signal.SIGKILL
     """Sent by the kernel when the supervisor dies, however it dies."""
     user: tuple[int, int] | None = None
@@ -120,7 +124,8 @@ class Child:
             return True
 
     def stop(self) -> None:
-        """End the process: stop signal, then after its grace SIGKILL for its group; ChildFailed if even that fails."""
+        """End the process: stop signal, after its grace the last signal, then SIGKILL for its group; ChildFailed if even that
+        fails."""
         self._stopping.set()
         thread = self._thread
         if thread is None:
@@ -128,6 +133,9 @@ class Child:
         self.send(signal.SIGCONT)  # a frozen process takes no other signal than SIGKILL
         self.send(self.program.stop_signal)
         thread.join(self.program.grace_s)
+        if thread.is_alive() and self.program.last_signal != signal.SIGKILL:
+            self.send(self.program.last_signal)
+            thread.join(KILL_LIMIT_S)
         if thread.is_alive():
             self._kill_group()
             thread.join(KILL_LIMIT_S)
@@ -140,9 +148,10 @@ class Child:
         A few deaths are borne: the port or the lock of a part that was killed may be free a moment later only.
         """
         name, log = self.program.name, self.program.log
-        end, deaths_borne = boot_s() + limit_s, self.deaths + DEATHS_BORNE
+        began, deaths_borne = boot_s(), self.deaths + DEATHS_BORNE
+        end = began + limit_s
         while not answers():
-            if self.deaths > deaths_borne:
+            if self.deaths > deaths_borne and boot_s() > began + BORNE_S:
                 raise ChildFailed(
                     f"{name} ends as soon as it starts (code {self.last_code}); {log}:\n{self.log_tail()}"
                 )

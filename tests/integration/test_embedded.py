@@ -7,8 +7,10 @@ import signal
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
@@ -97,6 +99,24 @@ def test_killed_parts_come_back_with_their_data(
     assert read_first(kafka_server.bootstrap, topic).value() == b"before"
     with psycopg.connect(dsn) as connection:
         assert connection.execute("select word from kept").fetchone() == ("before",)
+
+
+def test_a_server_that_cannot_end_in_time_is_ended_whole(postgres_server: PostgresServer) -> None:
+    """A session that does not end holds up a shutdown; after the grace all of its processes go, and the next start works."""
+    child = postgres_server.child
+    usual = child.program
+    child.program = replace(usual, grace_s=0.5)
+    connection = psycopg.connect(postgres_server.admin_dsn(), autocommit=True)
+    try:
+        (session,) = connection.execute("select pg_backend_pid()").fetchone() or (0,)
+        stuck = psutil.Process(session)
+        stuck.suspend()
+        postgres_server.stop()
+        assert has_ended(stuck)
+    finally:
+        child.program = usual
+        connection.close()
+    postgres_server.start()
 
 
 def test_nothing_outlives_a_killed_instance_and_the_next_one_goes_on(

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +17,13 @@ from tests.embedded_host import has_ended, running_host, with_descendants
 
 SLEEP = "import time; time.sleep(600)"
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
+LAST_WORDS = """
+import signal, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+signal.signal(signal.SIGQUIT, lambda *_: (print('last words', flush=True), sys.exit()))
+print('deaf', flush=True)
+time.sleep(600)
+"""
 WITH_CHILD = f"import subprocess, sys; subprocess.run([sys.executable, '-c', '{SLEEP}'])"
 
 
@@ -83,6 +91,16 @@ def test_a_deaf_child_is_killed_after_its_grace(tmp_path: Path) -> None:
     process = psutil.Process(supervisor.running()["child"])
     supervisor.stop()
     assert has_ended(process)
+
+
+def test_a_child_may_have_a_last_signal_of_its_own(tmp_path: Path) -> None:
+    """What needs more than SIGKILL to end cleanly gets its own signal after the grace, before SIGKILL."""
+    supervisor = Supervisor()
+    wanted = replace(program(tmp_path, LAST_WORDS, grace_s=0.3), last_signal=signal.SIGQUIT)
+    child = supervisor.start(wanted)
+    child.await_ready(lambda: "deaf" in child.log_tail(), 10)
+    supervisor.stop()
+    assert "last words" in child.log_tail()
 
 
 def test_a_frozen_child_is_ended(tmp_path: Path) -> None:

@@ -136,7 +136,9 @@ def test_the_pair_limit_is_the_accounts_own(world: SendingWorld) -> None:
     assert world.provider.bodies(ben.number) == [f"{n}" for n in range(100)]
     assert world.provider.bodies(anna.number) == [f"{n}" for n in range(46)]
     at_ms = [to_ms(message["at"]) for message in world.provider.messages(anna.number)]
-    assert at_ms[45] - at_ms[0] >= 5_900
+    # Six seconds from the turn of the first one, whose own way to the provider may be slow.
+    assert at_ms[45] - at_ms[0] >= 4_000
+    assert at_ms[44] - at_ms[0] < 4_000
 
 
 @pytest.mark.parametrize("code", [190, 131031])
