@@ -21,12 +21,15 @@ from schemas.metrics import gauge, histogram
 from schemas.stores import PROJECTION_V1
 from schemas.topics import CONSENTS, DELETIONS, MESSAGES, STATUSES, SUBSCRIPTIONS
 from streams.step.contract import Cursor, Effects, Item, Poison, Record
+from streams.step.errors import StopPartition
 
 ROLE = "projector"
 MODEL = "v1"
 log = logging.getLogger(__name__)
 
 Person = tuple[str, str]
+GUARDED = (CONSENTS, DELETIONS)
+"""Topics in which a record of an unknown subject must not be passed over (protocols §1)."""
 
 _FENCED = """
 select f.tenant, f.subject from projections.fence f
@@ -57,6 +60,8 @@ class ProjectorHandler:
     def _prepare_one(self, record: Record) -> Item | Poison:
         try:
             event = Event.from_bytes(record.value)
+            if not is_id(event.subject):
+                raise InvalidEvent("the subject is no id")
             if record.key != event.key():
                 raise InvalidEvent("the record key is not the subject")
             changes = changes_of(event, record)
@@ -96,20 +101,27 @@ class ProjectorHandler:
         self._measure([item.now_ms for item, _ in batch])
 
     def poisoned(self, cursor: Cursor, poison: Poison, effects: Effects) -> None:
-        """Mark the subject's row stale: what is shown of it lacks an event."""
+        """Mark the subject's row stale: what is shown of it lacks an event. StopPartition when a consent or a deletion does not
+        even tell whom it concerns: a wrong permission would be shown of somebody, or somebody's rows would stay for ever."""
+        record = poison.record
         try:
-            event = Event.from_bytes(poison.record.value)
+            event = Event.from_bytes(record.value)
         except InvalidEvent:
-            if poison.subject is not None:
-                cursor.execute(
-                    "update projections.subject set stale = true where subject = %s", (poison.subject,)
-                )
-            return
-        person = (event.tenant, event.subject)
-        if not _fenced(cursor, {person}):
-            seen_at = to_text(poison.record.time_ms)
-            row = {"tenant": event.tenant, "subject": event.subject, "first_event_at": seen_at, "stale": True}
-            tables.SUBJECT.merge(cursor, [row])
+            event = None
+        if event is not None and is_id(event.subject):
+            person = (event.tenant, event.subject)
+            if not _fenced(cursor, {person}):
+                seen_at = to_text(record.time_ms)
+                changes = Changes(event.tenant, event.subject)
+                changes.add(tables.SUBJECT, first_event_at=seen_at, stale=True)
+                tables.SUBJECT.merge(cursor, [row for _, row in changes.rows])
+        elif poison.subject is not None:
+            cursor.execute(
+                "update projections.subject set stale = true where subject = %s", (poison.subject,)
+            )
+        elif record.topic in GUARDED:
+            where = f"{record.topic}/{record.partition} offset {record.offset}"
+            raise StopPartition(f"role {ROLE}: {where} does not tell whom it concerns ({poison.reason})")
 
     def caught_up(self, cursor: Cursor, partitions: Sequence[int]) -> None:
         """All that is in the log is shown."""

@@ -5,7 +5,7 @@ Queries and commands live in packages that must not know one another; what both 
 
 import logging
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -19,6 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from schemas.errors import SealpostError
+from schemas.field_errors import UNREADABLE, FieldError, field_errors
 from schemas.problems import MEDIA_TYPE, PROBLEM_PREFIX, PROBLEMS
 
 BODY_MAX_BYTES = 256 * 1024
@@ -48,14 +49,6 @@ _SCHEMA: dict[str, Any] = {
         },
     },
 }
-
-
-@dataclass(frozen=True, slots=True)
-class FieldError:
-    """What is wrong with one field: a JSON pointer (RFC 6901) into the body, or a parameter's name; never its value."""
-
-    pointer: str
-    detail: str
 
 
 class Refusal(SealpostError):
@@ -179,7 +172,7 @@ def create_app(
 
     def invalid(_request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        return problem_response("invalid", "", [field_error(one, error.body) for one in error.errors()])
+        return problem_response("invalid", "", field_errors(error.errors(), error.body))
 
     def http_error(_request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -194,6 +187,9 @@ def create_app(
     return app
 
 
+_DETAILS = {"too_large": f"A body may have {BODY_MAX_BYTES} bytes."}
+
+
 def _http_problem(error: HTTPException) -> Response:
     by_status = {
         404: "not_found",
@@ -201,11 +197,13 @@ def _http_problem(error: HTTPException) -> Response:
         401: "unauthorized",
         403: "forbidden",
         422: "invalid",
-        400: "invalid",
     }
     code = by_status.get(error.status_code)
+    if error.status_code == HTTPStatus.BAD_REQUEST:
+        # FastAPI's word for a body that its parser gave up on: other bytes than UTF-8, too deep, a number too long.
+        return problem_response("invalid", "", [UNREADABLE])
     if code is not None:
-        return problem_response(code)
+        return problem_response(code, _DETAILS.get(code, ""))
     body = {"type": "about:blank", "title": HTTPStatus(error.status_code).phrase, "status": error.status_code}
     return Response(orjson.dumps(body), error.status_code, error.headers, MEDIA_TYPE)
 
@@ -248,69 +246,3 @@ class _Guard:
             if not started:
                 body = {"type": "about:blank", "title": "Internal error", "status": 500}
                 await Response(orjson.dumps(body), 500, media_type=MEDIA_TYPE)(scope, receive, send)
-
-
-_WORDS = {
-    "missing": "is missing",
-    "extra_forbidden": "is not a known field",
-    "json_invalid": "is not JSON",
-    "string_pattern_mismatch": "does not have the expected form",
-    "string_too_short": "is too short",
-    "string_too_long": "is too long",
-    "string_unicode": "is not valid Unicode",
-    "union_tag_invalid": "is none of the known kinds",
-    "union_tag_not_found": "does not say which kind it is",
-    "too_long": "has too many elements",
-}
-_SAFE_WORDS = ("literal_error", "enum", "greater_than", "greater_than_equal", "less_than", "less_than_equal")
-"""Kinds of errors whose own words speak of the rule only."""
-
-
-def field_error(error: Mapping[str, Any], body: Any) -> FieldError:
-    """One of pydantic's errors in our words: the field, never its value."""
-    kind, where = str(error["type"]), tuple(error["loc"])
-    if kind in _WORDS:
-        words = _WORDS[kind]
-    elif kind in _SAFE_WORDS or kind.endswith("_type"):
-        words = str(error["msg"])
-    elif kind == "value_error":
-        words = str(error["msg"]).removeprefix("Value error, ")
-    else:
-        words = "is not valid"
-    if where[:1] != ("body",):
-        return FieldError(str(where[-1]) if where else "", words)
-    return FieldError(
-        pointer(where[1:] if kind != "json_invalid" else (), body, missing=kind == "missing"), words
-    )
-
-
-def pointer(where: Sequence[str | int], body: Any, *, missing: bool) -> str:
-    """JSON pointer to what an error's location means; names of union members, which pydantic puts in between, are left out.
-
-    `missing`: the last part is a field that the body does not have.
-    """
-    parts = list(where)
-    while parts:
-        found = _resolve(body, parts, missing)
-        if found is not None:
-            return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in found)
-        parts.pop()
-    return ""
-
-
-def _resolve(value: Any, parts: Sequence[str | int], missing: bool) -> list[str | int] | None:
-    if not parts:
-        return []
-    first, rest = parts[0], parts[1:]
-    if isinstance(value, dict):
-        if first in value and (inner := _resolve(value[first], rest, missing)) is not None:
-            return [first, *inner]
-        if rest:
-            return _resolve(value, rest, missing)
-        return [first] if missing else None
-    if isinstance(value, list):
-        if isinstance(first, int):
-            inner = _resolve(value[first], rest, missing) if first < len(value) else None
-            return None if inner is None else [first, *inner]
-        return _resolve(value, rest, missing) if rest else None
-    return None

@@ -13,7 +13,8 @@ from projections.api.answers import Answers, SettingsSource
 from projections.api.reading import OFFSET_MAX, Place, Reader
 from schemas.addresses import Address
 from schemas.clock import at_ms, from_ms, to_ms, to_text
-from schemas.http import Access, Caller, FieldError, Gate, Refusal, described
+from schemas.field_errors import FieldError
+from schemas.http import Access, Caller, Gate, Refusal, described
 from schemas.ids import is_id
 from streams.step.connections import Connections
 from vault.vault import Vault

@@ -18,7 +18,6 @@ from vault.keys import BlockToOpen
 from vault.outcomes import Plain
 
 NOBODY = "0" * 32
-RED = "red-4711"
 
 
 @pytest.fixture(scope="module")
@@ -147,71 +146,6 @@ def test_key_in_body_and_header_must_agree(tenant: Tenant, ada: Person) -> None:
     }
     reply = tenant.call("POST", "/v1/messages", "producer", body, headers={"Idempotency-Key": "b"})
     assert (reply.status, reply.pointers) == (422, ["/idempotency_key"])
-
-
-GOOD: dict[str, Any] = {"purpose": "service", "content": {"type": "text", "text": "hallo"}}
-TEMPLATE = {"type": "template", "name": "offer", "language": "de"}
-BAD: list[tuple[dict[str, Any], str]] = [
-    ({"colour": RED}, "/colour"),
-    ({"to": None}, "/to"),
-    ({"to": {}}, "/to/channel"),
-    ({"to": {"channel": "whatsapp", "address": RED}}, "/to/address"),
-    ({"to": {"channel": "whatsapp", "address": 49151}}, "/to/address"),
-    ({"to": {"channel": RED, "address": "4915123456"}}, "/to/channel"),
-    ({"to": {"channel": "whatsapp", "address": "4915123456", "subject": RED}}, "/to/subject"),
-    ({"to": {"subject": RED}}, "/to/subject"),
-    ({"to": ["4915123456", "4915123457"]}, "/to"),
-    ({"content": {"type": "text", "text": ""}}, "/content/text"),
-    ({"content": {"type": "text", "text": " \n "}}, "/content/text"),
-    ({"content": {"type": "text", "text": RED * 600}}, "/content/text"),
-    ({"content": {"type": "text", "text": "x", "colour": RED}}, "/content/colour"),
-    ({"content": {"type": "text"}}, "/content/text"),
-    ({"content": {"type": RED, "text": "x"}}, "/content"),
-    ({"content": {**TEMPLATE, "name": "Red 4711"}}, "/content/name"),
-    ({"content": {**TEMPLATE, "variables": ["x", RED * 200]}}, "/content/variables"),
-    ({"content": {**TEMPLATE, "variables": [5]}}, "/content/variables/0"),
-    ({"content": {**TEMPLATE, "variables": RED}}, "/content/variables"),
-    ({"purpose": RED}, "/purpose"),
-    ({"purpose": "Red 4711"}, "/purpose"),
-    ({"delivery": RED}, "/delivery"),
-    ({"ttl_seconds": 0}, "/ttl_seconds"),
-    ({"ttl_seconds": 6 * 86_400 + 1}, "/ttl_seconds"),
-    ({"ttl_seconds": "60"}, "/ttl_seconds"),
-    ({"idempotency_key": ""}, "/idempotency_key"),
-]
-
-
-@pytest.mark.parametrize(("change", "pointer"), BAD, ids=[f"{n} {p}" for n, (_, p) in enumerate(BAD)])
-def test_bad_input_names_the_field_and_never_the_value(
-    tenant: Tenant, ada: Person, change: dict[str, Any], pointer: str
-) -> None:
-    body = {**GOOD, "to": ada.to, **change}
-    reply = tenant.call("POST", "/v1/messages", "producer", body)
-    assert (reply.status, reply.problem) == (422, "invalid"), reply
-    assert pointer in reply.pointers, reply
-    assert RED not in reply.raw.decode()
-    assert "49151" not in reply.raw.decode()
-
-
-@pytest.mark.parametrize("raw", [b"{", b"", b"[]", b'"x"', b'{"to": "\xff"}', b'{"purpose": "\\ud800"}'])
-def test_bodies_that_are_none(tenant: Tenant, raw: bytes) -> None:
-    reply = tenant.call("POST", "/v1/messages", "producer", raw=raw)
-    assert (reply.status, reply.problem) == (422, "invalid"), reply
-
-
-def test_text_without_meaning_in_unicode_is_refused(tenant: Tenant, ada: Person) -> None:
-    """A lone surrogate cannot be sealed as UTF-8: refused, not failed on."""
-    raw = (
-        b'{"purpose": "service", "content": {"type": "text", "text": "\\ud800"}, "to": {"subject": "%s"}}'
-        % ada.subject.encode()
-    )
-    reply = tenant.call("POST", "/v1/messages", "producer", raw=raw)
-    assert (reply.status, reply.pointers) == (422, ["/content/text"])
-
-
-def test_a_body_over_the_limit(tenant: Tenant) -> None:
-    reply = tenant.call("POST", "/v1/messages", "producer", raw=b'"' + b"x" * (300 * 1024) + b'"')
-    assert (reply.status, reply.problem) == (413, "too_large")
 
 
 def test_an_unknown_recipient_leaves_no_trace(world: ApiWorld, tenant: Tenant) -> None:

@@ -5,6 +5,7 @@ from itertools import permutations
 import pytest
 
 from projections.erasures import RANK
+from projections.projector import ProjectorHandler
 from projections.tables import FENCE, MERGE_ORDER, OF_A_PERSON
 from schemas import stores, topics
 from schemas.clock import boot_s, to_ms
@@ -18,7 +19,7 @@ from streams.kafka.admin import ClusterIdentity
 from streams.kafka.consumer import read_to_end
 from streams.kafka.producer import OrderedProducer
 from streams.step.contract import Output, Poison, Record
-from streams.step.engine import Engine
+from streams.step.engine import Engine, StopPartition
 from tests.embedded_fixtures import KafkaServer, PostgresServer
 from tests.projection_world import STATUS_MODELS, Person, ReadModels, at, message_name, shuffled
 
@@ -214,6 +215,30 @@ def test_unknown_types_are_counted_and_bad_records_are_poison(models: ReadModels
     assert models.one("select stale from projections.subject where tenant = %s", person.tenant)["stale"]
 
 
+@pytest.mark.parametrize("topic", ProjectorHandler.topics)
+def test_a_record_that_nobody_can_read(models: ReadModels, person: Person, topic: str) -> None:
+    """Of a known subject it is dead-lettered and the row marked stale; of an unknown one it stops the partition where it may be
+    a consent or a deletion."""
+    models.apply(person.created())
+    strange = person.created().model_copy(update={"subject": "49151", "data": {}}).to_bytes()
+    for value in (b"{red-4711", None, b"{}"):
+        models.apply_records([Record(topic, 0, 7, person.subject.encode(), value, to_ms(at(0)))])
+        stale = "update projections.subject set stale = null where tenant = %s returning stale"
+        assert models.one("select stale from projections.subject where tenant = %s", person.tenant)["stale"]
+        models.one(stale, person.tenant)
+    before = models.rows(person.tenant)
+    for key, value in ((b"49151", b"{red-4711"), (None, None), (b"49151", strange)):
+        unknown = Record(topic, 3, 8, key, value, to_ms(at(0)))
+        if topic in (topics.CONSENTS, topics.DELETIONS):
+            with pytest.raises(StopPartition, match=rf"{topic}/3 offset 8 .*InvalidEvent") as stopped:
+                models.apply_records([unknown])
+            assert "red-4711" not in str(stopped.value)
+            assert "49151" not in str(stopped.value)
+        else:
+            models.apply_records([unknown])
+    assert models.rows(person.tenant) == before
+
+
 def test_read_models_hold_no_clear_personal_data(models: ReadModels) -> None:
     """Every column of the schema is known to projections.tables, where its rule stands; personal ones are JSON blocks."""
     with models.transaction() as cursor:
@@ -264,6 +289,27 @@ def test_rebuild_from_the_log(log: str, postgres_server: PostgresServer) -> None
         if (event := Event.from_bytes(record.value)).tenant == tenant and event.type == StorePurged.TYPE
     ]
     assert len(set(receipts)) == 3
+    producer.close()
+
+
+def test_the_engine_stops_in_front_of_an_unknown_deletion(log: str, postgres_server: PostgresServer) -> None:
+    """Again and again, in words; the position does not move, and what comes behind is not read."""
+    models = ReadModels(postgres_server.fresh_database("projections"))
+    producer = OrderedProducer(log, client_id="test-projector")
+    person = Person(f"t-{random_id()[:8]}")
+    for _ in range(2):
+        engine = Engine(models.handler, models.dsn, producer, cluster=ClusterIdentity(log))
+        position = engine.take_over(range(PARTITIONS))[topics.DELETIONS, 0]
+        event = person.erasure_requested(1)
+        records = [
+            Record(topics.DELETIONS, 0, position, b"49151", b"{", to_ms(at(1))),
+            Record(topics.DELETIONS, 0, position + 1, event.key(), event.to_bytes(), to_ms(at(1))),
+        ]
+        with pytest.raises(StopPartition, match=f"{topics.DELETIONS}/0 offset {position} "):
+            engine.step(records)
+        assert engine.position(topics.DELETIONS, 0) == position
+        engine.close()
+    assert models.rows(person.tenant)["erasure"] == []
     producer.close()
 
 

@@ -14,13 +14,14 @@ from schemas import topics
 from schemas.addresses import Address
 from schemas.clock import MS_PER_S, day_of_ms, month_of_ms, now_ms, to_text
 from schemas.constants import Times
-from schemas.content import VARIABLE_MAX_CHARACTERS, TemplateContent, TextContent
+from schemas.content import TemplateContent, TextContent
 from schemas.envelope import Event, Sealed, SealedBlock
 from schemas.errors import SealpostError
 from schemas.events.deletions import ErasureRequested
 from schemas.events.messages import MessageRequested, SendCommand
 from schemas.events.registry import build, type_name
-from schemas.http import FieldError, Refusal
+from schemas.field_errors import FieldError
+from schemas.http import Refusal
 from schemas.ids import derived_id, event_id, is_id, keyed_hash, message_id, random_id
 from schemas.metrics import counter
 from schemas.settings import TenantSettings
@@ -308,7 +309,7 @@ class Commands:
 
 
 def _check_limits(channel: Channel, content: TextContent | TemplateContent) -> None:
-    """What the channel declares, and the sizes all channels share."""
+    """What the channel declares."""
     limits = channel.capabilities
     if content.type not in limits.content_kinds:
         raise _invalid("/content/type", "is a kind that this channel cannot send")
@@ -316,11 +317,6 @@ def _check_limits(channel: Channel, content: TextContent | TemplateContent) -> N
         raise _invalid(
             "/content/text", f"is longer than this channel's {limits.text_max_characters} characters"
         )
-    if isinstance(content, TemplateContent):
-        named = content.variables if isinstance(content.variables, dict) else dict.fromkeys(content.variables)
-        texts = [*named, *(value for value in named.values() if value is not None)]
-        if any(len(text) > VARIABLE_MAX_CHARACTERS for text in texts):
-            raise _invalid("/content/variables", f"has one longer than {VARIABLE_MAX_CHARACTERS} characters")
 
 
 def _invalid(pointer: str, detail: str) -> Refusal:

@@ -10,7 +10,8 @@ from starlette.concurrency import run_in_threadpool
 
 from schemas.clock import to_ms
 from schemas.constants import Times
-from schemas.http import Access, Caller, FieldError, Gate, Refusal, described
+from schemas.field_errors import FieldError
+from schemas.http import Access, Caller, Gate, Refusal, described
 from streams.kafka.admin import KafkaAway
 from streams.kafka.producer import ProduceFailed
 from streams.kafka.settings_follower import SettingsUnread

@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 import pytest
 
+from deploy.channel_commands import parse_lines
 from tests.unit.channels.whatsapp_payloads import FIXTURES, NO_FIXTURES
 from workers.channel import (
     Accepted,
@@ -50,6 +51,46 @@ def test_the_facts_expected_are_found(path: Path) -> None:
     expected = {name: fact for name, fact in fixture["expect"].items() if name != "note"}
     assert {name: values[0].get(name, "(missing)") for name in expected} == expected
     orjson.dumps(values)
+
+
+KINDS = {
+    "error-01": ("account_error", True, None),
+    "inbound-01": ("message", True, None),
+    "inbound-04": ("message", True, None),
+    "inbound-07": ("message", False, None),
+    "inbound-10": ("message", False, None),
+    "inbound-13": ("message", True, None),
+    "inbound-16": ("message", True, None),
+    "inbound-19": ("message", False, None),
+    "inbound-22": ("message", False, None),
+    "inbound-25": ("message", True, None),
+    "inbound-28": ("unsupported", False, "group"),
+    "inbound-31": ("message", False, None),
+    "inbound-34": ("rejected", False, "timestamp"),
+    "inbound-37": ("message", False, None),
+    "inbound-40": ("message", False, "no_address"),
+    "inbound-43": ("message", False, "no_address"),
+    "optin-03": ("resume", True, None),
+    "other-02": ("message", False, None),
+    "other-05": ("unsupported", False, None),
+    "other-08": ("unsupported", False, None),
+    "other-11": ("unsupported", False, None),
+    "status-01": ("status", True, None),
+    "status-04": ("status", True, None),
+    "status-07": ("unsupported", False, "group"),
+    "status-10": ("status", True, None),
+    "status-13": ("unsupported", False, "unknown"),
+}
+"""Fixture → kind, whether it is supported, and why not, as `sealpost parse whatsapp` prints them."""
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_kind_printed_makes_sense(name: str) -> None:
+    """A lifted opt-out is no opt-out, and what is not supported or dead-lettered says why."""
+    payload = load(FIXTURES / f"whatsapp-{name}.json")["payload"]
+    (line,) = parse_lines("whatsapp", orjson.dumps(payload))
+    value = orjson.loads(line)
+    assert (value["kind"], value["supported"], value.get("why")) == KINDS[name]
 
 
 @pytest.mark.parametrize("path", [p for p in PATHS if not is_webhook(p)], ids=lambda p: p.stem)

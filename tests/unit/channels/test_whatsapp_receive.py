@@ -264,6 +264,29 @@ def test_a_body_does_not_grow_by_being_split() -> None:
         CHANNEL.split(webhook([change(errors=[{}] * (receive.FRAGMENTS_MAX + 1))]))
 
 
+@pytest.mark.parametrize(
+    ("preference", "kind", "supported", "why"),
+    [
+        ({"value": "stop"}, "opt_out", True, None),
+        ({"value": "resume"}, "resume", True, None),
+        ({"value": "resume", "wa_id": "Ada"}, "resume", False, "no_address"),
+        ({"value": "stop", "wa_id": "Ada"}, "opt_out", False, "no_address"),
+        ({"value": "perhaps"}, "unsupported", False, None),
+        ({"value": "stop", "category": "all"}, "unsupported", False, None),
+        ({"value": "stop", "timestamp": "soon"}, "rejected", False, "timestamp"),
+        ({"value": "stop", "kind": "message", "supported": "yes", "why": "red"}, "opt_out", True, "red"),
+    ],
+)
+def test_preferences_as_the_command_line_prints_them(
+    preference: dict[str, Any], kind: str, supported: bool, why: str | None
+) -> None:
+    """Stop and resume are two kinds; a provider's field never stands for one of our words."""
+    item = {"wa_id": "4915112345678", "category": "marketing_messages", "timestamp": 1731705721, **preference}
+    (fragment,) = CHANNEL.split(webhook([change("user_preferences", user_preferences=[item])]))
+    (line,) = CHANNEL.describe(fragment.raw)
+    assert (line["kind"], line["supported"], line.get("why")) == (kind, supported, why)
+
+
 def test_values_show_nothing_personal() -> None:
     value = read_one(message("wamid.secret", text={"body": "geheim"}), contact())
     fragment = CHANNEL.split(webhook([change(messages=[message()])]))[0]

@@ -417,14 +417,16 @@ def _preference(account_ref: str, item: JsonObject, value: Any, raw: JsonObject)
 # ---- facts, for the command line ----------------------------------------------------------------------------------
 
 _KINDS = {
-    InboundMessage: "message", InboundStatus: "status", InboundOptOut: "opt_out", InboundAccountError: "account_error",
-    InboundUnsupported: "unsupported",
+    InboundMessage: "message", InboundStatus: "status", InboundAccountError: "account_error", InboundUnsupported: "unsupported",
 }  # fmt: skip
+_KINDS_BY_LIST = {"messages": "message", "statuses": "status"}
+_OPT_OUT_KINDS = {"stop": "opt_out", "resume": "resume"}
+"""`resume` lifts an opt-out and is no consent, so it is neither an opt-out nor an opt-in."""
 
 
 def describe(raw: JsonObject) -> list[JsonObject]:
     """The facts of one fragment: one object for an inbound value, with `kind` and `supported`; `reject` when
-    it is none.
+    it is none, `why` when it is none or not supported.
     """
     raw = dict(wire.mapping(raw))
     value = wire.mapping(raw.get("value"))
@@ -433,28 +435,31 @@ def describe(raw: JsonObject) -> list[JsonObject]:
     try:
         values = parse(raw)
     except UnparseableFragment as error:
-        if error.why == "no_address":
-            return [{"kind": "message", "supported": False, "why": error.why, **found}]
-        return [
-            {
-                "kind": "rejected",
-                "supported": False,
-                "reject": True,
-                "why": error.why,
-                **found,
-            }
-        ]
+        nobody = error.why == "no_address"
+        kind = _KINDS_BY_LIST.get(name) or _OPT_OUT_KINDS.get(str(item.get("value"))) if nobody else None
+        reject = {} if nobody else {"reject": True}
+        return [_line(kind or "rejected", False, reject | {"why": error.why}, found)]
     if not values:
-        return [{"kind": "ignored", "supported": False, **found}]
-    return [
-        {"kind": _KINDS[type(one)], "supported": _supported(one), **found, **_meaning(one)} for one in values
-    ]
+        return [_line("ignored", False, {}, found)]
+    return [_line(_kind(one), _supported(one), _meaning(one), found) for one in values]
+
+
+def _line(kind: str, supported: bool, more: JsonObject, found: JsonObject) -> JsonObject:
+    """Our words first, and never replaced by a provider's field of the same name."""
+    ours = {"kind": kind, "supported": supported, **more}
+    return {**ours, **found, **ours}
+
+
+def _kind(one: Inbound) -> str:
+    return _OPT_OUT_KINDS[one.value] if isinstance(one, InboundOptOut) else _KINDS[type(one)]
 
 
 def _meaning(one: Inbound) -> JsonObject:
-    """What an error means for us, beside the provider's facts."""
+    """What it means for us, beside the provider's facts."""
     if isinstance(one, InboundStatus | InboundAccountError) and one.error_class is not None:
         return {"error_class": one.error_class}
+    if isinstance(one, InboundUnsupported) and one.provider_kind != "other":
+        return {"why": one.provider_kind}
     return {}
 
 
