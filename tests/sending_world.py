@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from base64 import b64decode
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +28,8 @@ from tests.vault_world import Person as Living
 from vault.connections import AccountLimits
 from vault.outcomes import Plain
 from vault.sealing import SealContext, open_block
-from workers.channel import SimulatedAccount, SimulatorSettings
+from vault.vault import Vault
+from workers.channel import Channel, SimulatedAccount, SimulatorSettings
 from workers.channels.whatsapp import simulator
 from workers.channels.whatsapp.channel import CHANNEL as WHATSAPP
 from workers.outbound.turns import Limits
@@ -242,12 +243,21 @@ class SendingWorld:
         self.world.producer.produce_all([commands.output_of(event, bulk=bulk) for event in events])
 
     @contextmanager
-    def outbound(self, group: str | None = None, limits: Limits | None = None) -> Iterator[OutboundWorker]:
-        """The role in a thread, ready; ended in order."""
+    def outbound(
+        self,
+        group: str | None = None,
+        limits: Limits | None = None,
+        *,
+        channel: Channel = WHATSAPP,
+        meddle: Callable[[Vault], None] | None = None,
+    ) -> Iterator[OutboundWorker]:
+        """The role in a thread, ready; ended in order. `meddle` may make its vault misbehave."""
         settings, vault = SettingsFollower(self.bootstrap), self.world.vaults.other_process(self.times)
         settings.start()
+        if meddle is not None:
+            meddle(vault)
         config = OutboundConfig(
-            self.bootstrap, {CHANNEL: WHATSAPP}, self.times, limits or self.limits, group or self.group
+            self.bootstrap, {CHANNEL: channel}, self.times, limits or self.limits, group or self.group
         )
         worker = OutboundWorker(config, vault, settings)
         stop = threading.Event()

@@ -77,7 +77,8 @@ class MessageRead(_StatusData):
 
 
 class MessageFailed(_StatusData):
-    """The provider refused; `reason` is the failure class, `code` the provider's number."""
+    """The provider refused, or the message could not be handed to it; `reason` is the failure class, `code` the provider's number
+    where it gave one."""
 
     TYPE: ClassVar[str] = "sealpost.message.failed.v1"
     STATUS: ClassVar[Status] = "failed"

@@ -19,7 +19,7 @@ from vault.permits import Permit, Refusal, Settled, Unknown, Wait
 from workers.channel import Failed, Submitted, Unclear
 from workers.outbound import decisions
 from workers.outbound.decisions import Again, Call, Drop, Finish, WriteAgain, on_answer, on_attempt
-from workers.outbound.provider import Attempted, NoAnswer, NotSent
+from workers.outbound.provider import Attempted, Broken, NoAnswer, NotSent
 
 ONCE: Delivery = "at_most_once"
 OFTEN: Delivery = "at_least_once"
@@ -132,12 +132,19 @@ def test_what_cannot_be_sent_ends_the_message() -> None:
         "unsupported": "rejected",
         "no_account": "rejected",
         "corrupt": "failed",
-        "channel_error": "failed",
     }
     for why, outcome in ends.items():
         finish = on_attempt(NotSent(why), 1, OFTEN, 0.5)  # type: ignore[arg-type]  # one of the literals
         assert isinstance(finish, Finish)
         assert finish.outcome == outcome
+
+
+@given(deliveries, st.booleans(), st.booleans())
+def test_a_fault_ends_the_message_and_keeps_it(delivery: Delivery, called: bool, again: bool) -> None:
+    """Unknown where a call may have been made, by this attempt or the one before; repeated in no case."""
+    finish = on_attempt(Broken(called, "LookupError"), 2, delivery, 0.5, again=again)
+    assert isinstance(finish, Finish)
+    assert (finish.outcome, finish.fault) == ("unknown" if called or again else "failed", "LookupError")
 
 
 @given(st.integers(1, 10_000), jitters)

@@ -19,7 +19,7 @@ from streams.step.contract import Output
 from vault.claims import OutcomeClass
 from vault.permits import Answer, Permit, Refusal, Settled, Unknown, Wait
 from workers.channel import Failed, Submitted, Unclear
-from workers.outbound.provider import Attempted, NoAnswer, NotSent
+from workers.outbound.provider import Attempted, Broken, NoAnswer, NotSent
 from workers.outbound.statuses import Verdict
 
 RETRY_FIRST_S = 0.5
@@ -42,6 +42,7 @@ WaitWhy = Literal[
     "busy",
     "echo",
     "vault_away",
+    "vault_fault",
     "turn",
     "lost",
 ]
@@ -56,11 +57,13 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """The message has its end: settle this, write the events, finish."""
+    """The message has its end: settle this, write the events, finish. `fault`: the kind of error that ended it; its command is
+    kept as a dead letter then."""
 
     outcome: OutcomeClass
     verdict: Verdict
     attempt: int
+    fault: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +120,10 @@ def on_answer(answer: Answer, asked: int, jitter: float) -> Next:
             return Again(max(answer.retry_after_s, poll_s(asked)) * (1 + jitter / 4), answer.reason)
 
 
-def on_attempt(attempted: Attempted, attempt: int, delivery: Delivery, jitter: float) -> Finish | Again:
-    """What the way a call ended means for the message. `attempt`: the permit's; `jitter`: uniform in [0, 1)."""
+def on_attempt(
+    attempted: Attempted, attempt: int, delivery: Delivery, jitter: float, *, again: bool = False
+) -> Finish | Again:
+    """What the way a call ended means for the message. `attempt` and `again`: the permit's; `jitter`: uniform in [0, 1)."""
     match attempted:
         case Submitted():
             return Finish("submitted", Verdict(MessageSubmitted, provider_id=attempted.provider_id), attempt)
@@ -134,10 +139,19 @@ def on_attempt(attempted: Attempted, attempt: int, delivery: Delivery, jitter: f
             return Finish("rejected", Verdict(MessageRejected, reason="unsupported"), attempt)
         case NotSent():
             return Finish("failed", Verdict(MessageFailed, reason="PERM"), attempt)
+        case Broken():
+            return on_fault(attempted.fault, attempt, called=attempted.called or again)
         case NoAnswer() | Unclear():
             if delivery == "at_most_once":
                 return Finish("unknown", Verdict(MessageUnknown), attempt)
             return Again(POLL_FIRST_S, "echo", None, attempt)
+
+
+def on_fault(fault: str, attempt: int, *, called: bool) -> Finish:
+    """The end of a message that could not be handled. `called`: the provider may have been called for it."""
+    if called:
+        return Finish("unknown", Verdict(MessageUnknown), attempt, fault)
+    return Finish("failed", Verdict(MessageFailed, reason="PERM"), attempt, fault)
 
 
 def _on_failed(failed: Failed, attempt: int, jitter: float) -> Finish | Again:

@@ -11,7 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from psycopg import InterfaceError, OperationalError
+from psycopg import InterfaceError, NotSupportedError, OperationalError, ProgrammingError
+from psycopg.errors import ReadOnlySqlTransaction
 
 from schemas.errors import SealpostError
 from schemas.ids import random_unit
@@ -32,8 +33,11 @@ AWAY_MAX_S = 1.0
 THREADS = 3
 """One for permits, one for settlements, one for what is looked up besides."""
 
-AWAY = (OperationalError, InterfaceError, DatabaseAway, *THROWN_OUT)
-"""How PostgreSQL says that it cannot answer now; anything else is an error of the question."""
+AWAY = (
+    OperationalError, InterfaceError, DatabaseAway, ReadOnlySqlTransaction, *THROWN_OUT, ProgrammingError, NotSupportedError,
+)  # fmt: skip
+"""How PostgreSQL says that it cannot answer anybody now: away, read-only after a fail-over, or not in this release's shape (a
+function or a right is missing). Anything else is an error of the question."""
 
 logger = logging.getLogger(__name__)
 Asked = TypeVar("Asked")
@@ -90,8 +94,9 @@ class _Batches(Generic[Asked, Answered]):
             answers = await self._ask_until_back([waiting.asked for waiting in batch])
         except Exception as error:  # noqa: BLE001  # whatever one question does to the vault must not end the others' lanes
             if len(batch) > 1:
-                for waiting in batch:
-                    await self._answer([waiting])
+                middle = len(batch) // 2
+                await self._answer(batch[:middle])
+                await self._answer(batch[middle:])
             elif not batch[0].answer.done():
                 batch[0].answer.set_exception(error)
             return

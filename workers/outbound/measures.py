@@ -7,6 +7,7 @@ from functools import cache
 import orjson
 from prometheus_client import Counter, Gauge, Histogram
 
+from schemas import topics
 from schemas.metrics import counter, gauge, histogram
 from streams.step.contract import Output
 
@@ -41,8 +42,12 @@ def _events(topic: str, type_name: str) -> Counter:
 
 
 def written(output: Output) -> None:
-    """Counts an event that was written."""
-    _events(output.topic, orjson.loads(output.value)["type"]).inc()
+    """Counts an event, or a dead letter, that was written."""
+    content = orjson.loads(output.value)
+    if output.topic == topics.DEADLETTERS:
+        dead(content["reason"]).inc()
+    else:
+        _events(output.topic, content["type"]).inc()
 
 
 @cache

@@ -6,6 +6,7 @@ no answer came (nobody knows). aiohttp tells through its tracing signals when it
 
 import asyncio
 import logging
+from contextlib import suppress
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Literal
@@ -25,6 +26,7 @@ from workers.channel import (
     ProviderResponse,
     UnsupportedContent,
 )
+from workers.outbound.faults import where
 from workers.outbound.waits import Clock
 
 ANSWER_MAX_BYTES = 1024 * 1024
@@ -34,7 +36,7 @@ KEEP_ALIVE_S = 10.0
 
 logger = logging.getLogger(__name__)
 
-NotSentWhy = Literal["refused", "lapsed", "unsupported", "no_account", "corrupt", "channel_error"]
+NotSentWhy = Literal["refused", "lapsed", "unsupported", "no_account", "corrupt"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,16 @@ class NoAnswer:
     """The request was written, wholly or in part, and no answer came in time."""
 
 
-Attempted = Outcome | NotSent | NoAnswer
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """The channel, or this program, raised or gave what no channel may give. `called`: something had been written by then, so
+    nobody knows whether the provider took the message. `fault`: the kind of error, fit for logs and dead letters."""
+
+    called: bool
+    fault: str
+
+
+Attempted = Outcome | NotSent | NoAnswer | Broken
 
 
 class _TooLate(SealpostError):
@@ -92,22 +103,30 @@ class ProviderCalls:
 
         `deadline_s`: the boot second until which a call may begin; looked at before each provider request.
         """
-        steps = channel.deliver(content, address, access, echo)
-        response: ProviderResponse | None = None
-        while True:
-            step = _advance(steps, response)
-            if not isinstance(step, ProviderRequest):
-                return step
-            if self._clock() >= deadline_s:
-                steps.close()
-                return NotSent("lapsed")
-            answer = await self._call(channel.name, step)
-            if not isinstance(answer, ProviderResponse):
-                steps.close()
-                return answer
-            response = answer
+        steps: DeliverySteps | None = None
+        answered = False
+        try:
+            steps = channel.deliver(content, address, access, echo)
+            step = next(steps)
+            while self._clock() < deadline_s:
+                answer = await self._call(channel.name, step)
+                if not isinstance(answer, ProviderResponse):
+                    return answer
+                answered = True
+                step = steps.send(answer)
+            return NotSent("lapsed")
+        except StopIteration as end:
+            return end.value if isinstance(end.value, Outcome) else _broken(answered, TypeError())
+        except UnsupportedContent as error:
+            return _broken(answered, error) if answered else NotSent("unsupported")
+        except Exception as error:  # noqa: BLE001  # whatever a third party's channel raises is its own, the lane must go on
+            return _broken(answered, error)
+        finally:
+            _close(steps)
 
-    async def _call(self, channel: str, request: ProviderRequest) -> ProviderResponse | NotSent | NoAnswer:
+    async def _call(
+        self, channel: str, request: ProviderRequest
+    ) -> ProviderResponse | NotSent | NoAnswer | Broken:
         started_s = self._clock()
         seen = SimpleNamespace(written=False, end_s=started_s + self._http_s)
         in_flight = self._in_flight.labels(channel)
@@ -118,6 +137,8 @@ class ProviderCalls:
         except (aiohttp.ClientError, OSError, TimeoutError, _TooLate, ValueError) as error:
             logger.info("no answer of provider %s: %s", channel, type(error).__name__)
             return NoAnswer() if seen.written else NotSent("refused")
+        except Exception as error:  # noqa: BLE001  # what a channel asks for may be anything, the lane must go on
+            return _broken(seen.written, error)
         finally:
             in_flight.dec()
             self._seconds.labels(channel).observe(self._clock() - started_s)
@@ -148,17 +169,13 @@ class ProviderCalls:
         seen.written = True
 
 
-def _advance(
-    steps: DeliverySteps, response: ProviderResponse | None
-) -> ProviderRequest | Outcome | NotSent | NoAnswer:
-    """One step of a channel's generator; a channel that raises ends the message, it never ends the worker."""
-    try:
-        return next(steps) if response is None else steps.send(response)
-    except StopIteration as end:
-        outcome: Outcome = end.value
-        return outcome
-    except UnsupportedContent:
-        return NotSent("unsupported")
-    except Exception as error:  # noqa: BLE001  # third-party channels: whatever they raise is theirs, the lane must go on
-        logger.error("the channel raised: %s", type(error).__name__)
-        return NotSent("channel_error") if response is None else NoAnswer()
+def _broken(called: bool, error: Exception) -> Broken:
+    logger.error("a delivery broke: %s", where(error))
+    return Broken(called, type(error).__name__)
+
+
+def _close(steps: DeliverySteps | None) -> None:
+    """What a channel's generator does when it is ended early is of no consequence any more."""
+    with suppress(Exception):
+        if steps is not None:
+            steps.close()

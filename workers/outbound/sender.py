@@ -12,9 +12,10 @@ from schemas.constants import Times
 from schemas.content import TemplateContent, TextContent
 from schemas.metrics import counter
 from schemas.settings import TenantSettings
-from streams.kafka.producer import AsyncProducer
+from streams.kafka.producer import AsyncProducer, ProduceFailed
 from streams.kafka.settings_follower import SettingsFollower
 from streams.step.contract import Output
+from streams.step.deadletter import dead_letter
 from vault.claims import Settlement
 from vault.connections import AccountCredentials, AccountLimits
 from vault.outcomes import Corrupt
@@ -25,8 +26,9 @@ from workers.outbound import decisions, measures, rendering, sealers, statuses
 from workers.outbound.accounts import Accounts
 from workers.outbound.commands import Message
 from workers.outbound.decisions import Again, Call, Drop, Finish, Next, WriteAgain
+from workers.outbound.faults import is_vaults, where
 from workers.outbound.gate import AWAY, AWAY_MAX_S, Draft, Interrupted, VaultGate
-from workers.outbound.provider import Attempted, NoAnswer, NotSent, ProviderCalls
+from workers.outbound.provider import Attempted, Broken, NoAnswer, NotSent, ProviderCalls
 from workers.outbound.turns import Pace, Turns
 from workers.outbound.waits import Waits
 
@@ -59,8 +61,26 @@ class Parts:
         return found
 
 
+@dataclass(slots=True)
+class _Way:
+    """What is known of one message on its way. `asked`: tries without a call in a row. `permit`: held and not settled yet.
+    `called`: since then the provider may have been called. `fault`: the kind of error for which the message is ended instead of
+    sent; `unclaimed`: and the vault has no claim for it. `vault_faults`: in a row."""
+
+    asked: int = 0
+    permit: Permit | None = None
+    called: bool = False
+    fault: str | None = None
+    unclaimed: bool = False
+    vault_faults: int = 0
+
+
 class Sender:
-    """Brings one message at a time of a lane to its end."""
+    """Brings one message at a time of a lane to its end.
+
+    A message that meets a fault of this program or of a channel ends too: settled as failed, or as unknown where a call may
+    have been made, with its status, and kept as a dead letter. For a fault of the vault it waits.
+    """
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
@@ -68,55 +88,99 @@ class Sender:
         self._corrupt = counter("sealpost_opens_total").labels("corrupt")
 
     async def send(self, message: Message, waits: Waits) -> bool:
-        """True when the message needs nothing any more, False when its partition was lost first."""
-        asked = 0
+        """True when the message needs nothing any more, False when its partition was lost first.
+
+        ProduceFailed when Kafka refuses for good; any other error when the message cannot even be given a status.
+        """
+        way = _Way()
         while not waits.interrupted:
-            decided = await self._try(message, waits, asked)
+            try:
+                if way.fault is None:
+                    decided = await self._try(message, waits, way)
+                else:
+                    decided = await self._end(message, waits, way, way.fault)
+            except Interrupted:
+                return False
+            except ProduceFailed:
+                raise
+            except Exception as error:  # noqa: BLE001  # whatever one message meets, it must come to an end
+                decided = self._on_fault(message, way, error)
+            else:
+                way.permit, way.called, way.vault_faults = None, False, 0
             if decided is None:
                 return True
-            asked = asked + 1 if decided.settle is None else 0
+            way.asked = way.asked + 1 if decided.settle is None else 0
             if decided.after_s > 0:
                 with measures.parked(message.channel, decided.why):
                     await waits.sleep(decided.after_s)
         return False
+
+    def _on_fault(self, message: Message, way: _Way, error: Exception) -> Again:
+        """Wait, where the vault is at fault; else go on towards the message's end, with less at each step."""
+        if is_vaults(error):
+            way.vault_faults += 1
+            if way.vault_faults == 1:
+                logger.error("the vault cannot answer for command %s: %s", message.event.id, where(error))
+            return Again(decisions.backoff_s(way.vault_faults, self._next_jitter()), "vault_fault")
+        logger.error("command %s could not be handled: %s", message.event.id, where(error))
+        if way.unclaimed:
+            raise error
+        way.unclaimed = way.fault is not None
+        way.fault = way.fault or type(error).__name__
+        return Again(0.0, "lost")
 
     def _next_jitter(self) -> float:
         """Evenly spread in [0, 1), from a random start: cheaper than a random number a message, and as good for waits."""
         self._jitter = (self._jitter + GOLDEN_RATIO) % 1.0
         return self._jitter
 
-    async def _try(self, message: Message, waits: Waits, asked: int) -> Again | None:
-        """Once through: None when the message has its end, else how long to wait. `asked`: tries without a call so far."""
+    async def _try(self, message: Message, waits: Waits, way: _Way) -> Again | None:
+        """Once through: None when the message has its end, else how long to wait."""
         if self._settings_missing(message):
-            return Again(decisions.poll_s(asked), "settings")
-        try:
-            access = await self._parts.accounts.credentials(message.command.account)
-        except AWAY:
-            return Again(decisions.POLL_MAX_S, "vault_away")
-        turns, account = self._parts.turns, message.command.account
+            return Again(decisions.poll_s(way.asked), "settings")
         left_s = (message.expires_ms - clock.now_ms()) / clock.MS_PER_S
+        access = None
+        if left_s > 0:
+            try:
+                access = await self._parts.accounts.credentials(message.command.account)
+            except AWAY:
+                return Again(decisions.POLL_MAX_S, "vault_away")
+        turns, account = self._parts.turns, message.command.account
         turn = left_s > 0 and await self._turn(message, access, waits, left_s)
         try:
             if waits.interrupted and not turn:
                 return Again(0.0, "lost")
-            decided = await self._ask(message, waits, asked)
+            decided = await self._ask(message, waits, way.asked)
             if not isinstance(decided, Call):
                 if turn:
                     turns.give_back(account, message.event.subject)
-                return await self._conclude(message, decided, None)
+                return await self._conclude(message, decided, None, waits)
+            way.permit = permit = decided.permit
             if waits.interrupted or not turn:
                 # Nobody waits for this permit any more, or no turn was free before the end: release it, so that it is not
                 # taken for a call.
-                await self._release(message, decided.permit)
+                await self._settle(message, self._retry(message, permit.attempt), waits)
                 return Again(decisions.POLL_FIRST_S, "turn")
-            attempted = await self._call(message, decided.permit, access)
+            attempted = await self._call(message, permit, access, way)
             self._count(message, attempted)
-            delivery = message.command.delivery
-            after = decisions.on_attempt(attempted, decided.permit.attempt, delivery, self._next_jitter())
-            return await self._conclude(message, after, decided.permit)
+            jitter, delivery = self._next_jitter(), message.command.delivery
+            after = decisions.on_attempt(attempted, permit.attempt, delivery, jitter, again=permit.again)
+            return await self._conclude(message, after, permit, waits)
         finally:
             if turn:
                 turns.release(account)
+
+    async def _end(self, message: Message, waits: Waits, way: _Way, fault: str) -> Again | None:
+        """End a message that met a fault. Its end needs a claim, so that a redelivery cannot send it after all."""
+        permit = way.permit
+        if permit is None and not way.unclaimed:
+            decided = await self._ask(message, waits, way.asked)
+            if not isinstance(decided, Call):
+                return await self._conclude(message, decided, None, waits)
+            way.permit = permit = decided.permit
+        attempt = 0 if permit is None or way.unclaimed else permit.attempt
+        called = way.called or (permit is not None and permit.again)
+        return await self._conclude(message, decisions.on_fault(fault, attempt, called=called), permit, waits)
 
     async def _turn(
         self, message: Message, access: AccountCredentials | None, waits: Waits, left_s: float
@@ -137,7 +201,9 @@ class Sender:
             measures.unknown(message.channel).inc()
         return decisions.on_answer(answer, asked, self._next_jitter())
 
-    async def _call(self, message: Message, permit: Permit, access: AccountCredentials | None) -> Attempted:
+    async def _call(
+        self, message: Message, permit: Permit, access: AccountCredentials | None, way: _Way
+    ) -> Attempted:
         content = self._content(message, permit)
         if isinstance(content, NotSent):
             return content
@@ -147,6 +213,7 @@ class Sender:
             measures.duplicate(message.channel).inc()
         waited_ms = clock.now_ms() - message.record.time_ms
         measures.until_call(message.channel, message.bulk).observe(max(0, waited_ms) / clock.MS_PER_S)
+        way.called = True
         attempted = await self._parts.calls.deliver(
             self._parts.channels[message.channel],
             content,
@@ -155,7 +222,8 @@ class Sender:
             echo=echo_of(message.command.message, message.command.part),
             deadline_s=permit.deadline_s,
         )
-        if isinstance(attempted, NoAnswer | Unclear):
+        way.called = not isinstance(attempted, NotSent | Failed)
+        if isinstance(attempted, NoAnswer | Unclear) or (isinstance(attempted, Broken) and attempted.called):
             measures.unknown(message.channel).inc()
         return attempted
 
@@ -183,22 +251,24 @@ class Sender:
             return False
         return clock.now_ms() - message.requested_ms < self._parts.times.basis_wait_s * clock.MS_PER_S
 
-    async def _conclude(self, message: Message, decided: Next, permit: Permit | None) -> Again | None:
+    async def _conclude(
+        self, message: Message, decided: Next, permit: Permit | None, waits: Waits
+    ) -> Again | None:
         """Settle, write, or leave it for later, as decided."""
         match decided:
             case Finish():
-                stored = await self._parts.gate.settle(self._draft(message, decided, permit))
+                stored = await self._settle(message, self._draft(message, decided, permit), waits)
                 await self._write(await self._completed(message, stored))
                 return None
             case WriteAgain():
                 await self._write(await self._completed(message, decided.outputs))
                 return None
             case Again():
-                return await self._leave(message, decided)
+                return await self._leave(message, decided, waits)
             case Drop() | Call():
                 return None
 
-    async def _leave(self, message: Message, again: Again) -> Again:
+    async def _leave(self, message: Message, again: Again, waits: Waits) -> Again:
         turns, account = self._parts.turns, message.command.account
         if again.hold_s > 0:
             turns.hold(account, again.hold_s)
@@ -210,11 +280,25 @@ class Sender:
             self._parts.accounts.forget(account)
             turns.pause(account, again.pause)
         if again.settle is not None:
-            await self._parts.gate.settle(self._retry(message, again.attempt))
+            await self._settle(message, self._retry(message, again.attempt), waits)
         return again
 
-    async def _release(self, message: Message, permit: Permit) -> None:
-        await self._parts.gate.settle(self._retry(message, permit.attempt))
+    async def _settle(self, message: Message, draft: Draft, waits: Waits) -> tuple[Output, ...]:
+        """What is known of a call is not forgotten because the vault cannot take it now. Interrupted when the partition is lost
+        meanwhile: the claim is then for its next owner to judge."""
+        tries = 0
+        while True:
+            try:
+                return await self._parts.gate.settle(draft)
+            except Exception as error:
+                if not is_vaults(error):
+                    raise
+                tries += 1
+                if tries == 1:
+                    logger.error("an outcome of command %s waits: %s", message.event.id, where(error))
+            with measures.parked(message.channel, "vault_fault"):
+                if not await waits.sleep(decisions.backoff_s(tries, self._next_jitter())):
+                    raise Interrupted
 
     def _retry(self, message: Message, attempt: int) -> Draft:
         command = message.command
@@ -223,7 +307,8 @@ class Sender:
 
     def _draft(self, message: Message, finish: Finish, permit: Permit | None) -> Draft:
         """How the settlement is made, in a thread; the time of the decision is taken now."""
-        vault, event, command, verdict = self._parts.vault, message.event, message.command, finish.verdict
+        event, command, verdict = message.event, message.command, finish.verdict
+        vault, times = self._parts.vault, self._parts.times
         at_ms = clock.now_ms()
         sealer = sealers.sealer(vault, message.block, permit)
 
@@ -232,6 +317,8 @@ class Sender:
             outputs = statuses.outputs(
                 message, verdict, attempt=finish.attempt, at_ms=at_ms, id_key=id_key, sealer=sealer
             )
+            if finish.fault is not None:
+                outputs = (*outputs, dead_letter(message.record, statuses.ROLE, finish.fault, times))
             index = None
             if verdict.provider_id is not None:
                 index = vault.provider_index(event.tenant, message.channel, verdict.provider_id)
@@ -272,6 +359,7 @@ _NAMES: Mapping[type, str] = {
     Unclear: "unclear",
     NoAnswer: "no_answer",
     NotSent: "not_sent",
+    Broken: "broken",
 }
 
 

@@ -99,7 +99,7 @@ def with_confirmation(message: Message, stored: tuple[Output, ...], id_key: byte
         return stored
     if any(output.topic == topics.CONSENTS for output in stored):
         return stored
-    events = [Event.from_bytes(output.value) for output in stored]
+    events = [Event.from_bytes(output.value) for output in stored if output.topic == topics.STATUSES]
     submitted = next((event for event in events if event.type == MessageSubmitted.TYPE), None)
     if submitted is None:
         return stored

@@ -9,7 +9,6 @@ import logging
 import threading
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
-from traceback import walk_tb
 
 import uvloop
 
@@ -28,6 +27,7 @@ from workers.channel import Channel
 from workers.outbound import measures
 from workers.outbound.accounts import Accounts
 from workers.outbound.commands import LaneKey, Message, decode
+from workers.outbound.faults import where
 from workers.outbound.feed import GROUP, Feed, Partition
 from workers.outbound.gate import VaultGate
 from workers.outbound.lanes import Lanes
@@ -197,7 +197,7 @@ class Dispatcher:
         except ProduceFailed as error:
             self._fail(error)
         except Exception as error:  # noqa: BLE001  # one message that cannot be handled must not stop the others
-            logger.error("command %s could not be handled: %s", message.event.id, where(error))
+            logger.error("command %s gets no status: %s", message.event.id, where(error))
             await self._bury(message.record, partition, type(error).__name__)
         finally:
             partition.busy -= 1
@@ -224,13 +224,6 @@ class Dispatcher:
         task = asyncio.get_running_loop().create_task(work)
         self._running.add(task)
         task.add_done_callback(self._running.discard)
-
-
-def where(error: BaseException) -> str:
-    """Kind of an error and where it was raised; never its text, which may quote a person."""
-    frames = list(walk_tb(error.__traceback__))
-    frame, line = frames[-1]
-    return f"{type(error).__name__} at {frame.f_globals.get('__name__', '?')}:{line}"
 
 
 async def _until(stop: threading.Event, ended: asyncio.Event) -> None:
