@@ -1,17 +1,22 @@
-"""What role `clock` does: day keys ahead, day partitions made and dropped, horizons, commands that were never produced.
+"""What role `clock` does: day keys ahead, day partitions made and dropped, horizons, commands that were never produced, dead
+letters counted.
 
 Everything is repeatable and harmless when two clocks run; one advisory lock keeps the second one idle.
 """
 
 import logging
 import threading
+from collections.abc import Sequence
 from datetime import date
 
 import psycopg
 
+from deploy.deadletters import WaitingLetters
 from schemas.clock import DAY, boot_s, today
 from schemas.errors import SealpostError
 from streams.kafka.producer import OrderedProducer
+from streams.kafka.written import count_written
+from streams.step.contract import Output
 from streams.step.postgres import connect
 from streams.step.store import make_seen_days
 from vault.daykeys import PublicDayKey
@@ -24,6 +29,8 @@ ROUND_S = 60.0
 """Between two rounds; partitions are made three days ahead, so a missed day harms nothing."""
 COMMANDS_ROUND_S = 2.0
 """Between two looks for unsent commands."""
+LETTERS_ROUND_S = 10.0
+"""Between two counts of the dead letters; only new ones are read."""
 UNPRODUCED_AFTER_S = 5.0
 """A recorded command whose outputs are not in Kafka after this is produced by us (protocols §3)."""
 LOCK = 0x5EA1_C10C
@@ -38,16 +45,19 @@ DAYS_AHEAD = 5
 class Housekeeper:
     """One round at a time; `ready` once the first round is through."""
 
-    def __init__(self, vault: Vault, producer: OrderedProducer, dsns: tuple[str, ...]) -> None:
+    def __init__(
+        self, vault: Vault, producer: OrderedProducer, dsns: tuple[str, ...], letters: WaitingLetters
+    ) -> None:
         """`dsns`: every database with step tables; the first one is the vault's and holds the lock."""
         self._vault = vault
         self._producer = producer
         self._dsns = dsns
+        self._letters = letters
         self.ready = False
 
     def run(self, stop: threading.Event) -> None:
         """Keep house until stopped. A round that fails (a part is away) is logged and tried again."""
-        next_round = 0.0
+        next_round = next_count = 0.0
         while not stop.is_set():
             try:
                 with connect(self._dsns[0], application_name="sealpost-clock", autocommit=True) as lock:
@@ -57,6 +67,9 @@ class Housekeeper:
                             next_round = boot_s() + ROUND_S
                         self.produce_unsent()
                         self.ready = True
+                        if boot_s() >= next_count:
+                            self.count_dead_letters()
+                            next_count = boot_s() + LETTERS_ROUND_S
                         stop.wait(COMMANDS_ROUND_S)
             except (SealpostError, psycopg.Error) as error:
                 logger.warning("a round of the clock failed (%s); it is tried again", type(error).__name__)
@@ -78,15 +91,26 @@ class Housekeeper:
             with self._vault.transaction() as cursor:
                 keys += self._vault.create_day_keys(cursor, tenant, days)
         if keys:
-            self._producer.produce_all([ingress_key_output(key) for key in keys], PRODUCE_LIMIT_S)
+            self._produce([ingress_key_output(key) for key in keys])
             # Only now: a key that was made and not published would leave the receiver without one for a day.
             self._vault.day_keys_published(keys)
 
     def produce_unsent(self) -> None:
         """Commands by HTTP that were recorded and not produced."""
         for command in self._vault.unproduced(UNPRODUCED_AFTER_S):
-            self._producer.produce_all(command.outputs, PRODUCE_LIMIT_S)
+            self._produce(command.outputs)
             self._vault.mark_produced(command.tenant, command.source, command.request_id)
+
+    def count_dead_letters(self) -> None:
+        """Keep the gauge of dead letters that wait; when they cannot be read, the rest of the house is kept all the same."""
+        try:
+            self._letters.look()
+        except SealpostError as error:
+            logger.warning("the dead letters could not be counted (%s)", type(error).__name__)
+
+    def _produce(self, outputs: Sequence[Output]) -> None:
+        self._producer.produce_all(outputs, PRODUCE_LIMIT_S)
+        count_written(outputs)
 
     @staticmethod
     def _holds(lock: "psycopg.Connection[tuple[object, ...]]") -> bool:

@@ -273,6 +273,7 @@ def run_streams(process: Process) -> None:
 
 def run_clock(process: Process) -> None:
     """Keeps house."""
+    from deploy.deadletters import WaitingLetters
     from deploy.housekeeping import Housekeeper
 
     settings = process.settings
@@ -280,11 +281,13 @@ def run_clock(process: Process) -> None:
     if not process.await_parts(*dsns):
         return
     producer = OrderedProducer(settings.kafka, client_id="sealpost-clock", give_up=process.stop)
-    keeper = Housekeeper(process.vault(2), producer, dsns)
+    letters = WaitingLetters(settings.kafka)
+    keeper = Housekeeper(process.vault(2), producer, dsns, letters)
     process.ready = lambda: keeper.ready
     try:
         keeper.run(process.stop)
     finally:
+        letters.close()
         producer.close()
 
 

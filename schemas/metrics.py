@@ -56,6 +56,7 @@ CATALOGUE: tuple[Metric, ...] = (
     Metric("sealpost_events_total", "counter", "Events written.", ("topic", "type")),
     Metric("sealpost_repeats_dropped_total", "counter", "Events handled before and dropped.", ("role",)),
     Metric("sealpost_deadletters_total", "counter", "Records that could not be handled.", ("role", "class")),
+    Metric("sealpost_deadletters_waiting", "gauge", "Dead letters that can still be replayed."),
     Metric("sealpost_steps_total", "counter", "Steps committed.", ("role",)),
     Metric("sealpost_takeovers_total", "counter", "Partitions taken over.", ("role",)),
     Metric("sealpost_inbound_values_total", "counter", "Values parsed from webhooks.", ("channel", "kind")),

@@ -20,6 +20,7 @@ from schemas.metrics import counter
 from schemas.topics import DEADLETTERS
 from streams.kafka.admin import ClusterIdentity
 from streams.kafka.producer import OrderedProducer, ProduceFailed
+from streams.kafka.written import count_written
 from streams.step import fault_points, postgres, store
 from streams.step.contract import Due, Effects, Handler, Item, Output, Poison, Record
 from streams.step.deadletter import dead_output, due_record
@@ -104,6 +105,7 @@ class Engine:
         self._due_at: int | None = None
         self._due_checked_s = float("-inf")
         self._isolation = Isolation(handler, times)
+        self._counts_events = bool(getattr(handler, "engine_counts_events", False))
         self._repeats = counter("sealpost_repeats_dropped_total").labels(self.role)
         self._steps = counter("sealpost_steps_total").labels(self.role)
         self._takeovers = counter("sealpost_takeovers_total").labels(self.role)
@@ -425,6 +427,8 @@ class Engine:
         except ProduceFailed:
             self.release(self.owned)
             raise
+        if self._counts_events:
+            count_written(outputs)
 
     def _mine(self, partitions: "Sequence[int] | set[int]") -> dict[int, int]:
         """Partition → my epoch, in order; Fenced when one is not mine (any more)."""

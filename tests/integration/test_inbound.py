@@ -85,6 +85,28 @@ def send(world: ReceivingWorld, site: Site, number: str, wamid: str, *, settle: 
     return message
 
 
+def test_what_is_written_is_counted(world: ReceivingWorld, running: Running) -> None:
+    """By topic and type; a repeated webhook writes nothing and counts nothing."""
+    site, number = world.site(), new_number()
+    expected = {
+        (topics.SUBSCRIPTIONS, "subject.created"): 1,
+        (topics.SUBSCRIPTIONS, "address.bound"): 1,
+        (topics.SUBSCRIPTIONS, "profile.updated"): 1,
+        (topics.MESSAGES, "message.received"): 2,
+    }
+
+    def counts() -> dict[tuple[str, str], float]:
+        name = "sealpost_events_total"
+        return {(t, e): sample(name, topic=t, type=f"sealpost.{e}.v1") for t, e in expected}
+
+    before = counts()
+    body = webhook(change(site, text(number, "eins"), text(number, "zwei"), names=[(number, "Ada")]))
+    for _ in range(2):
+        handle(world, running, site, body)
+    written = {key: before[key] + count for key, count in expected.items()}
+    await_until("all is counted", lambda: counts() == written)
+
+
 def test_a_batch_is_handled_once_however_often_it_comes(world: ReceivingWorld, running: Running) -> None:
     """3 entries × 2 changes × messages and statuses; the same webhook five times changes no topic of facts."""
     site = world.site()

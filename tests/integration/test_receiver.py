@@ -104,10 +104,12 @@ def test_fragments_are_sealed_and_in_order(world: ReceivingWorld) -> None:
         change(site, *(text(number, f"{marker} {n}") for number in numbers), names=[(numbers[0], "Änne Ⓩ")])
         for n in range(20)
     ]
+    counted = sample("sealpost_events_total", topic=RAW, type=FragmentReceived.TYPE)
     with world.receiver() as running:
         assert running.post(site, webhook(*changes)) == 200
     records = world.records(RAW, site.tenant)
     assert len(records) == 60
+    assert sample("sealpost_events_total", topic=RAW, type=FragmentReceived.TYPE) == counted + 60
     said: dict[str, list[str]] = {}
     for record in records:
         event, data, content = opened(world, record.value)

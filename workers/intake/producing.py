@@ -6,6 +6,7 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Protocol
 
 from streams.kafka.producer import ProduceFailed
+from streams.kafka.written import count_written
 from streams.step.contract import Output
 
 PRODUCE_LIMIT_S = 10.0
@@ -27,6 +28,18 @@ class Produces(Protocol):
     def produce_all(self, outputs: Sequence[Output], timeout_s: float | None = None) -> None:
         """Produce in order; returns when all are acknowledged, else ProduceFailed."""
         ...
+
+
+class Counted:
+    """Counts what is written through another producer, once it is acknowledged."""
+
+    def __init__(self, sends: Sends) -> None:
+        self._sends = sends
+
+    async def send_all(self, outputs: Sequence[Output], timeout_s: float | None = None) -> None:
+        """As the other."""
+        await self._sends.send_all(outputs, timeout_s)
+        count_written(outputs)
 
 
 class FromThread:

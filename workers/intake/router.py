@@ -19,7 +19,7 @@ from streams.step.errors import DatabaseAway
 from vault.vault import Vault
 from workers.intake import models
 from workers.intake.commands import Commands, SettingsSource
-from workers.intake.producing import PRODUCE_LIMIT_S, FromThread, Sends
+from workers.intake.producing import PRODUCE_LIMIT_S, Counted, FromThread, Sends
 from workers.intake.tenants import Registrar, TenantDiffers, UnknownTenantId
 
 UNAVAILABLE: tuple[type[Exception], ...] = (
@@ -63,6 +63,7 @@ def create_router(parts: CommandParts) -> APIRouter:
 
 def _add_messages(router: APIRouter, parts: CommandParts, gate: Gate) -> None:
     commands = Commands(parts.vault, parts.settings, parts.times)
+    producer = Counted(parts.producer)
     asks = Depends(gate.of_tenant("producer", "agent"))
 
     @router.post(
@@ -86,7 +87,7 @@ def _add_messages(router: APIRouter, parts: CommandParts, gate: Gate) -> None:
             )
         command = await run_in_threadpool(commands.send, access.tenant, body, key)
         if command.outputs:
-            await parts.producer.send_all(command.outputs, PRODUCE_LIMIT_S)
+            await producer.send_all(command.outputs, PRODUCE_LIMIT_S)
             await run_in_threadpool(commands.mark_produced, command)
         return Response(command.answer, 202, media_type="application/json")
 
@@ -101,12 +102,12 @@ def _add_messages(router: APIRouter, parts: CommandParts, gate: Gate) -> None:
     ) -> models.ErasureAccepted:
         """202 once the request is in Kafka: T0. The same id however often it is asked for."""
         erasure, outputs = await run_in_threadpool(commands.request_erasure, access.tenant, subject)
-        await parts.producer.send_all(outputs, PRODUCE_LIMIT_S)
+        await producer.send_all(outputs, PRODUCE_LIMIT_S)
         return models.ErasureAccepted(erasure_id=erasure)
 
 
 def _add_tenants(router: APIRouter, parts: CommandParts, gate: Gate) -> None:
-    producer = FromThread(parts.producer)
+    producer = FromThread(Counted(parts.producer))
     registrar = Registrar(parts.vault, producer)
     administers = [Depends(gate.of_installation())]
 

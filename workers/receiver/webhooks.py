@@ -17,6 +17,7 @@ from schemas.settings import TenantSettings
 from schemas.topics import DEADLETTERS
 from streams.kafka.producer import AsyncProducer, ProduceFailed
 from streams.kafka.settings_follower import SettingsFollower
+from streams.kafka.written import count_written
 from streams.step.contract import Output
 from vault.connections import Connection
 from workers.channel import Channel, Denied, Fragment, Handshake, UnparseableBody, WebhookRequest
@@ -193,6 +194,7 @@ class Webhooks:
 
     async def _produce(self, outputs: Sequence[Output], reason: str) -> None:
         await self._producer.send_all(outputs)
+        count_written(outputs)
         for output in outputs:
             if output.topic == DEADLETTERS:
                 self._counts.dead_letter(records.ROLE, reason)
