@@ -46,11 +46,17 @@ CATALOGUE: tuple[Metric, ...] = (
         ("channel",),
     ),
     Metric("sealpost_consumer_lag_records", "gauge", "Records between position and end.", ("role", "topic")),
-    Metric("sealpost_consumer_lag_seconds", "gauge", "Age of the last record handled.", ("role", "topic")),
+    Metric(
+        "sealpost_consumer_lag_seconds",
+        "gauge",
+        "While records wait: age of the last one handled; in outbound, of the oldest unfinished one.",
+        ("role", "topic"),
+    ),
     Metric(
         "sealpost_stage_delay_seconds",
         "histogram",
-        "From the record before to the end of a stage.",
+        "webhook: read until in Kafka; inbound: raw record until its events; permit: command until permit; provider: permit until"
+        " answer; projection: event until shown. inbound and projection observe the oldest record of a batch.",
         ("stage",),
     ),
     Metric("sealpost_events_total", "counter", "Events written.", ("topic", "type")),

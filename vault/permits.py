@@ -133,6 +133,7 @@ class PermitsPart(VaultBase):
         super()._start_parts()
         self._clock_watch = ClockWatch(self.times.takeover_s)
         self._permits_total = metrics.counter("sealpost_permits_total")
+        self._refused_keys = metrics.counter("sealpost_opens_total").labels("corrupt")
 
     def permits(self, requests: Sequence[PermitRequest]) -> list[Answer]:
         """Answer up to 500 requests in one round trip, in order; more are cut into batches of 500. Blocking: call it in a
@@ -188,6 +189,7 @@ class PermitsPart(VaultBase):
                     reached, key = _keys(request, secrets, sealed)
                 except KeyRefused as error:
                     LOG.error("a permit was refused: %s", error)
+                    self._refused_keys.inc()
                     return Refusal("unreachable", attempt)
                 deadline_s = asked_s + self.times.lease_outbound_s - age_ms / MS_PER_S
                 return Permit(reached, key, attempt, deadline_s, now_ms, again=reason == "again")

@@ -1,6 +1,6 @@
 """The role inbound on real Kafka and PostgreSQL, fed by a real receiver: each fragment once, in order, sealed."""
 
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -12,6 +12,7 @@ from schemas import topics
 from schemas.clock import now_ms, today
 from schemas.envelope import Event
 from schemas.ids import message_id, random_id, random_token
+from streams.step.contract import Output
 from tests.embedded_fixtures import KafkaServer, PostgresServer
 from tests.receiving_world import (
     ReceivingWorld,
@@ -318,3 +319,59 @@ def test_nothing_personal_is_in_clear(world: ReceivingWorld, running: Running) -
         for (row,) in world.rows(f"select t::text from {table} t"):  # names from the catalogue
             assert not any(m in row.encode() for m in clear), table
             assert not any(m.hex() in row for m in clear), table
+
+
+def test_what_is_written_opened_and_how_long_it_took_is_counted(
+    world: ReceivingWorld, running: Running
+) -> None:
+    """Two new people, a status of one's message; events by topic and type, raw fragments opened, the stages of both roles."""
+    site, numbers = world.site(), (new_number(), new_number())
+
+    def counts() -> dict[str, float]:
+        stages = {
+            stage: sample("sealpost_stage_delay_seconds_count", stage=stage)
+            for stage in ("webhook", "inbound")
+        }
+        opens = {word: sample("sealpost_opens_total", result=word) for word in ("plain", "corrupt")}
+        written = {
+            name: sample("sealpost_events_total", topic=topic, type=f"sealpost.{name}.v1")
+            for topic, name in (
+                (topics.SUBSCRIPTIONS, "subject.created"),
+                (topics.MESSAGES, "message.received"),
+                (topics.STATUSES, "message.sent"),
+                (topics.STATUSES, "message.submitted"),
+            )
+        }
+        return stages | opens | written
+
+    before = counts()
+    handle(world, running, site, webhook(change(site, *(text(number, "Hallo") for number in numbers))))
+    message = send(world, site, numbers[0], f"wamid.{random_id()}", settle=False)
+    echo = {"biz_opaque_callback_data": f"{message}.0"}
+    handle(
+        world,
+        running,
+        site,
+        webhook(change(site, status(f"wamid.{random_id()}", "sent", numbers[0], **echo))),
+    )
+    await_until("it is settled", lambda: len(world.events(topics.STATUSES, site.tenant)) == 2)
+    after = {name: count - before[name] for name, count in counts().items()}
+    assert after.pop("inbound") >= 2, "batches"
+    assert after == {
+        "webhook": 2,
+        "plain": 4,  # two messages, the status, and the status again when it settles
+        "corrupt": 0,
+        "subject.created": 2,
+        "message.received": 2,
+        "message.sent": 1,
+        "message.submitted": 1,
+    }
+    letter = world.records(topics.inbound("whatsapp"), site.tenant)[-1]
+    event = Event.from_bytes(letter.value)
+    ct = bytearray(b64decode(event.data["ct"]))
+    ct[-1] ^= 1
+    event = event.model_copy(update={"data": event.data | {"ct": b64encode(bytes(ct)).decode()}})
+    world.producer.produce_all([Output(letter.topic, letter.key or b"", event.to_bytes())])
+    world.await_inbound()
+    assert sample("sealpost_opens_total", result="corrupt") == before["corrupt"] + 1
+    assert [letter["reason"] for letter in world.letters(site.tenant)] == ["CorruptFragment"]

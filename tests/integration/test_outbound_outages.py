@@ -9,6 +9,7 @@ from typing import Any
 import psutil
 import pytest
 
+from schemas import topics
 from schemas.envelope import Event
 from schemas.events.messages import Delivery
 from tests.embedded_fixtures import KafkaServer, PostgresServer
@@ -102,6 +103,7 @@ def test_kafka_away_what_is_settled_is_written_later(world: SendingWorld, kafka_
 def test_an_account_at_a_standstill_fills_its_share_and_loses_nothing(world: SendingWorld) -> None:
     """Memory is bounded: the partitions of a broken account are paused; what fits beside it goes on; then all of it goes."""
     stuck, free = world.somebody(), world.somebody(site=world.second)
+    world.limit(AccountLimits(rate_per_s=500.0, pair_interval_s=0))
     world.provider.fault(to=stuck.number, error=190)
     waiting, other = series([stuck], 40), series([free], 1)
     limits = Limits(pause_first_s=0.3, messages_per_partition=20)
@@ -115,9 +117,20 @@ def test_an_account_at_a_standstill_fills_its_share_and_loses_nothing(world: Sen
         held = max(p.watermark.unfinished() for p in role.partitions())
         assert held < 40
         assert role.ready()
+        more = series([stuck], 20)
+        world.send(*more)
+        await_until("what lies in Kafka is seen", lambda: lag("records") == 60)
+        age_s = lag("seconds")
+        await_until("the oldest grows older", lambda: lag("seconds") >= max(age_s, 0.1) + 0.5)
         world.provider.fault(clear=True)
-        world.await_all(waiting)
-    assert_each_once_in_order(world, [stuck], 40)
+        world.await_all([*waiting, *more])
+        await_until("nothing waits", lambda: lag("records") == lag("seconds") == 0)
+    assert world.provider.bodies(stuck.number) == [f"{n}" for n in (*range(40), *range(20))]
+
+
+def lag(unit: str) -> float:
+    """How far the role is behind in its topic of replies."""
+    return sample(f"sealpost_consumer_lag_{unit}", role="outbound", topic=topics.outbound("whatsapp"))
 
 
 def test_the_end_lets_calls_finish_and_leaves_nothing_unknown(world: SendingWorld) -> None:

@@ -14,6 +14,7 @@ from schemas.envelope import Event, InvalidEvent
 from schemas.errors import SealpostError
 from schemas.events import registry
 from schemas.events.inbound import FragmentReceived
+from schemas.metrics import counter
 from streams.step.contract import Record
 from streams.step.errors import StopPartition
 from vault.errors import CorruptFragment, KeyRefused, UnknownTenant
@@ -70,6 +71,8 @@ class FragmentReader:
     def __init__(self, vault: Vault, channel: Callable[[str], Channel]) -> None:
         self._vault = vault
         self._channel = channel
+        opened = counter("sealpost_opens_total")
+        self._plain, self._erased, self._corrupt = map(opened.labels, ("plain", "erased", "corrupt"))
 
     def read(self, record: Record) -> Received:
         """What a record holds; one of UNREADABLE when it never tells. StopPartition when the vault's keys do not open with this
@@ -111,8 +114,15 @@ class FragmentReader:
             raise InvalidEvent("a raw fragment is sealed with an unknown algorithm")
         private = self._vault.day_private_key(tenant, day)
         if private is None:
+            self._erased.inc()
             raise DayKeyDestroyed(f"the key of {day.isoformat()} is gone")
-        return open_from_day(private, (tenant, data.connection, data.account, data.day), sealed)
+        try:
+            plaintext = open_from_day(private, (tenant, data.connection, data.account, data.day), sealed)
+        except CorruptFragment:
+            self._corrupt.inc()
+            raise
+        self._plain.inc()
+        return plaintext
 
 
 def identity(value: Inbound | None, plaintext: bytes) -> tuple[str, str]:

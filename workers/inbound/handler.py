@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from schemas import topics
-from schemas.clock import MS_PER_S
+from schemas.clock import MS_PER_S, now_ms
 from schemas.constants import PRODUCTION, Times
 from schemas.errors import SealpostError
-from schemas.metrics import counter
+from schemas.metrics import counter, histogram
 from streams.kafka.settings_follower import SettingsFollower
 from streams.step.contract import Cursor, Effects, Item, Poison, Record
 from streams.step.errors import DatabaseAway
@@ -36,7 +36,7 @@ from workers.inbound.decisions import (
     submitted_by_echo,
 )
 from workers.inbound.fragments import UNREADABLE, FragmentReader, Received, kind_word
-from workers.inbound.writing import ROLE, Work, seal_all, write
+from workers.inbound.writing import ROLE, Work, emit, seal_all, write
 
 log = logging.getLogger(__name__)
 
@@ -84,6 +84,7 @@ class InboundHandler:
         self._reader = FragmentReader(vault, channel)
         self._values = counter("sealpost_inbound_values_total")
         self._dropped = counter("sealpost_inbound_dropped_total")
+        self._delay = histogram("sealpost_stage_delay_seconds").labels("inbound")
 
     # ---- the contract -------------------------------------------------------------------------------------------------
 
@@ -117,6 +118,9 @@ class InboundHandler:
                 dropped[work.received.channel, written.why] += 1
         self._settle(cursor, [found for found in inputs if found.kind is not None], effects)
         self._count(inputs, dropped)
+        oldest_ms = min((item.now_ms for item in items if item.record is not None), default=None)
+        if oldest_ms is not None:
+            self._delay.observe(max(0, now_ms() - oldest_ms) / MS_PER_S)
 
     def poisoned(self, cursor: Cursor, poison: Poison, effects: Effects) -> None:
         """Nothing to mark: a raw fragment that cannot be read concerns nobody yet."""
@@ -263,8 +267,8 @@ class InboundHandler:
         ]
         settled = self._vault.settle_by_echo(cursor, echoes)
         for work, written, mine in zip(works, sealed, settled, strict=True):
-            for output in written.outputs if mine else ():
-                effects.emit(work.partition, output.topic, output.key, output.value)
+            if mine:
+                emit(work, written, effects)
 
     def _purposes(self, tenant: str) -> tuple[str, ...]:
         settings = self._settings.tenant(tenant)

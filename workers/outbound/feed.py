@@ -16,10 +16,9 @@ from typing import Protocol
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from schemas.clock import boot_s
-from schemas.metrics import gauge
 from streams.kafka.consumer import consumer_settings, raise_unless_passing, to_record
 from streams.step.contract import Record
-from workers.outbound.statuses import ROLE
+from workers.outbound.lag import Lag, PartitionKey
 from workers.outbound.waits import Waits
 from workers.outbound.watermark import Watermark
 
@@ -38,7 +37,6 @@ FETCHED_KB = 2_048
 """What librdkafka holds ready of one partition, beyond what we took."""
 
 logger = logging.getLogger(__name__)
-PartitionKey = tuple[str, int]
 
 
 @dataclass(slots=True)
@@ -105,7 +103,7 @@ class Feed:
         self._stopping = threading.Event()
         self._joined = False
         self._next_commit_s = 0.0
-        self._lag = gauge("sealpost_consumer_lag_records")
+        self._lag = Lag(bootstrap, topics)
         self.failure: Exception | None = None
         # A partition without a committed offset is read from its start: what was sent before is answered from its claim, and
         # what is older than every claim has expired. The same holds for an offset that is out of range.
@@ -162,7 +160,7 @@ class Feed:
         if boot_s() >= self._next_commit_s:
             self._next_commit_s = boot_s() + COMMIT_EVERY_S
             self._commit(list(self._partitions.values()), wait=False)
-            self._show_lag()
+        self._lag.turn({key: partition.watermark for key, partition in self._partitions.items()})
 
     def _hand_over(self, messages: Sequence[Message]) -> None:
         taken: dict[PartitionKey, list[Record]] = {}
@@ -175,7 +173,7 @@ class Feed:
             partition = self._partitions.get((record.topic, record.partition))
             if partition is None:
                 continue
-            partition.watermark.take(record.offset, len(record.value or b""))
+            partition.watermark.take(record.offset, len(record.value or b""), record.time_ms)
             taken.setdefault((record.topic, record.partition), []).append(record)
         for key, records in taken.items():
             self._loop.call_soon_threadsafe(self._taker.take, self._partitions[key], records)
@@ -212,17 +210,6 @@ class Feed:
             return
         for partition, position in moved.values():
             partition.committed = position
-
-    def _show_lag(self) -> None:
-        """Records between the lowest unfinished one and the end that the last fetch reported, by topic."""
-        lag = dict.fromkeys(self._topics, 0)
-        for (topic, number), partition in self._partitions.items():
-            position = partition.watermark.position()
-            _, high = self._consumer.get_watermark_offsets(TopicPartition(topic, number), cached=True)
-            if position is not None and high > 0:
-                lag[topic] += max(0, high - position)
-        for topic, records in lag.items():
-            self._lag.labels(ROLE, topic).set(records)
 
     def _on_assign(self, consumer: Consumer, assigned: list[TopicPartition]) -> None:
         for part in assigned:

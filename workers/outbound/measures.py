@@ -25,6 +25,18 @@ def until_call(channel: str, bulk: bool) -> Histogram:
 
 
 @cache
+def stage(name: str) -> Histogram:
+    """Seconds that a stage of the way takes."""
+    return histogram("sealpost_stage_delay_seconds").labels(name)
+
+
+@cache
+def opened(result: str) -> Counter:
+    """Sealed contents of commands: `plain`, `erased` (not opened, the person is erased) or `corrupt`."""
+    return counter("sealpost_opens_total").labels(result)
+
+
+@cache
 def unknown(channel: str) -> Counter:
     """Calls whose outcome nobody knows."""
     return counter("sealpost_send_outcome_unknown_total").labels(channel)

@@ -10,7 +10,6 @@ from typing import Literal
 from schemas import clock, ids
 from schemas.constants import Times
 from schemas.content import TemplateContent, TextContent
-from schemas.metrics import counter
 from schemas.settings import TenantSettings
 from streams.kafka.producer import AsyncProducer, ProduceFailed
 from streams.kafka.settings_follower import SettingsFollower
@@ -85,7 +84,6 @@ class Sender:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._jitter = ids.random_unit()
-        self._corrupt = counter("sealpost_opens_total").labels("corrupt")
 
     async def send(self, message: Message, waits: Waits) -> bool:
         """True when the message needs nothing any more, False when its partition was lost first.
@@ -197,6 +195,8 @@ class Sender:
             answer = await self._parts.gate.permit(permit_request(message, ids.random_token()), waits)
         except Interrupted:
             return Again(0.0, "lost")
+        if isinstance(answer, Permit):
+            measures.stage("permit").observe(_age_s(message))
         if isinstance(answer, Unknown):
             measures.unknown(message.channel).inc()
         return decisions.on_answer(answer, asked, self._next_jitter())
@@ -211,8 +211,8 @@ class Sender:
             return NotSent("no_account")
         if permit.again:
             measures.duplicate(message.channel).inc()
-        waited_ms = clock.now_ms() - message.record.time_ms
-        measures.until_call(message.channel, message.bulk).observe(max(0, waited_ms) / clock.MS_PER_S)
+        measures.until_call(message.channel, message.bulk).observe(_age_s(message))
+        began_s = clock.boot_s()
         way.called = True
         attempted = await self._parts.calls.deliver(
             self._parts.channels[message.channel],
@@ -222,6 +222,8 @@ class Sender:
             echo=echo_of(message.command.message, message.command.part),
             deadline_s=permit.deadline_s,
         )
+        if not isinstance(attempted, NotSent):
+            measures.stage("provider").observe(clock.boot_s() - began_s)
         way.called = not isinstance(attempted, NotSent | Failed)
         if isinstance(attempted, NoAnswer | Unclear) or (isinstance(attempted, Broken) and attempted.called):
             measures.unknown(message.channel).inc()
@@ -235,9 +237,10 @@ class Sender:
             return NotSent("corrupt")
         opened = rendering.open_content(message, block, permit.content_key)
         if isinstance(opened, Corrupt):
-            self._corrupt.inc()
+            measures.opened("corrupt").inc()
             logger.error("content of command %s does not open: %s", message.event.id, opened.reason)
             return NotSent("corrupt")
+        measures.opened("plain").inc()
         return opened.value
 
     def _settings(self, message: Message) -> TenantSettings:
@@ -265,7 +268,11 @@ class Sender:
                 return None
             case Again():
                 return await self._leave(message, decided, waits)
-            case Drop() | Call():
+            case Drop():
+                if message.block is not None:
+                    measures.opened("erased").inc()
+                return None
+            case Call():
                 return None
 
     async def _leave(self, message: Message, again: Again, waits: Waits) -> Again:
@@ -365,6 +372,11 @@ _NAMES: Mapping[type, str] = {
 
 def _account_works(failed: Failed) -> bool:
     return failed.failure_class not in ("AUTH", "ACCOUNT")
+
+
+def _age_s(message: Message) -> float:
+    """Seconds since the command was written."""
+    return max(0, clock.now_ms() - message.record.time_ms) / clock.MS_PER_S
 
 
 def permit_request(message: Message, token: str) -> PermitRequest:

@@ -27,6 +27,7 @@ class Counts:
         self._forged = _children(counter("sealpost_signature_failures_total"))
         self._seconds = histogram("sealpost_webhook_ack_seconds")
         self._seconds_of: dict[str, Callable[[float], None]] = {}
+        self._stage = histogram("sealpost_stage_delay_seconds").labels("webhook")
         self._last = gauge("sealpost_webhook_last_received_timestamp_seconds")
         self._last_of: dict[str, Callable[[float], None]] = {}
 
@@ -37,6 +38,10 @@ class Counts:
         if observe is None:
             observe = self._seconds_of[channel] = self._seconds.labels(channel).observe
         observe(seconds)
+
+    def stored(self, seconds: float) -> None:
+        """What a webhook held is in Kafka, so long after it had been read."""
+        self._stage.observe(seconds)
 
     def authentic(self, connection: str) -> None:
         """An authentic webhook came for this connection, now."""

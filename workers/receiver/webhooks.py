@@ -110,32 +110,37 @@ class Webhooks:
         if isinstance(verdict, Handshake):
             return Answer(200, verdict.body)
         self._counts.authentic(connection.connection)
+        began_s = clock.boot_s()
         try:
             async with asyncio.timeout(ANSWER_S):
-                await self._store(channel, connection, request.body)
+                stored = await self._store(channel, connection, request.body)
         except (NotStored, ProduceFailed, TimeoutError) as error:
             log.warning("a webhook was not stored: %s", type(error).__name__)
             return AWAY
+        if stored:
+            self._counts.stored(clock.boot_s() - began_s)
         return OK
 
-    async def _store(self, channel: Channel, connection: Connection, body: bytes) -> None:
+    async def _store(self, channel: Channel, connection: Connection, body: bytes) -> bool:
+        """Make durable what belongs to somebody; False when nothing does."""
         try:
             fragments: Sequence[Fragment] | None = channel.split(body)
         except UnparseableBody:
             fragments = None
         if await self._agreement(connection.tenant) is None:
             self._counts.dropped(connection.channel, "no_dpa", len(fragments) if fragments is not None else 1)
-            return
+            return False
         if fragments is None:
             key, now_ms = await self._day_key(connection.tenant)
             letter = records.dead_letter_body(
                 connection, body, key, reason=UnparseableBody.__name__, now_ms=now_ms, times=self._times
             )
             await self._produce([letter], UnparseableBody.__name__)
-            return
+            return True
         connection, known = await self._known_accounts(connection, fragments)
         if known:
             await self._produce(await self._seal(connection, known), records.TOO_LARGE)
+        return bool(known)
 
     async def _agreement(self, tenant: str) -> TenantSettings | None:
         """The tenant's settings if it has a data-processing agreement; looked up afresh before anything is dropped."""

@@ -1,0 +1,67 @@
+"""What Prometheus sees of a running instance after real traffic."""
+
+from functools import partial
+from urllib.request import urlopen
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.acceptance_instance import RunningInstance, until
+
+Sample = tuple[str, frozenset[tuple[str, str]]]
+
+
+def scrape(instance: RunningInstance, role: str) -> dict[Sample, float]:
+    """All samples of one role, by name and labels."""
+    with urlopen(instance.ready["roles"][role]["metrics_url"], timeout=10) as answer:
+        text = answer.read().decode()
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def value(instance: RunningInstance, role: str, name: str, **labels: str) -> float:
+    """One sample of a role; 0 when there is none."""
+    return scrape(instance, role).get((name, frozenset(labels.items())), 0.0)
+
+
+def test_the_way_of_a_message_can_be_followed_in_the_metrics(instance: RunningInstance) -> None:
+    """Stages, events, opens and lag, each at the role that does the work."""
+    number = instance.new_number()
+    subject = instance.sign_up(number)
+    accepted = instance.send(number, "Hallo Ada")
+    instance.item(subject, accepted.body["message_id"], {"read"})
+    stages = (
+        ("receiver", "webhook"),
+        ("inbound", "inbound"),
+        ("outbound", "permit"),
+        ("outbound", "provider"),
+        ("projector", "projection"),
+    )
+    for role, stage in stages:
+        name = "sealpost_stage_delay_seconds_count"
+        assert value(instance, role, name, stage=stage) > 0, stage
+    written = (
+        ("inbound", "subscriptions", "subject.created"),
+        ("inbound", "messages", "message.received"),
+        ("inbound", "statuses", "message.read"),
+        ("outbound", "statuses", "message.submitted"),
+        ("outbound", "consents", "confirmation.sent"),
+        ("streams", "consents", "consent.given"),
+    )
+    for role, topic, name in written:
+        labels = {"topic": f"sealpost.{topic}", "type": f"sealpost.{name}.v1"}
+        assert value(instance, role, "sealpost_events_total", **labels) > 0, name
+    for role in ("inbound", "outbound", "api"):
+        assert value(instance, role, "sealpost_opens_total", result="plain") > 0, role
+        assert value(instance, role, "sealpost_opens_total", result="corrupt") == 0, role
+    for role, topic in (("inbound", "sealpost.inbound.whatsapp"), ("outbound", "sealpost.outbound.whatsapp")):
+        for unit in ("records", "seconds"):
+            lag = (f"sealpost_consumer_lag_{unit}", frozenset({("role", role), ("topic", topic)}))
+            until(f"no {unit} of lag in {role}", partial(caught_up, instance, role, lag))
+
+
+def caught_up(instance: RunningInstance, role: str, lag: Sample) -> bool:
+    """A role shows this lag, and it is 0."""
+    return scrape(instance, role).get(lag) == 0
