@@ -47,8 +47,6 @@ class ProjectorHandler:
     role = ROLE
     topics: tuple[str, ...] = (SUBSCRIPTIONS, CONSENTS, MESSAGES, STATUSES, DELETIONS)
     priority_topic: str | None = DELETIONS
-    engine_counts_events = True
-    """The engine counts what it wrote, once it is acknowledged."""
 
     def __init__(self) -> None:
         self._freshness = gauge("sealpost_projection_freshness_seconds").labels(MODEL)

@@ -3,8 +3,14 @@
 import os
 
 import pytest
+from hypothesis import settings
 
 pytest_plugins = ["tests.embedded_fixtures"]
+
+settings.register_profile(
+    "sealpost", deadline=None
+)  # how long an example takes says nothing on a busy machine
+settings.load_profile("sealpost")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -42,8 +42,6 @@ class VaultHandler:
     role = "vault"
     topics: tuple[str, ...] = (DELETIONS, CONSENTS, SUBSCRIPTIONS, TENANTS)
     priority_topic: str | None = DELETIONS
-    engine_counts_events = True
-    """The engine counts what it wrote, once it is acknowledged."""
 
     def __init__(self, vault: Vault) -> None:
         self._vault = vault

@@ -279,7 +279,6 @@ class ProcessorHandler:
             event = self._event(one, new)
             topic = registry.TOPIC_OF[type(new.data)].replace("*", new.channel or "")
             effects.emit(one.partition, topic, event.key(), event.to_bytes())
-            counter("sealpost_events_total").labels(topic, event.type).inc()
         for wake in decision.wakes:
             body = {**wake.body, "subject": one.subject, "tenant": one.tenant, "at": wake.at_ms}
             effects.wake(one.partition, Wake(wake.at_ms, one.subject, wake.kind, body))

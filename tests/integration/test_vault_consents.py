@@ -45,7 +45,7 @@ def row(person: Person) -> tuple[int | None, str | None, int | None, bool]:
     return found.given_at_ms, found.given_by, found.withdrawn_at_ms, found.active
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(st.tuples(st.booleans(), st.integers(1, 6)), min_size=1, max_size=7),
     st.randoms(use_true_random=False),

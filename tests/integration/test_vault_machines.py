@@ -227,7 +227,7 @@ def test_claims(world: World, delivery: Delivery) -> None:
         vault.close()
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=10, suppress_health_check=list(HealthCheck))
 @given(st.integers(0, 2**32))
 def test_create_seal_and_erase_in_any_interleaving_leave_no_key(world: World, seed: int) -> None:
     """L2 under threads: people write, are sealed for, are erased and come back, all at once."""

@@ -148,7 +148,7 @@ def test_free_places_go_round_between_accounts() -> None:
     _run(test)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     st.lists(st.tuples(st.sampled_from("abc"), st.booleans()), max_size=40),
     st.integers(1, 4),

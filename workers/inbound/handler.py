@@ -65,8 +65,6 @@ class InboundHandler:
     priority_topic: str | None = None
     refuse_new_incarnation = True
     """After a restore an operator must say where to go on (protocols §7)."""
-    engine_counts_events = True
-    """The engine counts what it wrote, once it is acknowledged."""
 
     def __init__(
         self,

@@ -2,14 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
-
-from prometheus_client import Counter
 
 from schemas import clock
-from schemas.envelope import Event, EventData, KeyClass, Sealed, SealedBlock
+from schemas.envelope import Event, KeyClass, Sealed, SealedBlock
 from schemas.events import registry
-from schemas.metrics import counter
 from streams.step.contract import Cursor, Effects, Output
 from vault.keys import KeyNeed
 from vault.outcomes import Erased
@@ -51,16 +47,9 @@ def write(vault: Vault, cursor: Cursor, works: Sequence[Work], effects: Effects)
 
 
 def emit(work: Work, written: Written, effects: Effects) -> None:
-    """Hand the records of a work to the engine, and count them."""
-    if written.why is None:
-        for draft, output in zip(work.decision.drafts, written.outputs, strict=True):
-            effects.emit(work.partition, output.topic, output.key, output.value)
-            _written(type(draft.data)).inc()
-
-
-@cache
-def _written(model: type[EventData]) -> Counter:
-    return counter("sealpost_events_total").labels(registry.TOPIC_OF[model], registry.type_name(model))
+    """Hand the records of a work to the engine."""
+    for output in written.outputs:
+        effects.emit(work.partition, output.topic, output.key, output.value)
 
 
 def seal_all(vault: Vault, cursor: Cursor, works: Sequence[Work]) -> list[Written]:

@@ -1,6 +1,6 @@
 """The `send` metrics of this role, children resolved once for each label."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 
@@ -9,6 +9,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from schemas import topics
 from schemas.metrics import counter, gauge, histogram
+from streams.kafka.written import count_written
 from streams.step.contract import Output
 
 
@@ -48,18 +49,12 @@ def duplicate(channel: str) -> Counter:
     return counter("sealpost_send_duplicates_total").labels(channel)
 
 
-@cache
-def _events(topic: str, type_name: str) -> Counter:
-    return counter("sealpost_events_total").labels(topic, type_name)
-
-
-def written(output: Output) -> None:
-    """Counts an event, or a dead letter, that was written."""
-    content = orjson.loads(output.value)
-    if output.topic == topics.DEADLETTERS:
-        dead(content["reason"]).inc()
-    else:
-        _events(output.topic, content["type"]).inc()
+def written(outputs: Iterable[Output]) -> None:
+    """Counts the events and dead letters that were written."""
+    count_written(outputs)
+    for output in outputs:
+        if output.topic == topics.DEADLETTERS:
+            dead(orjson.loads(output.value)["reason"]).inc()
 
 
 @cache

@@ -351,8 +351,7 @@ class Sender:
     async def _write(self, outputs: Sequence[Output]) -> None:
         """Produce and wait for the acks; ProduceFailed ends the process: what is settled is written again by the next one."""
         await self._parts.producer.send_all(outputs)
-        for output in outputs:
-            measures.written(output)
+        measures.written(outputs)
 
     def _count(self, message: Message, attempted: Attempted) -> None:
         name = attempted.failure_class if isinstance(attempted, Failed) else _NAMES[type(attempted)]

@@ -102,13 +102,13 @@ def check_values(raw: Any) -> None:
             assert value.field in wire.FIELDS | {"other", "statuses"}
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(st.lists(st.tuples(FIELDS, VALUES), max_size=3))
 def test_any_changes(changes: list[tuple[str, dict[str, Any]]]) -> None:
     check(webhook([{"field": field, "value": value} for field, value in changes]))
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(JSON)
 def test_any_json_as_body_entry_or_fragment(found: Any) -> None:
     check(orjson.dumps(found))
@@ -118,7 +118,7 @@ def test_any_json_as_body_entry_or_fragment(found: Any) -> None:
     CHANNEL.describe(found)
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(st.binary(max_size=200), st.text(max_size=80), st.sampled_from(["GET", "POST", "PUT"]))
 def test_any_bytes(body: bytes, text: str, method: str) -> None:
     check(body)
@@ -128,7 +128,7 @@ def test_any_bytes(body: bytes, text: str, method: str) -> None:
     assert isinstance(CHANNEL.authenticate(request, Secrets()), get_args(Authenticity))
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(
     st.integers(0, 999),
     st.one_of(
