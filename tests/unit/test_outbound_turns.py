@@ -222,13 +222,18 @@ def test_a_paused_account_lets_one_probe_through_until_it_works() -> None:
 def test_a_held_account_waits_and_others_go_on() -> None:
     async def test() -> None:
         turns, waits = Turns(Limits(), boot_s), Waits()
-        assert await turns.take("a", "s", FAST, bulk=False, waits=waits, limit_s=1)
-        turns.hold("a", 0.05)
+        for account in "ab":
+            assert await turns.take(account, "s", FAST, bulk=False, waits=waits, limit_s=1)
         started_s = boot_s()
-        assert await turns.take("b", "s", FAST, bulk=False, waits=waits, limit_s=1)
-        assert boot_s() - started_s < 0.04
-        assert await turns.take("a", "s", FAST, bulk=False, waits=waits, limit_s=1)
+        turns.hold("a", 3600)
+        turns.hold("b", 0.05)
+        held = asyncio.create_task(turns.take("a", "s", FAST, bulk=False, waits=waits, limit_s=7200))
+        assert await turns.take("c", "s", FAST, bulk=False, waits=waits, limit_s=1)
+        assert await turns.take("b", "s", FAST, bulk=False, waits=waits, limit_s=60)
         assert boot_s() - started_s >= 0.049
+        assert not held.done()
+        waits.interrupt()
+        assert not await held
 
     _run(test)
 
