@@ -86,7 +86,9 @@ CATALOGUE: tuple[Metric, ...] = (
     Metric("sealpost_sends_in_flight", "gauge", "Calls to providers under way.", ("channel",)),
     Metric("sealpost_lanes", "gauge", "Lanes with unfinished messages."),
     Metric("sealpost_parked_messages", "gauge", "Messages that wait.", ("channel", "why")),
-    Metric("sealpost_send_outcome_unknown_total", "counter", "Calls whose outcome is unknown.", ("channel",)),
+    Metric(
+        "sealpost_send_outcome_unknown_total", "counter", "Calls whose outcome stayed unknown.", ("channel",)
+    ),
     Metric(
         "sealpost_send_duplicates_total", "counter", "Second calls after an unknown outcome.", ("channel",)
     ),

@@ -16,6 +16,7 @@ from deploy.http_client import call
 from schemas import clock, topics
 from schemas.constants import Times
 from schemas.envelope import Event
+from schemas.errors import SealpostError
 from schemas.ids import random_id
 from streams.kafka import admin
 from streams.kafka.consumer import read_to_end
@@ -251,7 +252,7 @@ class SendingWorld:
         channel: Channel = WHATSAPP,
         meddle: Callable[[Vault], None] | None = None,
     ) -> Iterator[OutboundWorker]:
-        """The role in a thread, ready; ended in order. `meddle` may make its vault misbehave."""
+        """The role in a thread, ready; ended in order, what it raised is raised here. `meddle` may make its vault misbehave."""
         settings, vault = SettingsFollower(self.bootstrap), self.world.vaults.other_process(self.times)
         settings.start()
         if meddle is not None:
@@ -261,7 +262,15 @@ class SendingWorld:
         )
         worker = OutboundWorker(config, vault, settings)
         stop = threading.Event()
-        thread = threading.Thread(target=worker.run, args=(stop,), name="outbound", daemon=True)
+        errors: list[SealpostError] = []
+
+        def run() -> None:
+            try:
+                worker.run(stop)
+            except SealpostError as error:
+                errors.append(error)
+
+        thread = threading.Thread(target=run, name="outbound", daemon=True)
         thread.start()
         try:
             await_until("outbound is ready", worker.ready)
@@ -272,6 +281,8 @@ class SendingWorld:
             settings.stop()
             vault.close()
         assert not thread.is_alive()
+        if errors:
+            raise errors[0]
 
     # What came of it
 

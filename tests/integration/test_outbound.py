@@ -9,6 +9,7 @@ from schemas import topics
 from schemas.clock import boot_s, now_ms, to_text
 from schemas.envelope import Event
 from schemas.events import registry
+from schemas.events.messages import Delivery
 from schemas.events.statuses import MessageSubmitted
 from schemas.ids import random_id
 from streams.step.contract import Output
@@ -185,9 +186,12 @@ def test_a_dropped_connection_with_at_most_once_ends_as_unknown(world: SendingWo
     world.provider.fault(next=1, drop=drop)
     first = text_command(anna.person, "one", delivery="at_most_once")
     second = text_command(anna.person, "two", delivery="at_most_once")
+    before, started_s = unknowns(), boot_s()
     with world.outbound():
         world.send(first, second)
         world.await_all([first, second])
+    assert boot_s() - started_s >= TIMES.takeover_s + TIMES.echo_s, "the provider's status was waited for"
+    assert unknowns() == before + 1
     assert world.became(message_of(first)) == ["unknown"]
     assert world.became(message_of(second)) == ["submitted"]
     assert world.provider.bodies(anna.number) == (["two"] if drop == "before" else ["one", "two"])
@@ -200,7 +204,7 @@ def test_a_dropped_connection_with_at_least_once_is_repeated_after_the_wait(
     anna = world.somebody()
     world.provider.fault(next=1, drop=drop)
     first, second = text_command(anna.person, "one"), text_command(anna.person, "two")
-    duplicates = sample("sealpost_send_duplicates_total", channel="whatsapp")
+    duplicates, before = sample("sealpost_send_duplicates_total", channel="whatsapp"), unknowns()
     started_s = boot_s()
     with world.outbound():
         world.send(first, second)
@@ -211,12 +215,40 @@ def test_a_dropped_connection_with_at_least_once_is_repeated_after_the_wait(
         ["one", "two"] if drop == "before" else ["one", "one", "two"]
     )
     assert sample("sealpost_send_duplicates_total", channel="whatsapp") == duplicates + 1
+    assert unknowns() == before + 1
 
 
-def test_an_echo_settles_what_was_unknown_and_nothing_is_repeated(world: SendingWorld) -> None:
+@pytest.mark.parametrize(
+    ("delivery", "status", "times"), [("at_most_once", "unknown", 1), ("at_least_once", "submitted", 2)]
+)
+def test_an_answer_that_comes_too_late_counts_as_none(
+    world: SendingWorld, delivery: Delivery, status: str, times: int
+) -> None:
+    """The provider takes the message after the HTTP limit: once is the end of it, or it is repeated after the wait."""
+    anna = world.somebody()
+    world.provider.fault(next=1, delay_s=TIMES.http_s + 0.5)
+    first, second = text_command(anna.person, "one", delivery=delivery), text_command(anna.person, "two")
+    with world.outbound():
+        world.send(first, second)
+        world.await_all([first, second])
+    assert world.became(message_of(first)) == [status]
+    assert world.became(message_of(second)) == ["submitted"]
+    assert world.provider.bodies(anna.number) == ["one"] * times + ["two"]
+
+
+def unknowns() -> float:
+    """Calls whose outcome stayed unknown so far."""
+    return sample("sealpost_send_outcome_unknown_total", channel="whatsapp")
+
+
+@pytest.mark.parametrize("delivery", ["at_most_once", "at_least_once"])
+def test_an_echo_settles_what_was_unknown_and_nothing_is_repeated(
+    world: SendingWorld, delivery: Delivery
+) -> None:
+    """The business is never told unknown about a message that the provider reports a moment later."""
     anna = world.somebody()
     world.provider.fault(next=1, drop="after")
-    command = text_command(anna.person, "one")
+    command, before = text_command(anna.person, "one", delivery=delivery), unknowns()
     with world.outbound():
         world.send(command)
         await_until("the provider took it", lambda: len(world.provider.messages(anna.number)) == 1)
@@ -232,6 +264,7 @@ def test_an_echo_settles_what_was_unknown_and_nothing_is_repeated(world: Sending
         world.await_status(message_of(command), "submitted")
     assert world.provider.bodies(anna.number) == ["one"]
     assert [record.value for record in world.statuses.records()] == [echoed.value]
+    assert unknowns() == before
 
 
 def echo_status(world: SendingWorld, command: Event) -> bytes:
@@ -254,6 +287,22 @@ def test_a_refused_connection_is_not_sent_and_tried_again(world: SendingWorld, d
         world.credentials()
         world.await_status(message_of(command), "submitted")
     assert world.provider.bodies(anna.number) == ["one"]
+
+
+def test_an_account_that_was_just_connected_is_used_at_once(world: SendingWorld) -> None:
+    """Without credentials a message is rejected; that there were none is not remembered."""
+    anna = world.somebody()
+    with world.world.vault.transaction() as cursor:
+        cursor.execute("delete from vault.accounts where account = %s", [world.site.account])
+    early, late = text_command(anna.person, "early"), text_command(anna.person, "late")
+    with world.outbound():
+        world.send(early)
+        world.await_status(message_of(early), "rejected:unknown_account")
+        world.credentials()
+        world.send(late)
+        world.await_all([late])
+    assert world.became(message_of(late)) == ["submitted"]
+    assert world.provider.bodies(anna.number) == ["late"]
 
 
 def test_a_settled_command_calls_nobody_and_writes_the_same_bytes(world: SendingWorld) -> None:

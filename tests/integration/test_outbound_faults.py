@@ -12,6 +12,7 @@ from schemas.content import TemplateContent, TextContent
 from schemas.envelope import Event
 from schemas.events.messages import Delivery
 from schemas.ids import random_id
+from streams.kafka.producer import AsyncProducer
 from streams.step.contract import Output
 from tests.embedded_fixtures import KafkaServer, PostgresServer
 from tests.outbound_commands import text_command
@@ -25,6 +26,7 @@ from vault.vault import Vault
 from workers.channel import AccountAccess, DeliverySteps
 from workers.channels.whatsapp import send
 from workers.channels.whatsapp.channel import WhatsApp
+from workers.outbound.worker import OutboundStopped
 
 BAD = "bad"
 """The text with which a test's channel breaks."""
@@ -289,3 +291,29 @@ def test_a_vault_that_can_answer_nobody_is_waited_for(
         await_until("it is ready", role.ready)
     assert set(map(tuple, world.ends().values())) == {("submitted",)}
     assert [world.provider.bodies(person.number) for person in people] == [["one"]] * 5
+
+
+def test_a_lane_that_cannot_even_be_dead_lettered_ends_the_role(
+    world: SendingWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing stands still in silence: the role ends, and the next process sends what is left, and nothing twice."""
+    anna = world.somebody()
+    command = text_command(anna.person, "one", delivery="at_most_once")
+
+    def run_until_it_ends() -> None:
+        with world.outbound() as role:
+            world.send(command)
+            await_until("the role ends", lambda: not role.ready())
+
+    with monkeypatch.context() as broken:
+        broken.setattr(AsyncProducer, "send_all", cannot)
+        with pytest.raises(OutboundStopped, match="ArithmeticError"):
+            run_until_it_ends()
+    with world.outbound():
+        world.await_status(message_of(command), "submitted")
+    assert world.provider.bodies(anna.number) == ["one"]
+
+
+async def cannot(*_: object) -> None:
+    """In the place of producing."""
+    raise ArithmeticError

@@ -5,7 +5,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.addresses import Address
-from schemas.events.messages import Delivery
 from schemas.events.statuses import (
     MessageExpired,
     MessageFailed,
@@ -21,10 +20,7 @@ from workers.outbound import decisions
 from workers.outbound.decisions import Again, Call, Drop, Finish, WriteAgain, on_answer, on_attempt
 from workers.outbound.provider import Attempted, Broken, NoAnswer, NotSent
 
-ONCE: Delivery = "at_most_once"
-OFTEN: Delivery = "at_least_once"
 jitters = st.floats(0, 1, exclude_max=True)
-deliveries: st.SearchStrategy[Delivery] = st.sampled_from([ONCE, OFTEN])
 
 
 def failed(failure_class: FailureClass, **more: object) -> Failed:
@@ -60,12 +56,12 @@ def test_waits_for_events_are_polled_soon_then_seldom_and_others_as_told(asked: 
         assert isinstance(again, Again)
         assert (again.settle, again.why) == (None, reason)
         assert decisions.POLL_FIRST_S <= again.after_s <= decisions.POLL_MAX_S * 1.25
-    assert on_answer(Wait("echo", 42.0), asked, jitter) == Again(42.0, "echo")
+    assert on_answer(Wait("echo", 42.0), asked, jitter) == Again(decisions.ECHO_LOOK_S, "echo")
     assert on_answer(Wait("busy", 3.0), asked, jitter) == Again(3.0, "busy")
 
 
 def test_submitted() -> None:
-    finish = on_attempt(Submitted("wamid.1"), 3, ONCE, 0.0)
+    finish = on_attempt(Submitted("wamid.1"), 3, 0.0)
     assert isinstance(finish, Finish)
     assert (finish.outcome, finish.verdict.model, finish.attempt) == ("submitted", MessageSubmitted, 3)
     assert finish.verdict.personal() == {"provider_id": "wamid.1"}
@@ -74,7 +70,7 @@ def test_submitted() -> None:
 
 @pytest.mark.parametrize("failure_class", ["PERM", "WINDOW", "UNREACH"])
 def test_permanent_failures_end_the_message(failure_class: FailureClass) -> None:
-    finish = on_attempt(failed(failure_class, code=131026), 1, OFTEN, 0.0)
+    finish = on_attempt(failed(failure_class, code=131026), 1, 0.0)
     assert isinstance(finish, Finish)
     assert (finish.outcome, finish.verdict.model) == ("failed", MessageFailed)
     assert (finish.verdict.reason, finish.verdict.code) == (failure_class, 131026)
@@ -83,46 +79,40 @@ def test_permanent_failures_end_the_message(failure_class: FailureClass) -> None
 
 
 def test_rate_waits_as_told_and_slows_the_account_unless_one_person_is_meant() -> None:
-    told = on_attempt(failed("RATE", retry_after_s=7.0), 1, ONCE, 0.5)
+    told = on_attempt(failed("RATE", retry_after_s=7.0), 1, 0.5)
     assert told == Again(7.0, "rate", "retry", 1, hold_s=7.0)
-    pair = on_attempt(failed("RATE", pair_only=True), 3, ONCE, 0.0)
+    pair = on_attempt(failed("RATE", pair_only=True), 3, 0.0)
     assert pair == Again(2.0, "rate", "retry", 3)
-    plain = on_attempt(failed("RATE"), 1, ONCE, 0.0)
+    plain = on_attempt(failed("RATE"), 1, 0.0)
     assert plain == Again(0.5, "rate", "retry", 1, hold_s=decisions.RATE_HOLD_S)
 
 
 def test_retry_gives_up_after_the_tries_a_code_allows() -> None:
-    assert isinstance(on_attempt(failed("RETRY", tries_max=3), 2, ONCE, 0.5), Again)
-    last = on_attempt(failed("RETRY", tries_max=3), 3, ONCE, 0.5)
+    assert isinstance(on_attempt(failed("RETRY", tries_max=3), 2, 0.5), Again)
+    last = on_attempt(failed("RETRY", tries_max=3), 3, 0.5)
     assert isinstance(last, Finish)
     assert last.verdict.reason == "RETRY"
-    assert isinstance(on_attempt(failed("RETRY"), 1_000, ONCE, 0.5), Again)
+    assert isinstance(on_attempt(failed("RETRY"), 1_000, 0.5), Again)
 
 
 @pytest.mark.parametrize("failure_class", ["AUTH", "ACCOUNT"])
 def test_a_broken_account_is_paused_and_the_message_stays(failure_class: FailureClass) -> None:
-    again = on_attempt(failed(failure_class), 1, ONCE, 0.5)
+    again = on_attempt(failed(failure_class), 1, 0.5)
     assert isinstance(again, Again)
     assert (again.pause, again.settle, again.alarm) == (failure_class, "retry", True)
 
 
 @pytest.mark.parametrize("attempted", [NoAnswer(), Unclear(500)])
 def test_an_unknown_outcome_is_never_called_released(attempted: Attempted) -> None:
-    once = on_attempt(attempted, 1, ONCE, 0.5)
-    assert isinstance(once, Finish)
-    assert (once.outcome, once.verdict.model) == ("unknown", MessageUnknown)
-    often = on_attempt(attempted, 1, OFTEN, 0.5)
-    assert isinstance(often, Again)
-    assert (often.settle, often.why) == (None, "echo"), (
-        "the claim stays open: the vault lets nobody repeat it too early"
-    )
+    """The claim stays open, whatever the delivery: the vault lets nobody repeat it, and calls nothing unknown, too early."""
+    again = on_attempt(attempted, 1, 0.5)
+    assert isinstance(again, Again)
+    assert (again.settle, again.why) == (None, "echo")
 
 
-@given(st.sampled_from(["refused", "lapsed"]), st.integers(1, 30), deliveries, jitters)
-def test_what_was_surely_not_sent_is_released(
-    why: str, attempt: int, delivery: Delivery, jitter: float
-) -> None:
-    again = on_attempt(NotSent(why), attempt, delivery, jitter)  # type: ignore[arg-type]  # one of the literals
+@given(st.sampled_from(["refused", "lapsed"]), st.integers(1, 30), jitters)
+def test_what_was_surely_not_sent_is_released(why: str, attempt: int, jitter: float) -> None:
+    again = on_attempt(NotSent(why), attempt, jitter)  # type: ignore[arg-type]  # one of the literals
     assert isinstance(again, Again)
     assert (again.settle, again.attempt) == ("retry", attempt)
 
@@ -134,15 +124,15 @@ def test_what_cannot_be_sent_ends_the_message() -> None:
         "corrupt": "failed",
     }
     for why, outcome in ends.items():
-        finish = on_attempt(NotSent(why), 1, OFTEN, 0.5)  # type: ignore[arg-type]  # one of the literals
+        finish = on_attempt(NotSent(why), 1, 0.5)  # type: ignore[arg-type]  # one of the literals
         assert isinstance(finish, Finish)
         assert finish.outcome == outcome
 
 
-@given(deliveries, st.booleans(), st.booleans())
-def test_a_fault_ends_the_message_and_keeps_it(delivery: Delivery, called: bool, again: bool) -> None:
+@given(st.booleans(), st.booleans())
+def test_a_fault_ends_the_message_and_keeps_it(called: bool, again: bool) -> None:
     """Unknown where a call may have been made, by this attempt or the one before; repeated in no case."""
-    finish = on_attempt(Broken(called, "LookupError"), 2, delivery, 0.5, again=again)
+    finish = on_attempt(Broken(called, "LookupError"), 2, 0.5, again=again)
     assert isinstance(finish, Finish)
     assert (finish.outcome, finish.fault) == ("unknown" if called or again else "failed", "LookupError")
 

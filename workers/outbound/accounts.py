@@ -11,12 +11,12 @@ from workers.outbound.waits import Clock
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    found: AccountCredentials | None
+    found: AccountCredentials
     until_s: float
 
 
 class Accounts:
-    """A cache for the event loop. Absence is cached too, for as long: an account that is added waits that long at most."""
+    """A cache for the event loop. Absence is not cached: it ends a message, and the account may just have been added."""
 
     def __init__(self, vault: Vault, gate: VaultGate, life_s: float, clock: Clock) -> None:
         self._vault = vault
@@ -44,5 +44,6 @@ class Accounts:
     async def _ask(self, account: str) -> AccountCredentials | None:
         until_s = self._clock() + self._life_s
         found = await self._gate.look_up(lambda: self._vault.account(account))
-        self._held[account] = _Held(found, until_s)
+        if found is not None:
+            self._held[account] = _Held(found, until_s)
         return found

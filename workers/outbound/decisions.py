@@ -7,7 +7,6 @@ means (`on_attempt`). The caller does what is decided, in this order: settle in 
 from dataclasses import dataclass
 from typing import Literal
 
-from schemas.events.messages import Delivery
 from schemas.events.statuses import (
     MessageExpired,
     MessageFailed,
@@ -30,6 +29,9 @@ RATE_HOLD_S = 1.0
 POLL_FIRST_S = 0.1
 POLL_MAX_S = 1.0
 """Between two questions to the vault while it waits for an event that is on its way."""
+ECHO_LOOK_S = 5.0
+"""Between two questions while the outcome of a call is unknown: how late it is noticed that inbound has settled it by the
+provider's status. The person's further messages wait behind it."""
 
 WaitWhy = Literal[
     "retry",
@@ -115,15 +117,16 @@ def on_answer(answer: Answer, asked: int, jitter: float) -> Next:
         case Refusal():
             return Finish("rejected", Verdict(MessageRejected, reason=answer.reason), answer.attempt)
         case Wait(reason="busy" | "echo"):
-            return Again(answer.retry_after_s, answer.reason)
+            return Again(min(answer.retry_after_s, ECHO_LOOK_S), answer.reason)
         case Wait():
             return Again(max(answer.retry_after_s, poll_s(asked)) * (1 + jitter / 4), answer.reason)
 
 
-def on_attempt(
-    attempted: Attempted, attempt: int, delivery: Delivery, jitter: float, *, again: bool = False
-) -> Finish | Again:
-    """What the way a call ended means for the message. `attempt` and `again`: the permit's; `jitter`: uniform in [0, 1)."""
+def on_attempt(attempted: Attempted, attempt: int, jitter: float, *, again: bool = False) -> Finish | Again:
+    """What the way a call ended means for the message. `attempt` and `again`: the permit's; `jitter`: uniform in [0, 1).
+
+    An unknown outcome keeps its claim open: the vault says, once the echo has not come, whether it is the end or repeated.
+    """
     match attempted:
         case Submitted():
             return Finish("submitted", Verdict(MessageSubmitted, provider_id=attempted.provider_id), attempt)
@@ -142,8 +145,6 @@ def on_attempt(
         case Broken():
             return on_fault(attempted.fault, attempt, called=attempted.called or again)
         case NoAnswer() | Unclear():
-            if delivery == "at_most_once":
-                return Finish("unknown", Verdict(MessageUnknown), attempt)
             return Again(POLL_FIRST_S, "echo", None, attempt)
 
 

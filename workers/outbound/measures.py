@@ -39,7 +39,7 @@ def opened(result: str) -> Counter:
 
 @cache
 def unknown(channel: str) -> Counter:
-    """Calls whose outcome nobody knows."""
+    """Calls whose outcome nobody knows, once the wait for the provider's status is over."""
     return counter("sealpost_send_outcome_unknown_total").labels(channel)
 
 

@@ -18,7 +18,7 @@ from streams.step.deadletter import dead_letter
 from vault.claims import Settlement
 from vault.connections import AccountCredentials, AccountLimits
 from vault.outcomes import Corrupt
-from vault.permits import Permit, PermitRequest, Unknown
+from vault.permits import Permit, PermitRequest
 from vault.vault import Vault
 from workers.channel import Channel, Failed, Submitted, Unclear, echo_of
 from workers.outbound import decisions, measures, rendering, sealers, statuses
@@ -161,8 +161,7 @@ class Sender:
                 return Again(decisions.POLL_FIRST_S, "turn")
             attempted = await self._call(message, permit, access, way)
             self._count(message, attempted)
-            jitter, delivery = self._next_jitter(), message.command.delivery
-            after = decisions.on_attempt(attempted, permit.attempt, delivery, jitter, again=permit.again)
+            after = decisions.on_attempt(attempted, permit.attempt, self._next_jitter(), again=permit.again)
             return await self._conclude(message, after, permit, waits)
         finally:
             if turn:
@@ -197,8 +196,6 @@ class Sender:
             return Again(0.0, "lost")
         if isinstance(answer, Permit):
             measures.stage("permit").observe(_age_s(message))
-        if isinstance(answer, Unknown):
-            measures.unknown(message.channel).inc()
         return decisions.on_answer(answer, asked, self._next_jitter())
 
     async def _call(
@@ -210,6 +207,7 @@ class Sender:
         if access is None:
             return NotSent("no_account")
         if permit.again:
+            measures.unknown(message.channel).inc()
             measures.duplicate(message.channel).inc()
         measures.until_call(message.channel, message.bulk).observe(_age_s(message))
         began_s = clock.boot_s()
@@ -225,8 +223,6 @@ class Sender:
         if not isinstance(attempted, NotSent):
             measures.stage("provider").observe(clock.boot_s() - began_s)
         way.called = not isinstance(attempted, NotSent | Failed)
-        if isinstance(attempted, NoAnswer | Unclear) or (isinstance(attempted, Broken) and attempted.called):
-            measures.unknown(message.channel).inc()
         return attempted
 
     def _content(self, message: Message, permit: Permit) -> TextContent | TemplateContent | NotSent:
@@ -261,6 +257,8 @@ class Sender:
         match decided:
             case Finish():
                 stored = await self._settle(message, self._draft(message, decided, permit), waits)
+                if decided.outcome == "unknown":
+                    measures.unknown(message.channel).inc()
                 await self._write(await self._completed(message, stored))
                 return None
             case WriteAgain():

@@ -223,7 +223,15 @@ class Dispatcher:
     def _start(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        """A lane must not stand still in silence: what gets through here ends the role, and the next process reads it again."""
+        self._running.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            logger.error("a lane ended: %s", where(error))
+            self._fail(error)
 
 
 async def _until(stop: threading.Event, ended: asyncio.Event) -> None:
