@@ -19,6 +19,7 @@ from deploy.tour import Tour, TourFailed
 from schemas.clock import boot_s, sleep_s
 from schemas.constants import Times
 from schemas.errors import SealpostError
+from streams.kafka.consumer import MEMBER_SETTING
 
 ROLES = ("receiver", "inbound", "api", "vault", "streams", "outbound", "projector", "clock")
 SERVED = ("kafka", "kafka_controller", "postgres", "receiver", "api", "simulator")
@@ -27,6 +28,8 @@ POLL_S = 0.05
 READY_FILE = "ready.json"
 EMBEDDED_TIMES = {"SEALPOST_LEASE_S": "5", "SEALPOST_LEASE_OUTBOUND_S": "3"}
 """Short leases, so that an erasure reaches T2 within seconds; a production installation keeps the defaults."""
+MEMBER = "up"
+"""Each role has one process here: one that is started anew takes its dead predecessor's place in its groups at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +204,7 @@ class Up:
             "SEALPOST_DATA": str(self.options.data),
             "SEALPOST_HOST": HOST,
             "SEALPOST_PORT": str(self.ports.get(role, 0)),
+            MEMBER_SETTING: MEMBER,
             "SEALPOST_METRICS_PORT": str(self.ports.get(f"{role}_metrics", 0)),
         }
         argv = (sys.executable, "-m", "deploy.cli", "run", role)

@@ -1,12 +1,15 @@
 """Consumers: settings that all share, and reading a topic to its end once."""
 
-from collections.abc import Iterator, Mapping
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from schemas.clock import boot_s
 from schemas.errors import SealpostError
+from schemas.topics import catalogue
 from streams.kafka import admin
 from streams.step.contract import Record
 
@@ -18,6 +21,7 @@ READ_BATCH = 1_000
 END_OF_PARTITION: int = KafkaError._PARTITION_EOF  # librdkafka's own codes begin with an underscore
 NO_POSITION: int = KafkaError._AUTO_OFFSET_RESET  # as above
 _LASTING = (
+    KafkaError._FATAL,  # as above; a static member whose name another process has taken
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
     KafkaError.GROUP_AUTHORIZATION_FAILED,
     KafkaError._AUTHENTICATION,  # as above
@@ -26,17 +30,52 @@ _LASTING = (
     KafkaError._UNKNOWN_PARTITION,  # as above
 )
 READ_TURN_S = 0.5
+MEMBER_SETTING = "SEALPOST_MEMBER"
 
 
 class ReadFailed(SealpostError):
     """A consumer cannot go on reading; the message holds Kafka's error name. Look at the broker and its access rules."""
 
 
+def static_member(topics: Iterable[str] | None = None) -> str | None:
+    """Name by which a group knows this process again after a restart, in place of its dead predecessor (docs/decisions/032);
+    None when SEALPOST_MEMBER is not set: then the group waits until the predecessor's session has run out.
+
+    The topics are part of it: a group hands its former share to a member that comes back, without asking what it reads now.
+    `topics` None: those of the catalogue.
+    """
+    name = os.environ.get(MEMBER_SETTING)
+    if not name:
+        return None
+    read = sorted([topic.name for topic in catalogue()] if topics is None else topics)
+    return f"{name}-{hashlib.sha256(' '.join(read).encode()).hexdigest()[:8]}"
+
+
 def consumer_settings(
-    bootstrap: str, *, group: str, client_id: str, session_s: float, extra: Mapping[str, Any] | None = None
+    bootstrap: str,
+    *,
+    group: str,
+    client_id: str,
+    session_s: float,
+    topics: Iterable[str] | None = None,
+    extra: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """librdkafka settings of every Sealpost consumer. Positions live in PostgreSQL: a missing one is an error, not a reset."""
-    settings: dict[str, Any] = {
+    """librdkafka settings of a member of a group that subscribes to `topics` (see static_member)."""
+    settings = outsider_settings(bootstrap, group=group, client_id=client_id)
+    settings["session.timeout.ms"] = round(session_s * 1000)
+    settings["heartbeat.interval.ms"] = max(100, round(session_s * 1000 / 5))
+    settings["max.poll.interval.ms"] = round(max(MAX_POLL_S, session_s) * 1000)
+    member = static_member(topics)
+    if member is not None:
+        settings["group.instance.id"] = member
+    settings.update(extra or {})
+    return settings
+
+
+def outsider_settings(bootstrap: str, *, group: str, client_id: str) -> dict[str, Any]:
+    """librdkafka settings of every Sealpost consumer, enough for one that joins no group. Positions live in PostgreSQL: a
+    missing one is an error, not a reset."""
+    return {
         "bootstrap.servers": bootstrap,
         "group.id": group,
         "client.id": client_id,
@@ -44,15 +83,10 @@ def consumer_settings(
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
         "partition.assignment.strategy": "range",
-        "session.timeout.ms": round(session_s * 1000),
-        "heartbeat.interval.ms": max(100, round(session_s * 1000 / 5)),
-        "max.poll.interval.ms": round(max(MAX_POLL_S, session_s) * 1000),
         "fetch.queue.backoff.ms": FETCH_BACKOFF_MS,
         "allow.auto.create.topics": False,
         "log.connection.close": False,
     }
-    settings.update(extra or {})
-    return settings
 
 
 def to_record(message: Message) -> Record:
@@ -73,7 +107,7 @@ def read_to_end(bootstrap: str, topic: str, *, timeout_s: float) -> Iterator[Rec
     missing = {part: found.high for part, found in ranges.items() if found.high > found.low}
     if not missing:
         return
-    settings = consumer_settings(bootstrap, group="sealpost.read", client_id="sealpost-read", session_s=10.0)
+    settings = outsider_settings(bootstrap, group="sealpost.read", client_id="sealpost-read")
     consumer = Consumer({**settings, "enable.partition.eof": True})
     deadline = boot_s() + timeout_s
     try:

@@ -10,7 +10,7 @@ from streams.kafka.consumer import (
     END_OF_PARTITION,
     NO_POSITION,
     ReadFailed,
-    consumer_settings,
+    outsider_settings,
     raise_unless_passing,
     to_record,
 )
@@ -19,17 +19,13 @@ from streams.step.contract import Record
 TURN_S = 0.5
 SILENCE_S = 30.0
 """A broker that delivers nothing for so long is taken for away; the process ends and is started anew."""
-SESSION_S = 10.0
-"""librdkafka wants one even though no group is joined."""
 
 
 class StretchReader:
     """A consumer that is pointed at one stretch after another. For one thread."""
 
     def __init__(self, bootstrap: str, *, client_id: str) -> None:
-        settings = consumer_settings(
-            bootstrap, group="sealpost.direct", client_id=client_id, session_s=SESSION_S
-        )
+        settings = outsider_settings(bootstrap, group="sealpost.direct", client_id=client_id)
         self._consumer = Consumer({**settings, "enable.partition.eof": True})
 
     def read(self, topic: str, partition: int, start: int, end: int) -> Iterator[list[Record]]:

@@ -9,10 +9,8 @@ from collections.abc import Mapping, Sequence
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from streams.kafka.admin import REQUEST_S, KafkaAway, TopicPart
-from streams.kafka.consumer import consumer_settings
+from streams.kafka.consumer import outsider_settings
 
-SESSION_S = 10.0
-"""librdkafka wants one even though the group is not joined."""
 HAS_MEMBERS = (
     KafkaError.UNKNOWN_MEMBER_ID,
     KafkaError.NON_EMPTY_GROUP,
@@ -63,9 +61,7 @@ def write(bootstrap: str, group: str, offsets: Mapping[TopicPart, int]) -> bool:
 
 
 def _outsider(bootstrap: str, group: str) -> Consumer:
-    return Consumer(
-        consumer_settings(bootstrap, group=group, client_id="sealpost-offsets", session_s=SESSION_S)
-    )
+    return Consumer(outsider_settings(bootstrap, group=group, client_id="sealpost-offsets"))
 
 
 def _code(error: KafkaException) -> int | None:

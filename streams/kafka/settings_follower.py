@@ -14,14 +14,12 @@ from schemas.ids import random_id
 from schemas.settings import TenantSettings, fold
 from schemas.topics import TENANTS
 from streams.kafka import admin
-from streams.kafka.consumer import END_OF_PARTITION, NO_POSITION, consumer_settings, raise_unless_passing
+from streams.kafka.consumer import END_OF_PARTITION, NO_POSITION, outsider_settings, raise_unless_passing
 
 LOG = logging.getLogger(__name__)
 POLL_S = 0.2
 """Longest wait for the next settings event before the thread looks whether it should stop."""
 BATCH = 500
-SESSION_S = 10.0
-"""librdkafka wants one even though no group is joined."""
 
 
 class SettingsUnread(SealpostError):
@@ -102,11 +100,8 @@ class SettingsFollower:
             self._thread.join()
 
     def _follow(self) -> None:
-        settings = consumer_settings(
-            self._bootstrap,
-            group=f"sealpost.settings.{random_id()}",
-            client_id="sealpost-settings",
-            session_s=SESSION_S,
+        settings = outsider_settings(
+            self._bootstrap, group=f"sealpost.settings.{random_id()}", client_id="sealpost-settings"
         )
         consumer = Consumer({**settings, "enable.partition.eof": True})
         try:

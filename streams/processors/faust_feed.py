@@ -27,6 +27,7 @@ from schemas.constants import BATCH_RECORDS, PRODUCTION, Times
 from schemas.errors import SealpostError
 from schemas.ids import random_unit
 from streams.kafka.admin import KafkaAway
+from streams.kafka.consumer import static_member
 from streams.processors.stepper import Stepper, Superseded
 from streams.step.contract import Record
 from streams.step.errors import DatabaseAway
@@ -161,6 +162,7 @@ class ProcessorFeed:
             broker_session_timeout=times.session_s,
             broker_heartbeat_interval=times.session_s / 5,
             broker_commit_interval=COMMIT_S,
+            consumer_group_instance_id=static_member(self._stepper.engine.handler.topics),
             consumer_auto_offset_reset="earliest",
             processing_guarantee="at_least_once",
             store="memory://",

@@ -56,6 +56,7 @@ class BatchFeed:
             group=group or GROUP_PREFIX + role,
             client_id=f"sealpost-{role}",
             session_s=times.session_s,
+            topics=engine.handler.topics,
         )
         self._given: list[TopicPart] | None = None
         """What the group gave us; None before it has, or after it took it back."""

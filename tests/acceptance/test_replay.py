@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import psycopg
+from confluent_kafka import KafkaError
 from confluent_kafka.admin import AdminClient
 
 from deploy.embedded import folder, kafka, ports, postgres
@@ -19,11 +20,21 @@ def groups_of(client: AdminClient) -> list[str]:
 
 
 def delete_groups(client: AdminClient) -> None:
-    """Delete all groups; a broker that has just started must first load them."""
+    """Delete all groups; a broker that has just started must first load them, and whoever was stopped with the instance keeps its
+    place in them for one session more."""
     wanted = {"sealpost.outbound", "sealpost.inbound", "sealpost.streams.subscriber"}
     until("the groups are loaded", lambda: wanted <= set(groups_of(client)))
-    for future in client.delete_consumer_groups(groups_of(client), request_timeout=10).values():
-        future.result(10)
+    until("the groups are deleted", lambda: deleted(client))
+
+
+def deleted(client: AdminClient) -> bool:
+    """Delete the groups without members; True when none is left."""
+    left = groups_of(client)
+    for future in client.delete_consumer_groups(left, request_timeout=10).values() if left else ():
+        refusal = future.exception(10)
+        if refusal is not None and refusal.args[0].code() != KafkaError.NON_EMPTY_GROUP:
+            raise refusal
+    return not left
 
 
 def forget(data: Path) -> None:

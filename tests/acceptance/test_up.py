@@ -8,9 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from confluent_kafka.admin import AdminClient
 
 from tests.acceptance_instance import SHORT_TIMES, RunningInstance, running_instance, until
 
+GROUPS = [
+    f"sealpost.{name}"
+    for name in ("inbound", "vault", "projector", "outbound", "streams.subscriber", "streams.erasure")
+]
 ROLES = {"receiver", "inbound", "api", "vault", "streams", "outbound", "projector", "clock"}
 
 
@@ -59,6 +64,20 @@ def test_a_killed_role_comes_back(instance: RunningInstance, role: str) -> None:
     instance.wait_back(role, instance.kill(role))
 
 
+def test_the_members_of_all_groups_are_named(instance: RunningInstance) -> None:
+    """Each group has one member, known by name: whoever is started in the place of a dead one waits for no session."""
+    client = AdminClient({"bootstrap.servers": instance.ready["kafka"]})
+
+    def names() -> list[list[str]]:
+        described = client.describe_consumer_groups(GROUPS, request_timeout=10).values()
+        return [
+            [str(member.group_instance_id) for member in future.result(10).members] for future in described
+        ]
+
+    until("one member in each group", lambda: all(len(members) == 1 for members in names()))
+    assert all(name.startswith("up-") for members in names() for name in members)
+
+
 def test_side_by_side_and_again(tmp_path: Path) -> None:
     """A second instance with another folder runs beside the first; after Ctrl-C no process is left and its data goes on."""
     with running_instance(tmp_path / "two") as second:
@@ -96,12 +115,14 @@ def test_tour_ends_with_zero_and_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_kill_of_the_supervisor_leaves_no_process(tmp_path: Path) -> None:
-    """kill -9 of `up` itself ends every child."""
+    """kill -9 of `up` itself ends every child; the next start goes on with its data."""
     try:
         with running_instance(tmp_path / "three") as third:
             folder = third.data
             os.kill(third.process.pid, signal.SIGKILL)
             third.process.wait(10)
             until("no process is left", lambda: not processes_of(folder), 30)
+        with running_instance(tmp_path / "three") as again:
+            again.sign_up(again.new_number())
     finally:
         assert not processes_of(tmp_path / "three" / "data")
