@@ -250,7 +250,7 @@ class ProcessorFeed:
             self._resolve(set())
 
     def _ask_for_errors(self) -> None:
-        error = None if self._app is None else _group_error(self._app)
+        error = None if self._app is None else group_error(self._app)
         if error is not None:
             raise FaustEnded(f"role {self.role} cannot be a member of its group: {type(error).__name__}")
 
@@ -333,14 +333,14 @@ class FaustFeeds:
             await task
 
 
-def _group_error(app: Any) -> BaseException | None:
+def group_error(app: Any) -> BaseException | None:
     """Why aiokafka has given the group of this app up. It does nothing more for it until the error is taken, which only its own
     `getmany` does; Faust takes records another way."""
     consumer = app._consumer  # noqa: SLF001  # nothing public leads to the state of the group
     client = None if consumer is None else consumer._thread._consumer  # noqa: SLF001  # as above
-    if client is None:
-        return None
-    group = client._coordinator  # noqa: SLF001  # as above
+    group = None if client is None else client._coordinator  # noqa: SLF001  # as above
+    if group is None:
+        return None  # the app is starting
     error: BaseException | None = group._pending_exception  # noqa: SLF001  # as above
     routine: asyncio.Task[None] = group._coordination_task  # noqa: SLF001  # as above
     return routine.exception() if error is None and routine.done() and not routine.cancelled() else error

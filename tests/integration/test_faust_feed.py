@@ -1,18 +1,21 @@
 """The Faust feed with a counting handler: reads, follows, repairs, waits, ends."""
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaConsumer
 from confluent_kafka import Consumer
 
 from schemas.clock import now_ms
 from schemas.errors import SealpostError
 from streams.kafka import admin, group_offsets
 from streams.kafka.consumer import consumer_settings
-from streams.processors.faust_feed import FaustEnded
+from streams.processors.faust_feed import FaustEnded, group_error
 from tests import faust_role
 from tests.embedded_fixtures import KafkaServer, PostgresServer
 from tests.step_world import Counting, World, await_until, expected_counts
@@ -182,6 +185,17 @@ def test_a_group_that_cannot_be_joined_ends_the_feed(
     other.close()
     start(started, world, tmp_path)
     await_until(lambda: total(world) == 50, LIMIT_S, "the successor reads")
+
+
+def test_a_group_is_not_judged_before_its_client_has_started() -> None:
+    """While the app starts, the client is there and its coordinator is not: no error yet."""
+
+    async def judge() -> BaseException | None:
+        client = AIOKafkaConsumer(group_id="starting")
+        thread = SimpleNamespace(_consumer=client)
+        return group_error(SimpleNamespace(_consumer=SimpleNamespace(_thread=thread)))
+
+    assert asyncio.run(judge()) is None
 
 
 def test_caught_up_is_told(world: World, started: list[Running], tmp_path: Path) -> None:
