@@ -6,7 +6,6 @@ when a feed gives up, with 1 and the reason as the last line of its error output
 """
 
 import logging
-import os
 import signal
 import sys
 import threading
@@ -35,7 +34,9 @@ class Freezing:
         """A point was reached."""
         if name == self._point and self._file.exists():
             self._file.unlink()
-            os.kill(os.getpid(), signal.SIGSTOP)
+            # To this thread, which then stops the process before it goes on. Sent to the process, it may reach another thread
+            # first, and on a busy machine this one has sent half of a transaction's end by then.
+            signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
 
 
 def run(config: dict[str, Any], stop: threading.Event, handler: Counting | None = None) -> None:

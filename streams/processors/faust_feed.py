@@ -7,6 +7,7 @@ The only file that imports faust. What is used of it is small, and each piece is
 - Faust's own assignor, which gives one member the same partition numbers of all topics; it is chosen only while
   `table_standby_replicas` is above 0, otherwise Faust takes a round robin that tears the topics apart.
 - The group's offsets are a hint. Positions live in the database (streams.processors.stepper).
+- A group that cannot be joined is an error that aiokafka keeps until somebody asks for it, and Faust never asks: we do.
 Faust's tables, timers, producer, leader topic and web server are not used, and it must not make topics.
 """
 
@@ -118,13 +119,18 @@ class ProcessorFeed:
             return
         self._app = self._make_app()
         self._driver = asyncio.create_task(self._drive(), name=f"{self.role}-driver")
-        await self._app.start()
-        ended = asyncio.ensure_future(self._app.wait())
-        await asyncio.wait([self._driver, ended], return_when=asyncio.FIRST_COMPLETED)
-        ended.cancel()
+        serving = asyncio.create_task(self._serve(self._app), name=f"{self.role}-app")
+        await asyncio.wait([self._driver, serving], return_when=asyncio.FIRST_COMPLETED)
         if not self._driver.done() and not self._stopping:
-            raise FaustEnded(f"the Faust app of role {self.role} ended")
+            error = serving.exception()
+            raise FaustEnded(f"the Faust app of role {self.role} ended ({type(error).__name__})")
+        serving.cancel()
         await self._driver
+
+    @staticmethod
+    async def _serve(app: faust.App) -> None:
+        await app.start()
+        await app.wait()
 
     async def stop(self) -> None:
         """Finish the step under way, acknowledge it, leave the group, give the partitions up."""
@@ -237,10 +243,16 @@ class ProcessorFeed:
                     self._assignment.taken = False
                     self.ready = False
                     self._back_off.wait()
+                self._ask_for_errors()
                 await self._pause()
         finally:
             self.ready = False
             self._resolve(set())
+
+    def _ask_for_errors(self) -> None:
+        error = None if self._app is None else group_error(self._app)
+        if error is not None:
+            raise FaustEnded(f"role {self.role} cannot be a member of its group: {type(error).__name__}")
 
     async def _next(self) -> None:
         now = self._assignment
@@ -319,6 +331,19 @@ class FaustFeeds:
             await asyncio.gather(*(feed.stop() for feed in self._feeds))
         for task in tasks:
             await task
+
+
+def group_error(app: Any) -> BaseException | None:
+    """Why aiokafka has given the group of this app up. It does nothing more for it until the error is taken, which only its own
+    `getmany` does; Faust takes records another way."""
+    consumer = app._consumer  # noqa: SLF001  # nothing public leads to the state of the group
+    client = None if consumer is None else consumer._thread._consumer  # noqa: SLF001  # as above
+    group = None if client is None else client._coordinator  # noqa: SLF001  # as above
+    if group is None:
+        return None  # the app is starting
+    error: BaseException | None = group._pending_exception  # noqa: SLF001  # as above
+    routine: asyncio.Task[None] = group._coordination_task  # noqa: SLF001  # as above
+    return routine.exception() if error is None and routine.done() and not routine.cancelled() else error
 
 
 def _record(event: Any) -> Record:

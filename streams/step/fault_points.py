@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import threading
 from pathlib import Path
 from typing import Protocol
 
@@ -50,7 +51,10 @@ class FaultFile:
             return
         self._file.unlink(missing_ok=True)
         LOG.warning("fault point %s reached", name)
-        os.kill(os.getpid(), signal.SIGSTOP if words[3:] == ["stop"] else signal.SIGKILL)
+        # To this thread: sent to the process, SIGSTOP may reach another thread first, and this one goes on for a while.
+        signal.pthread_kill(
+            threading.get_ident(), signal.SIGSTOP if words[3:] == ["stop"] else signal.SIGKILL
+        )
 
 
 def from_environment(role: str) -> EngineHooks | None:

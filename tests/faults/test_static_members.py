@@ -25,13 +25,14 @@ ROOT = Path(__file__).parents[2]
 SESSION_S = 80.0
 LIMIT_S = 40.0
 """Far below the session: who waits for the end of a dead member's session fails."""
+SHORT_SESSION_S = 6.0
 FEEDS = ("tests.step_role", "tests.faust_role")
 
 
 class Role:
     """Processes of one role, all of the same name in the same group."""
 
-    def __init__(self, world: World, folder: Path, module: str) -> None:
+    def __init__(self, world: World, folder: Path, module: str, session_s: float = SESSION_S) -> None:
         self._module = module
         self._config = orjson.dumps(
             {
@@ -42,7 +43,7 @@ class Role:
                 "role": "counting",
                 "group": f"{world.name}.named",
                 "priority": None,
-                "session_s": SESSION_S,
+                "session_s": session_s,
                 "batch": 40,
                 "data_dir": str(folder),
                 "first": [],
@@ -105,6 +106,31 @@ def test_the_name_tells_what_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len({static_member(["a", "b"]), static_member(["a"]), static_member()}) == 3
     monkeypatch.delenv(MEMBER_SETTING)
     assert static_member(["a"]) is None
+
+
+@pytest.mark.parametrize(("former", "latter"), [FEEDS, FEEDS[::-1]])
+def test_the_feed_may_be_changed(world: World, tmp_path: Path, former: str, latter: str) -> None:
+    """Faust after the batch feed in one group, or the other way round: their protocols do not go together, so the latter waits,
+    or ends and is started anew, until the session of the former is over; then it reads."""
+    before, after = (Role(world, tmp_path, module, SHORT_SESSION_S) for module in (former, latter))
+    try:
+        world.produce(range(100))
+        process = before.start()
+        await_until(lambda: sum(world.counts().values()) == 100, LIMIT_S, "the former reads")
+        process.terminate()
+        process.wait(LIMIT_S)
+        world.produce(range(100, 200))
+
+        def read() -> bool:
+            if not after.processes or after.processes[-1].poll() is not None:
+                after.start()
+            return sum(world.counts().values()) == 200
+
+        await_until(read, LIMIT_S, "the latter reads")
+        assert len(world.awaited_outputs(200)) == 200
+    finally:
+        before.end()
+        after.end()
 
 
 def test_of_two_processes_of_one_name_the_newer_serves(world: World, role: Role) -> None:

@@ -1,16 +1,21 @@
 """The Faust feed with a counting handler: reads, follows, repairs, waits, ends."""
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaConsumer
+from confluent_kafka import Consumer
 
 from schemas.clock import now_ms
 from schemas.errors import SealpostError
 from streams.kafka import admin, group_offsets
-from streams.processors.faust_feed import FaustEnded
+from streams.kafka.consumer import consumer_settings
+from streams.processors.faust_feed import FaustEnded, group_error
 from tests import faust_role
 from tests.embedded_fixtures import KafkaServer, PostgresServer
 from tests.step_world import Counting, World, await_until, expected_counts
@@ -158,6 +163,39 @@ def test_it_goes_on_after_the_broker_was_killed(
     await_until(lambda: total(world) == 150, LIMIT_S, "everything")
     assert world.counts() == expected_counts(range(150))
     assert len(world.awaited_outputs(150)) == 150
+
+
+def test_a_group_that_cannot_be_joined_ends_the_feed(
+    world: World, started: list[Running], tmp_path: Path
+) -> None:
+    """A member of another protocol is there, such as the batch feed before the setting was changed: the feed ends with a reason
+    instead of waiting for ever; once the other is gone, its successor reads."""
+    world.produce(range(50))
+    other = Consumer(
+        consumer_settings(
+            world.bootstrap, group=f"{world.name}.counting", client_id="other", session_s=SESSION_S
+        )
+    )
+    other.subscribe([world.source])
+    await_until(lambda: other.poll(0.1) is not None or bool(other.assignment()), LIMIT_S, "it has joined")
+    feed = start(started, world, tmp_path)
+    feed.thread.join(LIMIT_S)
+    assert isinstance(feed.error, FaustEnded)
+    assert "InconsistentGroupProtocol" in str(feed.error)
+    other.close()
+    start(started, world, tmp_path)
+    await_until(lambda: total(world) == 50, LIMIT_S, "the successor reads")
+
+
+def test_a_group_is_not_judged_before_its_client_has_started() -> None:
+    """While the app starts, the client is there and its coordinator is not: no error yet."""
+
+    async def judge() -> BaseException | None:
+        client = AIOKafkaConsumer(group_id="starting")
+        thread = SimpleNamespace(_consumer=client)
+        return group_error(SimpleNamespace(_consumer=SimpleNamespace(_thread=thread)))
+
+    assert asyncio.run(judge()) is None
 
 
 def test_caught_up_is_told(world: World, started: list[Running], tmp_path: Path) -> None:
