@@ -77,9 +77,14 @@ def with_descendants(pids: dict[str, int]) -> list[psutil.Process]:
 
 
 def has_ended(process: psutil.Process) -> bool:
-    """Gone, or dead and only not yet reaped by whoever inherited it."""
+    """Gone, or dead and only not yet reaped by whoever inherited it.
+
+    A killed process is a zombie as soon as its first thread has ended; the others hold its sockets and files a little longer.
+    """
     try:
-        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+        if not process.is_running():
+            return True
+        return process.status() == psutil.STATUS_ZOMBIE and process.num_threads() <= 1
     except psutil.NoSuchProcess:
         return True
 
