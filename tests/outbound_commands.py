@@ -98,3 +98,8 @@ def _command(
     )
     sealed = {"content": block.model_dump(mode="json", exclude_none=True)}
     return event.model_copy(update={"data": event.data | {"sealed": sealed}})
+
+
+def message_of(event: Event) -> str:
+    """The message id of a command."""
+    return str(event.data["message"])

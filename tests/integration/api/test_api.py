@@ -1,8 +1,6 @@
 """The HTTP API over real HTTP, with role vault and projector at work: commands, queries, erasure."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -12,26 +10,11 @@ from schemas import topics
 from schemas.envelope import Event
 from schemas.events import messages, registry
 from schemas.ids import message_day, random_id
-from tests.api_world import ApiWorld, Person, Tenant, running_api
-from tests.embedded_fixtures import KafkaServer, PostgresServer
+from tests.api_world import ApiWorld, Person, Tenant
 from vault.keys import BlockToOpen
 from vault.outcomes import Plain
 
 NOBODY = "0" * 32
-
-
-@pytest.fixture(scope="module")
-def world(
-    kafka_server: KafkaServer, postgres_server: PostgresServer, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[ApiWorld]:
-    folder: Path = tmp_path_factory.mktemp("api")
-    with running_api(kafka_server, postgres_server, folder) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def tenant(world: ApiWorld) -> Tenant:
-    return world.tenant()
 
 
 @pytest.fixture(scope="module")

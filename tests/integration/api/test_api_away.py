@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -22,8 +21,8 @@ from schemas.ids import random_id
 from streams.kafka.producer import AsyncProducer
 from streams.kafka.settings_follower import SettingsFollower
 from streams.step.connections import PROMPT
-from tests.api_world import TIMES, ApiWorld, Person, Reply, Tenant, asgi_call, running_api
-from tests.embedded_fixtures import KafkaServer, PostgresServer
+from tests.api_world import TIMES, ApiWorld, Person, Reply, Tenant, asgi_call
+from tests.embedded_fixtures import PostgresServer
 from vault.keyring import MasterKey
 from vault.tokens import Principal
 from vault.vault import Vault
@@ -36,25 +35,6 @@ GOOD: dict[str, Any] = {"purpose": "service", "content": {"type": "text", "text"
 CLOSED_PORT = "127.0.0.1:9"
 LATE_S = 3.0
 """For what comes to the processor late: two hundred callers and the server share it."""
-
-
-@pytest.fixture(scope="module")
-def world(
-    kafka_server: KafkaServer, postgres_server: PostgresServer, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[ApiWorld]:
-    folder: Path = tmp_path_factory.mktemp("api")
-    with running_api(kafka_server, postgres_server, folder) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def tenant(world: ApiWorld) -> Tenant:
-    return world.tenant()
-
-
-@pytest.fixture(scope="module")
-def ada(tenant: Tenant) -> Person:
-    return tenant.person()
 
 
 def test_kafka_away(world: ApiWorld, tenant: Tenant) -> None:

@@ -1,35 +1,15 @@
 """The names in the answers of the HTTP API are those that callers were promised, at every stage of what they tell of."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
-
 from schemas.clock import now_ms, to_ms, to_text
 from schemas.constants import Times
 from schemas.events import deletions, statuses
 from schemas.ids import is_id, random_id
 from streams.processors.erasure.processor import ErasureLedger
-from tests.api_world import TIMES, ApiWorld, Tenant, running_api
-from tests.embedded_fixtures import KafkaServer, PostgresServer
+from tests.api_world import TIMES, ApiWorld, Tenant
 from tests.step_world import await_until
 
 ERASURE = {"erasure_id", "subject", "state", "t0", "t1", "t2", "tr", "t3", "receipts"}
 MESSAGE = {"message_id", "direction", "text", "status", "reason", "times"}
-
-
-@pytest.fixture(scope="module")
-def world(
-    kafka_server: KafkaServer, postgres_server: PostgresServer, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[ApiWorld]:
-    folder: Path = tmp_path_factory.mktemp("api")
-    with running_api(kafka_server, postgres_server, folder) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def tenant(world: ApiWorld) -> Tenant:
-    return world.tenant()
 
 
 def test_message_id(tenant: Tenant) -> None:

@@ -2,11 +2,9 @@
 
 import random
 from collections.abc import Iterator
-from contextlib import suppress
-from pathlib import Path
+from contextlib import contextmanager
 from typing import Any
 
-import psutil
 import pytest
 
 from schemas import topics
@@ -22,29 +20,23 @@ from workers.outbound.turns import Limits
 SEED = 20_261_123
 
 
-@pytest.fixture
-def world(
-    kafka_server: KafkaServer, postgres_server: PostgresServer, tmp_path: Path
-) -> Iterator[SendingWorld]:
-    """A tenant, its provider, and no role yet."""
-    made = SendingWorld(kafka_server.bootstrap, postgres_server.fresh_database("sending"), tmp_path)
-    try:
-        yield made
-    finally:
-        made.close()
-
-
 def in_flight() -> float:
     """Calls under way."""
     return sample("sealpost_sends_in_flight", channel="whatsapp")
 
 
-def freeze(server: PostgresServer, *, stop: bool) -> None:
-    """The server and all its sessions keep their connections and say nothing, or go on."""
-    main = psutil.Process(server.pid)
-    for process in (main, *main.children(recursive=True)):
-        with suppress(psutil.NoSuchProcess):  # a session may just have ended by itself
-            process.suspend() if stop else process.resume()
+@contextmanager
+def away(server: PostgresServer, how: str) -> Iterator[None]:
+    """PostgreSQL is `stopped` or `frozen` for the block."""
+    if how == "frozen":
+        with server.frozen():
+            yield
+        return
+    server.stop()
+    try:
+        yield
+    finally:
+        server.start()
 
 
 def series(people: list[Somebody], each: int, delivery: Delivery = "at_least_once") -> list[Event]:
@@ -69,13 +61,10 @@ def test_postgres_away_no_call_starts_and_outcomes_are_kept(
     with world.outbound():
         world.send(*commands)
         await_until("four calls under way", lambda: in_flight() == 4)
-        try:
-            postgres_server.stop() if how == "stopped" else freeze(postgres_server, stop=True)
+        with away(postgres_server, how):
             await_until("the calls are answered", lambda: in_flight() == 0)
             assert len(world.provider.messages()) == 4
             assert world.statuses.records() == []
-        finally:
-            postgres_server.start() if how == "stopped" else freeze(postgres_server, stop=False)
         world.await_all(commands)
     assert_each_once_in_order(world, people, 3)
     assert set(map(tuple, world.ends().values())) == {("submitted",)}

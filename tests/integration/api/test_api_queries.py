@@ -2,8 +2,6 @@
 
 import re
 from base64 import urlsafe_b64encode
-from collections.abc import Iterator
-from pathlib import Path
 from urllib.parse import quote
 
 import psycopg
@@ -16,23 +14,13 @@ from schemas.envelope import EventData
 from schemas.events import deletions, messages, statuses
 from schemas.ids import is_id, message_id, random_id
 from streams.step.contract import Effects, Item, Record
-from tests.api_world import CHANNEL, ApiWorld, Person, Tenant, running_api
-from tests.embedded_fixtures import KafkaServer, PostgresServer
+from tests.api_world import CHANNEL, ApiWorld, Person, Tenant
 from tests.step_world import await_until
 from vault.role import VaultHandler
 from workers.intake.tenants import Registrar
 
 NOTICE_URL = "https://obsthof.example/datenschutz"
 TIME = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")
-
-
-@pytest.fixture(scope="module")
-def world(
-    kafka_server: KafkaServer, postgres_server: PostgresServer, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[ApiWorld]:
-    folder: Path = tmp_path_factory.mktemp("api")
-    with running_api(kafka_server, postgres_server, folder) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,7 @@
 """`sealpost_events_total` in the roles that write: what it counts is what is in the log."""
 
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
 
-import pytest
 from prometheus_client import REGISTRY
 
 from schemas import topics
@@ -13,22 +10,12 @@ from schemas.ids import random_id
 from streams.kafka.written import count_written
 from streams.step.contract import Output, Record
 from streams.step.deadletter import dead_letter
-from tests.api_world import ApiWorld, running_api
-from tests.embedded_fixtures import KafkaServer, PostgresServer
+from tests.api_world import ApiWorld
 from tests.step_world import await_until
 
 WRITTEN_TO = (
     topics.TENANTS, topics.INGRESS_KEYS, topics.MESSAGES, topics.outbound("whatsapp"), topics.DELETIONS,
 )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def world(
-    kafka_server: KafkaServer, postgres_server: PostgresServer, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[ApiWorld]:
-    folder: Path = tmp_path_factory.mktemp("api")
-    with running_api(kafka_server, postgres_server, folder) as running:
-        yield running
 
 
 def counted() -> Counter[tuple[str, str]]:

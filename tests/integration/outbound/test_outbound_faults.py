@@ -1,8 +1,7 @@
 """Role outbound when a channel, this program or the vault is at fault: every message ends with a status, and is kept."""
 
 from base64 import b64decode
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 import psycopg
 import pytest
@@ -14,8 +13,7 @@ from schemas.events.messages import Delivery
 from schemas.ids import random_id
 from streams.kafka.producer import AsyncProducer
 from streams.step.contract import Output
-from tests.embedded_fixtures import KafkaServer, PostgresServer
-from tests.outbound_commands import text_command
+from tests.outbound_commands import message_of, text_command
 from tests.receiving_world import await_until, sample
 from tests.sending_world import SendingWorld
 from vault.claims import Settlement
@@ -31,23 +29,6 @@ from workers.outbound.worker import OutboundStopped
 BAD = "bad"
 """The text with which a test's channel breaks."""
 Meddle = Callable[[Vault], None]
-
-
-@pytest.fixture
-def world(
-    kafka_server: KafkaServer, postgres_server: PostgresServer, tmp_path: Path
-) -> Iterator[SendingWorld]:
-    """A tenant, its provider, and no role yet."""
-    made = SendingWorld(kafka_server.bootstrap, postgres_server.fresh_database("faults"), tmp_path)
-    try:
-        yield made
-    finally:
-        made.close()
-
-
-def message_of(event: Event) -> str:
-    """The message id of a command."""
-    return str(event.data["message"])
 
 
 class Breaking(WhatsApp):

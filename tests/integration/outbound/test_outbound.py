@@ -1,6 +1,5 @@
 """Role outbound on a real Kafka, PostgreSQL and provider API: what becomes of a command, whatever the provider answers."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,28 +13,11 @@ from schemas.events.statuses import MessageSubmitted
 from schemas.ids import random_id
 from streams.step.contract import Output
 from tests.embedded_fixtures import KafkaServer, PostgresServer
-from tests.outbound_commands import own_text_command, template_command, text_command
+from tests.outbound_commands import message_of, own_text_command, template_command, text_command
 from tests.receiving_world import await_until, sample
 from tests.sending_world import CLOSED_PORT_URL, TIMES, SendingWorld
 from vault.claims import EchoSettlement
 from vault.connections import AccountLimits
-
-
-@pytest.fixture
-def world(
-    kafka_server: KafkaServer, postgres_server: PostgresServer, tmp_path: Path
-) -> Iterator[SendingWorld]:
-    """A tenant, its provider, and no role yet."""
-    made = SendingWorld(kafka_server.bootstrap, postgres_server.fresh_database("sending"), tmp_path)
-    try:
-        yield made
-    finally:
-        made.close()
-
-
-def message_of(event: Event) -> str:
-    """The message id of a command."""
-    return str(event.data["message"])
 
 
 def test_every_kind_of_content_is_submitted_with_its_status_and_confirmation(world: SendingWorld) -> None:

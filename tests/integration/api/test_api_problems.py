@@ -1,16 +1,13 @@
 """Bad input: a problem that names every wrong field by its place in the body, and never quotes what the caller sent."""
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from schemas.http import BODY_MAX_BYTES
 from schemas.ids import random_id
-from tests.api_world import ApiWorld, Person, Reply, Tenant, running_api
-from tests.embedded_fixtures import KafkaServer, PostgresServer
+from tests.api_world import ApiWorld, Person, Reply, Tenant
 
 RED = "red-4711"
 NOBODY = "0" * 32
@@ -19,25 +16,6 @@ GOOD: dict[str, Any] = {
 }  # fmt: skip
 TEMPLATE = {"type": "template", "name": "offer", "language": "de"}
 ADDRESS = {"channel": "whatsapp", "address": "4915123456"}
-
-
-@pytest.fixture(scope="module")
-def world(
-    kafka_server: KafkaServer, postgres_server: PostgresServer, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[ApiWorld]:
-    folder: Path = tmp_path_factory.mktemp("api")
-    with running_api(kafka_server, postgres_server, folder) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def tenant(world: ApiWorld) -> Tenant:
-    return world.tenant()
-
-
-@pytest.fixture(scope="module")
-def ada(tenant: Tenant) -> Person:
-    return tenant.person()
 
 
 def refused(reply: Reply) -> list[str]:
