@@ -19,7 +19,7 @@ from schemas.events.registry import build
 from schemas.ids import event_id, is_id
 from schemas.metrics import gauge, histogram
 from schemas.stores import PROJECTION_V1
-from schemas.topics import CONSENTS, DELETIONS, MESSAGES, STATUSES, SUBSCRIPTIONS
+from schemas.topics import CONSENTS, DELETIONS, GUARDED, MESSAGES, STATUSES, SUBSCRIPTIONS
 from streams.step.contract import Cursor, Effects, Item, Poison, Record
 from streams.step.errors import StopPartition
 
@@ -28,8 +28,6 @@ MODEL = "v1"
 log = logging.getLogger(__name__)
 
 Person = tuple[str, str]
-GUARDED = (CONSENTS, DELETIONS)
-"""Topics in which a record of an unknown subject must not be passed over (protocols §1)."""
 
 _FENCED = """
 select f.tenant, f.subject from projections.fence f

@@ -33,6 +33,8 @@ DELETIONS = "sealpost.deletions"
 TENANTS = "sealpost.tenants"
 DEADLETTERS = "sealpost.deadletters"
 INGRESS_KEYS = "sealpost.ingresskeys"
+GUARDED = (CONSENTS, DELETIONS)
+"""Topics in which a record that cannot be handled is never passed over: it stops or restricts (protocols §1)."""
 CHANNELS = ("whatsapp",)
 """Channels whose topics are made; a channel's folder and its entry here come together."""
 

@@ -10,7 +10,7 @@ from schemas.envelope import Event, EventData, InvalidEvent
 from schemas.events import consents, deletions, registry, subscriptions
 from schemas.ids import derived_id, event_id, is_id
 from schemas.stores import VAULT
-from schemas.topics import CONSENTS, DELETIONS, SUBSCRIPTIONS, TENANTS
+from schemas.topics import CONSENTS, DELETIONS, GUARDED, SUBSCRIPTIONS, TENANTS
 from streams.step.contract import Cursor, Effects, Item, Poison, Record
 from streams.step.deadletter import dead_letter
 from vault import applying
@@ -20,8 +20,6 @@ from vault.permissions import Lower, Raise, lower_permissions, raise_permissions
 from vault.vault import Vault
 
 LOG = logging.getLogger(__name__)
-GUARDED = (CONSENTS, DELETIONS)
-"""Topics in which a record that cannot be handled restricts its subject, and later ones are dead-lettered behind it."""
 BEHIND_POISON = "BehindPoison"
 NO_TENANT_KEY = b"sealpost: events about tenants that have no keys"
 """Keys ids of answers to a tenant without keys; such ids name nobody."""

@@ -23,7 +23,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the package
 
 from schemas.clock import boot_s, sleep_s
 from schemas.errors import SealpostError
-from schemas.topics import CONSENTS, DELETIONS, UNLIMITED, Topic
+from schemas.topics import GUARDED, UNLIMITED, Topic
 
 REQUEST_S = 15.0
 """Limit of one admin request. Without it a role would hang at start when Kafka is away."""
@@ -204,7 +204,7 @@ def topic_config(topic: Topic, *, embedded: bool) -> dict[str, str]:
         "min.insync.replicas": "1" if embedded else str(MIN_IN_SYNC),
         "unclean.leader.election.enable": "false",
     }
-    if embedded and topic.name in (DELETIONS, CONSENTS):
+    if embedded and topic.name in GUARDED:
         # One broker without replicas: what a person decided must survive a power cut.
         config["flush.messages"] = "1"
     config.update(topic.config)

@@ -123,7 +123,8 @@ class ProcessorFeed:
         await asyncio.wait([self._driver, serving], return_when=asyncio.FIRST_COMPLETED)
         if not self._driver.done() and not self._stopping:
             error = serving.exception()
-            raise FaustEnded(f"the Faust app of role {self.role} ended ({type(error).__name__})")
+            reason = "" if error is None else f" ({type(error).__name__})"
+            raise FaustEnded(f"the Faust app of role {self.role} ended{reason}")
         serving.cancel()
         await self._driver
 

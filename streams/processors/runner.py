@@ -20,7 +20,7 @@ from schemas.events.deletions import KeyDestroyed, SubjectErased
 from schemas.ids import is_id
 from schemas.metrics import counter, histogram
 from schemas.settings import TenantSettings
-from schemas.topics import CONSENTS, DELETIONS
+from schemas.topics import GUARDED
 from streams.processors.contract import Count, Decision, Heard, Ids, Input, NewEvent, Processor, Woken
 from streams.processors.erasure.certificate import Signer, certify
 from streams.step.contract import Cursor, Effects, Item, Poison, Record, Wake
@@ -196,7 +196,7 @@ class ProcessorHandler:
             heard = Heard(event, registry.read(event), record.time_ms)
         except InvalidEvent as error:
             subject = _subject_of(record)
-            if subject is None and record.topic in (CONSENTS, DELETIONS):
+            if subject is None and record.topic in GUARDED:
                 where = f"{record.topic}/{record.partition} offset {record.offset}"
                 raise StopPartition(f"role {self.role}: {where} does not tell whom it is about") from None
             return Poison(record, type(error).__name__, subject)

@@ -21,8 +21,6 @@ from streams.processors.contract import Count, Decision, Heard, Ids, Input, NewE
 from streams.processors.erasure.state import STATE_VERSION, Erasure, load
 
 NAME = "streams.erasure"
-T2_MARGIN_S = 1.0
-"""Added to the lease life: a lease is noted before the call that grants it, and clocks are read in different places."""
 LEASES_OVER, OVERDUE, SETTLE = "leases_over", "overdue", "settle"
 
 
@@ -83,7 +81,7 @@ class ErasureLedger:
 
     def t2_ms(self, t1: str) -> int:
         """When nothing sealed with the subject's keys opens any more."""
-        return to_ms(t1) + round((self.times.lease_s + T2_MARGIN_S) * MS_PER_S)
+        return to_ms(t1) + round(self.times.leases_over_s * MS_PER_S)
 
     def t3(self, t1: str) -> str:
         """When the last backup that may hold a key has died."""
