@@ -6,6 +6,7 @@ Blocking; the router calls it in a thread. Look-ups take connections of their ow
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
+from unicodedata import category
 
 import orjson
 from pydantic import BaseModel
@@ -167,6 +168,8 @@ class Commands:
 
     def _check_content(self, body: SendRequest) -> Address | None:
         """Check the body against what the channel declares; the address read, None for a subject."""
+        if isinstance(body.content, TextContent) and not _shows(body.content.text):
+            raise _invalid("/content/text", "holds nothing that can be seen")
         if isinstance(body.to, ToSubject):
             return None
         channel = self._channel(body.to.channel)
@@ -306,6 +309,11 @@ class Commands:
 
     def _count(self, tenant: str, outcome: str) -> None:
         self._requests.labels(DOOR, outcome, tenant).inc()
+
+
+def _shows(text: str) -> bool:
+    """False for text of spaces, control and format characters alone: on a phone it is an empty message."""
+    return any(category(character)[0] not in "CZ" for character in text)
 
 
 def _check_limits(channel: Channel, content: TextContent | TemplateContent) -> None:

@@ -2,12 +2,14 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
 from schemas.content import Content
 from schemas.events.messages import Delivery
 from schemas.texts import Language
 
+DELIVERY: Delivery = "at_least_once"
+"""Of a message whose producer does not say: a reply that gets lost is worse than one that comes twice (DESIGN §9)."""
 MESSAGE_EXAMPLE = "202611239f1c2d3e4f5061728394a5b6"
 TENANT_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 PURPOSE_PATTERN = r"^[a-z0-9][a-z0-9_.-]{0,62}$"
@@ -43,6 +45,11 @@ Recipient = Annotated[
 ]
 
 
+def _or_default(value: Any) -> Any:
+    """null is as good as absent, as in the other optional fields."""
+    return DELIVERY if value is None else value
+
+
 class SendRequest(Body):
     """Ask for one message to one person."""
 
@@ -74,7 +81,7 @@ class SendRequest(Body):
     purpose: str = Field(pattern=PURPOSE_PATTERN, examples=["service"])
     content: Content = Field(repr=False)
     idempotency_key: str | None = Field(default=None, min_length=1, max_length=200, repr=False)
-    delivery: Delivery = "at_least_once"
+    delivery: Annotated[Delivery, BeforeValidator(_or_default)] = DELIVERY
     ttl_seconds: int | None = Field(default=None, ge=1, description="The message expires unsent after this.")
 
 

@@ -108,6 +108,13 @@ def test_idempotency(world: ApiWorld, tenant: Tenant, in_header: bool) -> None:
     )
 
 
+def test_options_that_are_null_are_as_good_as_absent(tenant: Tenant) -> None:
+    person, key = tenant.person(), random_id()
+    bare = tenant.send(person.to, "one", idempotency_key=key)
+    nulls = tenant.send(person.to, "one", idempotency_key=key, delivery=None, ttl_seconds=None)
+    assert (bare.status, nulls.status, nulls.raw) == (202, 202, bare.raw)
+
+
 def test_one_message_however_many_ask_at_once(world: ApiWorld, tenant: Tenant) -> None:
     """Eight requests under one key at the same moment: one answer, one message, none fails."""
     person, key = tenant.person(), random_id()

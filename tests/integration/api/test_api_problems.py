@@ -80,6 +80,8 @@ MESSAGES: list[tuple[dict[str, Any], list[str]]] = [
     ({"content": {"type": "text"}}, ["/content/text"]),
     ({"content": {"type": "text", "text": ""}}, ["/content/text"]),
     ({"content": {"type": "text", "text": " \n "}}, ["/content/text"]),
+    ({"content": {"type": "text", "text": "\u200b\ufeff"}}, ["/content/text"]),
+    ({"content": {"type": "text", "text": "\u0000"}}, ["/content/text"]),
     ({"content": {"type": "text", "text": 4711}}, ["/content/text"]),
     ({"content": {"type": "text", "text": {"text": RED}}}, ["/content/text"]),
     ({"content": {"type": "text", "text": [RED]}}, ["/content/text"]),
