@@ -3,6 +3,7 @@
 Heavy imports stand inside the commands, so that the first line of output does not wait for them.
 """
 
+import re
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -28,6 +29,18 @@ Data = Annotated[
     Path | None, typer.Option("--data", envvar="SEALPOST_DATA", help="Data folder of an embedded instance.")
 ]
 JsonFile = Annotated[str, typer.Argument(help="A file, or - for standard input.")]
+
+
+def _name(value: str) -> str:
+    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", value) is None:
+        raise typer.BadParameter("letters, digits, dot, underscore and hyphen, at most 63 in all")
+    return value
+
+
+def _page(value: str) -> str:
+    if re.fullmatch(r"https://[^\s/]+(/\S*)?", value) is None:
+        raise typer.BadParameter("must be a page that people can read, https://…")
+    return value
 
 
 class Role(StrEnum):
@@ -99,7 +112,7 @@ def tenant_register(
     language: Annotated[str, typer.Option(help="Default language: de or en.")] = "de",
     data: Data = None,
 ) -> None:
-    """Register a business; prints its tokens once."""
+    """Register a business; prints its tokens, which are shown only this once. Repeated, it prints further ones."""
     from deploy.api_commands import command
 
     body = {"id": tenant, "name": name, "default_language": language}
@@ -127,10 +140,13 @@ def tenant_connect(
     tenant: str,
     channel: str,
     connection: Annotated[
-        str, typer.Option(help="A name of your choice for the provider app; part of the webhook URL.")
+        str,
+        typer.Option(
+            help="A name of your choice for the provider app; part of the webhook URL.", callback=_name
+        ),
     ],
     account: Annotated[
-        str, typer.Option(help="The provider's id of the sender (WhatsApp: phone number id).")
+        str, typer.Option(help="The provider's id of the sender (WhatsApp: phone number id).", callback=_name)
     ],
     app_secret: Annotated[str, typer.Option(envvar="SEALPOST_APP_SECRET", prompt=True, hide_input=True)],
     verify_token: Annotated[str, typer.Option(envvar="SEALPOST_VERIFY_TOKEN", prompt=True, hide_input=True)],
@@ -166,7 +182,7 @@ def tenant_connect(
 def tenant_notice(
     tenant: str,
     language: Annotated[str, typer.Option(help="de or en.")],
-    url: Annotated[str, typer.Option(help="Where people read the privacy notice.")],
+    url: Annotated[str, typer.Option(help="Where people read the privacy notice.", callback=_page)],
     version: Annotated[int, typer.Option(help="Counts up with each new wording.", min=1)] = 1,
     data: Data = None,
 ) -> None:

@@ -23,7 +23,7 @@ from vault.connections import AccountLimits
 from vault.keyring import MasterKey
 from vault.vault import Vault
 from workers import registry
-from workers.intake.tenants import Registrar
+from workers.intake.tenants import Registrar, UnknownTenantId
 
 SETTINGS_LIMIT_S = 20.0
 
@@ -118,7 +118,7 @@ def _registrar(settings: Settings) -> Iterator[tuple[Vault, Registrar]]:
 
 
 def show_tenant(settings: Settings, tenant: str) -> str:
-    """A tenant's published settings as JSON; ConfigurationError when it is not registered."""
+    """A tenant's published settings as JSON; UnknownTenantId when it is not registered."""
     settings.need("kafka")
     follower = SettingsFollower(settings.kafka)
     follower.start()
@@ -128,5 +128,5 @@ def show_tenant(settings: Settings, tenant: str) -> str:
     finally:
         follower.stop()
     if found is None:
-        raise ConfigurationError(f"tenant {tenant} is not registered; see: sealpost tenant register --help")
+        raise UnknownTenantId(f"tenant {tenant[:80]!r} is not registered")
     return orjson.dumps(found, option=orjson.OPT_INDENT_2, default=dict).decode()

@@ -1,7 +1,9 @@
 """Credentials of provider apps (connections) and senders on them (accounts), sealed under the master key."""
 
+import logging
 from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +11,10 @@ import orjson
 
 from streams.step.contract import Cursor
 from vault.base import VaultBase
+from vault.errors import ConnectionTaken, KeyRefused, UnknownTenant
 from vault.keyring import MasterKey
+
+LOG = logging.getLogger(__name__)
 
 _CACHE_PLACE = ("connections cache", "1")
 
@@ -29,6 +34,14 @@ class Connection:
 
     def __repr__(self) -> str:
         return f"Connection({self.connection})"
+
+
+@dataclass(frozen=True, slots=True)
+class KnownConnections:
+    """What the vault knows. `unusable`: ids of connections whose secrets do not open now; those of other tenants go on."""
+
+    usable: list[Connection]
+    unusable: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +102,9 @@ class ConnectionsPart(VaultBase):
     def add_connection(
         self, cursor: Cursor, connection: str, tenant: str, channel: str, app_secret: str, verify_token: str
     ) -> None:
-        """Record a provider app, or replace its secrets; a connection never changes its tenant or channel."""
+        """Record a provider app, or replace its secrets. UnknownTenant; ConnectionTaken: a connection never changes its tenant
+        or channel."""
+        self._secrets([tenant], cursor)
         secret = orjson.dumps({"app_secret": app_secret, "verify_token": verify_token})
         cursor.execute(
             """insert into vault.connections (connection, tenant, channel, sealed) values (%s, %s, %s, %s)
@@ -98,7 +113,7 @@ class ConnectionsPart(VaultBase):
             [connection, tenant, channel, self.keyring.wrap(("connection", connection, tenant), secret)],
         )
         if cursor.rowcount == 0:
-            raise ValueError("the connection belongs to another tenant or channel")
+            raise ConnectionTaken(f"connection {connection} is another tenant's or another channel's")
 
     def add_account(
         self,
@@ -109,7 +124,8 @@ class ConnectionsPart(VaultBase):
         access_token: str,
         api_base_url: str,
     ) -> None:
-        """Record a sender of a connection, or replace its credentials. It may be used once ChannelApproved has been applied."""
+        """Record a sender of a connection, or replace its credentials. It may be used once ChannelApproved has been applied.
+        ConnectionTaken when the account is on another connection."""
         sealed = self.keyring.wrap(("account", account, connection), access_token.encode())
         cursor.execute(
             """insert into vault.accounts (account, connection, provider_account, sealed, api_base_url)
@@ -120,7 +136,7 @@ class ConnectionsPart(VaultBase):
             [account, connection, provider_account_id, sealed, api_base_url],
         )
         if cursor.rowcount == 0:
-            raise ValueError("the account belongs to another connection")
+            raise ConnectionTaken(f"account {account} is on another connection")
 
     def limit_account(self, cursor: Cursor, account: str, limits: AccountLimits) -> None:
         """Record how fast a sender may send, in place of what was recorded before. Outbound follows within a lease."""
@@ -131,7 +147,7 @@ class ConnectionsPart(VaultBase):
         if cursor.rowcount == 0:
             raise ValueError("there is no such account")
 
-    def connections(self) -> list[Connection]:
+    def connections(self) -> KnownConnections:
         """All connections with their accounts."""
         with self._statement() as cursor:
             cursor.execute(
@@ -141,21 +157,25 @@ class ConnectionsPart(VaultBase):
                    group by c.connection order by c.connection"""
             )
             rows: list[tuple[Any, ...]] = cursor.fetchall()
-        secrets = self._secrets({tenant for _, tenant, *_ in rows})
-        found: list[Connection] = []
-        for connection, tenant, channel, sealed, accounts in rows:
-            opened = orjson.loads(self.keyring.unwrap(("connection", connection, tenant), sealed))
-            found.append(
-                Connection(
-                    connection,
-                    tenant,
-                    channel,
-                    **opened,
-                    routing_key=secrets[tenant].routing,
-                    accounts=accounts or {},
-                )
-            )
-        return found
+        with suppress(KeyRefused):
+            # All tenants in one round trip; whose key is refused is found below.
+            self._known_secrets({tenant for _, tenant, *_ in rows})
+        usable: list[Connection] = []
+        unusable: set[str] = set()
+        for row in rows:
+            try:
+                usable.append(self._connection(*row))
+            except (KeyRefused, UnknownTenant) as error:
+                unusable.add(row[0])
+                LOG.error("connection %s cannot be used: %s", row[0], error)
+        return KnownConnections(usable, frozenset(unusable))
+
+    def _connection(
+        self, connection: str, tenant: str, channel: str, sealed: bytes, accounts: Mapping[str, str] | None
+    ) -> Connection:
+        routing = self._secrets([tenant])[tenant].routing
+        opened = orjson.loads(self.keyring.unwrap(("connection", connection, tenant), sealed))
+        return Connection(connection, tenant, channel, **opened, routing_key=routing, accounts=accounts or {})
 
     def account(self, account: str) -> AccountCredentials | None:
         """Credentials of a sender; None when there are none."""
@@ -183,5 +203,5 @@ class ConnectionsPart(VaultBase):
         )
 
     def export_connections_sealed(self) -> bytes:
-        """`seal_connections` of all connections."""
-        return seal_connections(self.keyring, self.connections())
+        """`seal_connections` of all usable connections."""
+        return seal_connections(self.keyring, self.connections().usable)

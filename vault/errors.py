@@ -20,6 +20,11 @@ class UnknownTenant(VaultError):
     """The tenant has no keys in the vault: register it, or end the use of its id."""
 
 
+class ConnectionTaken(VaultError):
+    """This name is in use: a connection belongs to one tenant and channel, an account to one connection. Choose another name, or
+    look at what is connected."""
+
+
 class NotActive(VaultError):
     """A key was asked for a subject that does not exist in the tenant; the caller's event names a wrong subject."""
 

@@ -114,6 +114,27 @@ def test_a_tenant_from_registration_to_agreement(instance: RunningInstance) -> N
     sealpost("tenant", "show", "nobody", *data, code=2)
 
 
+def test_a_slip_in_a_command_stores_nothing(instance: RunningInstance) -> None:
+    """A tenant that nobody registered, a name that fits in no URL, a page that is none, a name that is taken."""
+    data = ("--data", str(instance.data))
+    secrets = ("--app-secret", "a-secret", "--verify-token", "a-token", "--access-token", "another")
+    for tenant, connection, account in (
+        ("nobody", "nobody-wa", "4712"),
+        (instance.ready["tenant"], "a/b c", "4712"),
+        (instance.ready["tenant"], "fine-wa", "x y"),
+        (instance.ready["tenant"], "fine-wa", instance.ready["channels"]["whatsapp"]["account"]),
+    ):
+        names = ("--connection", connection, "--account", account)
+        sealpost("tenant", "connect", tenant, "whatsapp", *names, *secrets, *data, code=2)
+    with psycopg.connect(instance.ready["vault_dsn"]) as database:
+        assert database.execute(
+            "select count(*) from vault.connections where connection like '%fine%' or connection like '%nobody%'"
+        ).fetchone() == (0,)
+    for page in ("javascript:alert(1)", "http://shop.example", "https://", "https://a b"):
+        notice = ("tenant", "notice", instance.ready["tenant"], "--language", "de", "--url", page)
+        sealpost(*notice, *data, code=2)
+
+
 def test_subject_show_and_erase(instance: RunningInstance) -> None:
     """show gives the person's data, erase an erasure id; afterwards show says erased."""
     data = ("--data", str(instance.data))

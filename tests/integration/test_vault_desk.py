@@ -16,7 +16,7 @@ from streams.step.contract import Output
 from tests.embedded_fixtures import PostgresServer
 from tests.vault_world import CHANNEL, Tenant, World, phone
 from vault.connections import seal_connections, unseal_connections
-from vault.errors import InstallationMismatch, KeyRefused, MasterKeyInvalid
+from vault.errors import ConnectionTaken, InstallationMismatch, KeyRefused, MasterKeyInvalid, UnknownTenant
 from vault.keyring import MasterKey
 from vault.requests import Recorded
 
@@ -111,7 +111,7 @@ def test_credentials_are_sealed_and_come_back(world: World, tenant: Tenant) -> N
     with vault.transaction() as cursor:
         vault.add_connection(cursor, name, tenant.name, CHANNEL, "app-secret", "verify-me")
         vault.add_account(cursor, account, name, "1055", "token-1", "http://localhost:1")
-    (found,) = [c for c in vault.connections() if c.connection == name]
+    (found,) = [c for c in vault.connections().usable if c.connection == name]
     assert (found.tenant, found.channel, found.app_secret, found.verify_token) == (
         tenant.name,
         CHANNEL,
@@ -152,10 +152,33 @@ def test_nobody_takes_over_a_connection_or_account(world: World, tenant: Tenant)
         world.vault.add_connection(cursor, name, tenant.name, CHANNEL, "s", "v")
         world.vault.add_account(cursor, f"a-{name}", name, "1", "t", "u")
         world.vault.add_connection(cursor, f"{name}-2", other.name, CHANNEL, "s", "v")
-    with pytest.raises(ValueError, match="another tenant"), world.vault.transaction() as cursor:
+    with pytest.raises(ConnectionTaken, match="another tenant"), world.vault.transaction() as cursor:
         world.vault.add_connection(cursor, name, other.name, CHANNEL, "stolen", "v")
-    with pytest.raises(ValueError, match="another connection"), world.vault.transaction() as cursor:
+    with pytest.raises(ConnectionTaken, match="another connection"), world.vault.transaction() as cursor:
         world.vault.add_account(cursor, f"a-{name}", f"{name}-2", "1", "stolen", "u")
+
+
+def test_one_tenants_broken_key_does_not_hide_the_connections_of_others(world: World, tenant: Tenant) -> None:
+    """Neither a tenant key that was exchanged, nor secrets that do not open, nor rows of a tenant without keys."""
+    other, name = world.tenant(), random_id()
+    with world.vault.transaction() as cursor:
+        world.vault.add_connection(cursor, f"good-{name}", tenant.name, CHANNEL, "s", "v")
+        world.vault.add_connection(cursor, f"key-{name}", other.name, CHANNEL, "s", "v")
+        world.vault.add_connection(cursor, f"secret-{name}", tenant.name, CHANNEL, "s", "v")
+        cursor.execute(
+            "update vault.tenants set wrapped_key = (select wrapped_key from vault.tenants where tenant = %s) where tenant = %s",
+            [tenant.name, other.name],
+        )
+        cursor.execute("update vault.connections set sealed = 'x' where connection = %s", [f"secret-{name}"])
+        cursor.execute(
+            "insert into vault.connections (connection, tenant, channel, sealed) values (%s, 'nobody', %s, 'x')",
+            [f"orphan-{name}", CHANNEL],
+        )
+    found = world.other_process().connections()
+    assert f"good-{name}" in {connection.connection for connection in found.usable}
+    assert {f"key-{name}", f"secret-{name}", f"orphan-{name}"} <= found.unusable
+    with pytest.raises(UnknownTenant), world.vault.transaction() as cursor:
+        world.vault.add_connection(cursor, random_id(), "nobody", CHANNEL, "s", "v")
 
 
 def test_the_receivers_cache_needs_the_master_key_only(world: World, tenant: Tenant) -> None:
@@ -165,7 +188,7 @@ def test_the_receivers_cache_needs_the_master_key_only(world: World, tenant: Ten
         )
     sealed = world.vault.export_connections_sealed()
     assert b"app-secret" not in sealed
-    assert unseal_connections(world.master, sealed) == world.vault.connections()
+    assert unseal_connections(world.master, sealed) == world.vault.connections().usable
     assert unseal_connections(world.master, seal_connections(world.master, [])) == []
     for wrong in (sealed[:-1] + bytes([sealed[-1] ^ 1]), b"", sealed[:20]):
         with pytest.raises(KeyRefused):

@@ -12,6 +12,7 @@ DELIVERY: Delivery = "at_least_once"
 """Of a message whose producer does not say: a reply that gets lost is worse than one that comes twice (DESIGN §9)."""
 MESSAGE_EXAMPLE = "202611239f1c2d3e4f5061728394a5b6"
 TENANT_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"
+NAME_PATTERN = r"^[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*$"
 PURPOSE_PATTERN = r"^[a-z0-9][a-z0-9_.-]{0,62}$"
 
 
@@ -101,7 +102,7 @@ class TenantRequest(Body):
     """A business that shall use Sealpost."""
 
     id: str = Field(pattern=TENANT_PATTERN, examples=["obsthof"])
-    name: str = Field(min_length=1, max_length=200, pattern=r"\S", examples=["Obsthof Birnbaum GmbH"])
+    name: str = Field(max_length=200, pattern=NAME_PATTERN, examples=["Obsthof Birnbaum GmbH"])
     default_language: Language = "de"
 
 

@@ -13,7 +13,7 @@ from schemas import clock
 from schemas.errors import SealpostError
 from schemas.ids import random_id
 from schemas.metrics import gauge
-from vault.connections import Connection, seal_connections, unseal_connections
+from vault.connections import Connection, KnownConnections, seal_connections, unseal_connections
 from vault.keyring import MasterKey
 from vault.vault import Vault
 
@@ -28,9 +28,9 @@ OWNER_ONLY = 0o600
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What the vault said: all connections, and how far its clock is ahead of this machine's (seconds, negative: behind)."""
+    """What the vault said: the connections, and how far its clock is ahead of this machine's (seconds, negative: behind)."""
 
-    connections: Sequence[Connection]
+    connections: KnownConnections
     clock_ahead_s: float = 0.0
 
 
@@ -60,6 +60,7 @@ class ConnectionBook:
         self._cache = cache
         self._refresh_s = refresh_s
         self._by_id: dict[str, Connection] = {}
+        self._unusable: frozenset[str] = frozenset()
         self._kept: list[Connection] | None = None
         self._loaded = False
         self._clock_ahead_s = 0.0
@@ -85,6 +86,10 @@ class ConnectionBook:
         """The connection of this id, None when it is not known (yet)."""
         return self._by_id.get(connection)
 
+    def undecided(self, connection: str) -> bool:
+        """True while nobody can say what this id is: nothing has been told yet, or its secrets do not open."""
+        return not self._loaded or connection in self._unusable
+
     @property
     def loaded(self) -> bool:
         """True once the vault or the cache has told which connections there are."""
@@ -106,8 +111,12 @@ class ConnectionBook:
             raise
         self._up.set(1)
         self._clock_ahead_s = seen.clock_ahead_s
-        connections = list(seen.connections)
+        known = seen.connections
         with self._lock:
+            # What worked until a key was damaged goes on with what is remembered of it.
+            kept = [self._by_id[name] for name in sorted(known.unusable) if name in self._by_id]
+            connections = [*known.usable, *kept]
+            self._unusable = known.unusable
             self._take(connections)
             if connections != self._kept and self._cache is not None:
                 write_cache(self._cache, seal_connections(self._master, connections))

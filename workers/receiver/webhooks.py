@@ -89,15 +89,15 @@ class Webhooks:
         self._look_for_connections = Coalesced(book.refresh, pause_s=CONNECTIONS_PAUSE_S, **look)
 
     async def find(self, channel: str, connection: str) -> Connection | None:
-        """The connection a path names, None when there is none; NotStored while no connection is known at all."""
+        """The connection a path names, None when there is none; NotStored while nobody can say."""
         found = self._book.get(connection)
         if found is None:
             with suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_S):
                     await self._look_for_connections.fresh()
             found = self._book.get(connection)
-        if found is None and not self._book.loaded:
-            raise NotStored("connections are not known yet")
+        if found is None and self._book.undecided(connection):
+            raise NotStored("the connection is not known yet, or its secrets do not open")
         return found if found is not None and found.channel == channel else None
 
     async def take(self, channel: Channel, connection: Connection, request: WebhookRequest) -> Answer:
