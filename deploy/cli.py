@@ -6,6 +6,7 @@ Heavy imports stand inside the commands, so that the first line of output does n
 import re
 import sys
 from enum import StrEnum
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -13,9 +14,7 @@ import typer
 
 from schemas.errors import SealpostError
 
-app = typer.Typer(
-    no_args_is_help=True, add_completion=False, help="Sealpost: a message broker that can forget."
-)
+app = typer.Typer(no_args_is_help=True, add_completion=False)
 topics_app = typer.Typer(no_args_is_help=True, help="Topics of the installation.")
 tenant_app = typer.Typer(no_args_is_help=True, help="Businesses that use this installation.")
 subject_app = typer.Typer(no_args_is_help=True, help="One person's data.")
@@ -55,6 +54,21 @@ class Role(StrEnum):
     projector = "projector"
     clock = "clock"
     simulator = "simulator"
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(version("sealpost"))
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    _version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Sealpost: a message broker that can forget."""
 
 
 @app.command()
@@ -215,7 +229,9 @@ def parse(channel: str, file: JsonFile, data: Data = None) -> None:  # noqa: ARG
 def classify(
     channel: str,
     file: JsonFile,
-    status: Annotated[int, typer.Option("--status", help="HTTP status of the provider's answer.")],
+    status: Annotated[
+        int, typer.Option("--status", help="HTTP status of the provider's answer.", min=100, max=599)
+    ],
     data: Data = None,  # noqa: ARG001 - every command takes --data
 ) -> None:
     """Classify a provider's answer: what it means for the message."""

@@ -52,24 +52,26 @@ def show(settings: Settings) -> Iterator[str]:
 
 
 def recover_role(settings: Settings, role: str, to: str | None) -> Iterator[str]:
-    """Set a role's positions; the role must be stopped. ConfigurationError when the choice is none of CHOICES.
+    """Set a role's positions. A process of the role that runs is fenced and goes on from there when it is started anew; what it
+    handles again is known by its id for nine days, only dead letters are written again. ConfigurationError when there is no
+    such role or the choice is none of CHOICES.
 
     `start`/`end`: of the log as it is. `kafka`: the offsets the role's group had in Kafka (inbound after a restore of the
     vault). `accept`: keep the stored positions, but for this cluster and this database.
     """
+    positions = {name: list(_positions(dsn, role)) for name, dsn in databases(settings).items()}
+    if not any(positions.values()):
+        raise ConfigurationError(f"no role {role[:40]!r} has positions; see them all with: sealpost recover")
     if to not in CHOICES:
         raise ConfigurationError(f"choose with --to one of: {', '.join(CHOICES)}")
     cluster = ClusterIdentity(settings.kafka)
-    found = False
-    for name, dsn in databases(settings).items():
-        rows = list(_positions(dsn, role))
+    for name, rows in positions.items():
         if not rows:
             continue
-        found = True
         parts = [(topic, partition) for _, topic, partition, *_ in rows if topic in cluster.topics]
         ranges = cluster.log_ranges(parts)
         group = group_offsets.read(settings.kafka, GROUP_PREFIX + role, parts) if to == "kafka" else {}
-        with connect(dsn, application_name="sealpost-recover") as connection:
+        with connect(databases(settings)[name], application_name="sealpost-recover") as connection:
             for _, topic, partition, offset, *_ in rows:
                 log = ranges.get((topic, partition))
                 if log is None:
@@ -90,8 +92,6 @@ def recover_role(settings: Settings, role: str, to: str | None) -> Iterator[str]
                 yield f"{name} {role} {topic}/{partition}: {offset} → {chosen}"
             with connection.cursor() as cursor:
                 record_incarnation(cursor, role, read_incarnation(cursor))
-    if not found:
-        raise ConfigurationError(f"no role {role} has positions; see them all with: sealpost recover")
 
 
 def _positions(dsn: str, role: str | None) -> list[tuple[Any, ...]]:
