@@ -98,6 +98,11 @@ CATALOGUE: tuple[Metric, ...] = (
     Metric("sealpost_opens_total", "counter", "Sealed blocks opened.", ("result",)),
     Metric("sealpost_erasures_open", "gauge", "Erasures requested and not finished."),
     Metric("sealpost_erasure_seconds", "histogram", "Stages of erasure, from T0.", ("stage",)),
+    Metric(
+        "sealpost_withdrawal_effect_seconds",
+        "histogram",
+        "The raw record of a person's stop until the vault refuses; calls under way end 25 s later at the latest.",
+    ),
     Metric("sealpost_erasures_incomplete", "gauge", "Erasures whose receipts are overdue."),
     Metric("sealpost_projection_freshness_seconds", "gauge", "Age of the newest event shown.", ("model",)),
     Metric("sealpost_build_info", "gauge", "1, with the version as label.", ("version",)),

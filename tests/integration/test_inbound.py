@@ -217,7 +217,9 @@ def test_an_echo_settles_a_message_whose_sender_died(world: ReceivingWorld, runn
 def test_stop_and_the_providers_switch(world: ReceivingWorld, running: Running) -> None:
     """Both withdraw every purpose that needs consent, with evidence that opens; the permission falls in the same step."""
     site, number, other = world.site(), new_number(), new_number()
+    effects = sample("sealpost_withdrawal_effect_seconds_count")
     handle(world, running, site, webhook(change(site, text(number, "Stopp!"), names=[(number, "Ada")])))
+    await_until("it is timed", lambda: sample("sealpost_withdrawal_effect_seconds_count") == effects + 1)
     (said,) = world.events(topics.MESSAGES, site.tenant)
     assert (said.data["intent"], said.data["language"]) == ("stop", "de")
     (withdrawn,) = world.events(topics.CONSENTS, site.tenant)

@@ -82,6 +82,7 @@ class InboundHandler:
         self._reader = FragmentReader(vault, channel)
         self._values = counter("sealpost_inbound_values_total")
         self._dropped = counter("sealpost_inbound_dropped_total")
+        self._withdrawal = histogram("sealpost_withdrawal_effect_seconds")
         self._delay = histogram("sealpost_stage_delay_seconds").labels("inbound")
 
     # ---- the contract -------------------------------------------------------------------------------------------------
@@ -110,6 +111,9 @@ class InboundHandler:
         lowers: list[Lower] = [lower for found in inputs for lower in found.decision.lowers]
         if lowers:
             self._vault.lower_permissions(cursor, lowers)
+            for found in inputs:
+                if found.decision.lowers:
+                    self._withdrawal.observe(max(0, now_ms() - found.received.at_ms) / MS_PER_S)
         works = [Work(found.item.partition, found.received, found.decision) for found in inputs]
         for work, written in zip(works, write(self._vault, cursor, works, effects), strict=True):
             if written.why is not None:

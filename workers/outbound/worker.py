@@ -77,6 +77,10 @@ class OutboundWorker:
         self._settings = settings
         self._feed: Feed | None = None
         self._gate: VaultGate | None = None
+        for channel in config.channels:
+            # Shown as 0 before the first: an alarm on growth would miss it otherwise.
+            measures.unknown(channel)
+            measures.duplicate(channel)
 
     def run(self, stop: threading.Event) -> None:
         """Send until `stop` is set, then end in order. Blocking; OutboundStopped when sending ended by itself."""
