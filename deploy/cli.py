@@ -102,20 +102,20 @@ def run_role(role: Role, data: Data = None) -> None:
 @topics_app.command("apply")
 def topics_apply(data: Data = None) -> None:
     """Make the topics that are missing; refuse what would lose data."""
-    from deploy.settings import for_data
+    from deploy.settings import for_command
     from deploy.setup import apply_topics
 
-    for line in apply_topics(for_data(data)):
+    for line in apply_topics(for_command(data)):
         print(line)
 
 
 @app.command()
 def migrate(data: Data = None) -> None:
     """Bring the three databases to this version's schema."""
-    from deploy.settings import for_data
+    from deploy.settings import for_command
     from deploy.setup import apply_migrations
 
-    for line in apply_migrations(for_data(data)):
+    for line in apply_migrations(for_command(data)):
         print(line)
 
 
@@ -180,7 +180,7 @@ def tenant_connect(
 
     Limits that are left out are what the channel declares; without any, those stored before stay.
     """
-    from deploy.settings import for_data
+    from deploy.settings import for_command
     from deploy.setup import ProviderAccount, connect_account
     from vault.connections import AccountLimits
 
@@ -189,7 +189,7 @@ def tenant_connect(
         tenant, channel, connection, account, app_secret, verify_token, access_token, api_url,
         limits=None if limits == AccountLimits() else limits,
     )  # fmt: skip
-    print(connect_account(for_data(data), wanted))
+    print(connect_account(for_command(data), wanted))
 
 
 @tenant_app.command("notice")
@@ -201,19 +201,19 @@ def tenant_notice(
     data: Data = None,
 ) -> None:
     """Publish a version of the privacy notice; without one nobody can be asked for consent."""
-    from deploy.settings import for_data
+    from deploy.settings import for_command
     from deploy.setup import publish_notice
 
-    print(publish_notice(for_data(data), tenant, language, url, version))
+    print(publish_notice(for_command(data), tenant, language, url, version))
 
 
 @tenant_app.command("show")
 def tenant_show(tenant: str, data: Data = None) -> None:
     """Show a tenant's published settings."""
-    from deploy.settings import for_data
+    from deploy.settings import for_command
     from deploy.setup import show_tenant
 
-    print(show_tenant(for_data(data), tenant))
+    print(show_tenant(for_command(data), tenant))
 
 
 @app.command()
@@ -260,9 +260,9 @@ def subject_erase(subject: str, data: Data = None) -> None:
 def deadletters_list(data: Data = None) -> None:
     """One JSON line a dead letter: where from, why, until when it can be replayed. Never its content."""
     from deploy.deadletters import lines
-    from deploy.settings import for_data
+    from deploy.settings import for_command
 
-    for line in lines(for_data(data)):
+    for line in lines(for_command(data)):
         print(line)
 
 
@@ -278,9 +278,9 @@ def recover(
 ) -> None:
     """Show where each role stands in the log; set a role's positions after a restore, when you have chosen."""
     from deploy.recover import recover_role, show
-    from deploy.settings import for_data
+    from deploy.settings import for_command
 
-    settings = for_data(data)
+    settings = for_command(data)
     for line in show(settings) if role is None else recover_role(settings, role, to):
         print(line)
 

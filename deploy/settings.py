@@ -14,10 +14,15 @@ from pydantic_settings import (
 )
 
 from deploy import instance
+from deploy.embedded.folder import is_held
 from schemas.constants import Times
 from schemas.errors import ConfigurationError
 
 HOST = "127.0.0.1"
+
+
+class NotRunning(ConfigurationError):
+    """Nothing runs in this data folder; start it with the command named, and repeat."""
 
 
 class Settings(BaseSettings):
@@ -65,8 +70,16 @@ class Settings(BaseSettings):
             )
 
 
+def for_command(data: Path | None) -> Settings:
+    """As `for_data`, for a command that talks to a running installation; NotRunning when the one in the folder does not run."""
+    settings = for_data(data)
+    if settings.data is not None and not is_held(settings.data):
+        raise NotRunning(f"the instance in {settings.data} does not run; sealpost up --data {settings.data}")
+    return settings
+
+
 def for_data(data: Path | None) -> Settings:
-    """Settings for a CLI command: the environment, filled up from the instance in `data` when it is given."""
+    """Settings of a role: the environment, filled up from the instance in `data` when it is given."""
     settings = Settings()
     folder = data or settings.data
     if folder is None:

@@ -274,6 +274,9 @@ class Up:
             Tour(ready, self.progress.say, self.stop).walk()
         except TourFailed as error:
             self.progress.say(f"  ✗ {error}")
+            ended = {name: self.supervisor.child(name).deaths for name in self.supervisor.running()}
+            if often := ", ".join(f"{name} {count} times" for name, count in ended.items() if count):
+                self.progress.say(f"  ended meanwhile: {often}; see {self.options.data / 'logs'}")
             return 1
         self.progress.say("The whole way has been walked.")
         return 0
@@ -290,6 +293,7 @@ class Up:
 
     def _stop(self) -> None:
         self.progress.say("Stopping …")
+        self.progress.begin("all parts to end")
         self.supervisor.stop(["simulator", *ROLES])
         self.supervisor.stop()
         self.progress.say("Stopped; nothing is left running.")

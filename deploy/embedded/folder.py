@@ -44,6 +44,21 @@ def held(data: Path) -> Iterator[None]:
         os.close(lock)
 
 
+def is_held(data: Path) -> bool:
+    """True while an instance runs in this folder."""
+    try:
+        lock = os.open(data / LOCK_FILE, os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
+
+
 def cache_folder(data: Path) -> Path:
     """Where fetched jars are kept for all instances of this user; inside the data folder when there is no such place."""
     base = os.environ.get("XDG_CACHE_HOME")

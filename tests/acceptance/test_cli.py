@@ -1,6 +1,7 @@
 """The CLI against a running instance, as an operator uses it."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import psycopg
 
+from deploy.instance import INSTANCE_FILE
 from tests.acceptance_instance import RunningInstance, until
 
 SEALPOST = str(Path(sys.executable).with_name("sealpost"))
@@ -153,3 +155,19 @@ def test_without_an_instance_the_words_help(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, timeout=60, check=False)
     assert done.returncode == 2
     assert "sealpost up" in done.stderr.decode()
+
+
+def test_an_instance_that_does_not_run_is_said_to(instance: RunningInstance, tmp_path: Path) -> None:
+    """What is known of it lies in its folder, and yet nobody answers."""
+    shutil.copy(instance.data / INSTANCE_FILE, tmp_path)
+    for command in (
+        ["migrate"],
+        ["topics", "apply"],
+        ["recover"],
+        ["deadletters", "list"],
+        ["tenant", "show", "x"],
+    ):
+        argv = [SEALPOST, *command, "--data", str(tmp_path)]
+        done = subprocess.run(argv, capture_output=True, timeout=60, check=False)
+        assert done.returncode == 2
+        assert done.stderr.decode().startswith(f"sealpost: the instance in {tmp_path} does not run")
