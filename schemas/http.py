@@ -15,6 +15,7 @@ import orjson
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -158,7 +159,8 @@ def create_app(
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None,
 ) -> FastAPI:
     """One API of several routers. `unavailable`: errors that mean that a part is away; they are answered 503."""
-    app = FastAPI(title=title, version=version, lifespan=lifespan, redoc_url=None)
+    # Its page of documentation asks no other host for its scripts.
+    app = FastAPIOffline(redoc_url=None, title=title, version=version, lifespan=lifespan)
     for router in routers:
         app.include_router(router)
 

@@ -1,5 +1,6 @@
 """The HTTP API over real HTTP, with role vault and projector at work: commands, queries, erasure."""
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -260,6 +261,15 @@ def test_unknown_paths_and_methods_are_problems(world: ApiWorld, tenant: Tenant)
     assert (reply.status, reply.problem) == (405, "about:blank")
     for path in ("x", "..%2f", "%00", "F" * 32, "0" * 31):
         assert tenant.call("GET", f"/v1/subjects/{path}", "agent").status == 404
+
+
+def test_the_page_of_documentation_asks_no_other_host(world: ApiWorld) -> None:
+    page = world.call("GET", "/docs").raw.decode()
+    asked = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert len(asked) >= 3
+    for path in asked:
+        assert path.startswith("/"), path
+        assert world.call("GET", path).status == 200, path
 
 
 def test_openapi_shows_examples_and_problems(world: ApiWorld) -> None:
