@@ -17,6 +17,7 @@ from projections.api.router import create_router as create_queries
 from schemas.http import create_app
 from streams.kafka.producer import AsyncProducer
 from streams.kafka.settings_follower import SettingsFollower
+from vault.tokens import TokenMemory
 from vault.vault import Vault
 from workers.intake.producing import PRODUCE_LIMIT_S
 from workers.intake.router import UNAVAILABLE, CommandParts
@@ -54,13 +55,14 @@ class Api:
                     self._settings.kafka, client_id="sealpost-api", delivery_timeout_s=PRODUCE_LIMIT_S
                 )
                 times = self._settings.times()
+                tokens = TokenMemory(self._vault.check_token)
                 routers = (
                     create_commands(
-                        CommandParts(self._vault, producer, follower, self._vault.check_token, times)
+                        CommandParts(
+                            self._vault, producer, follower, tokens.check, tokens.check_or_recall, times
+                        )
                     ),
-                    create_queries(
-                        QueryParts(self._vault, pool, follower, self._vault.check_token, address_reader)
-                    ),
+                    create_queries(QueryParts(self._vault, pool, follower, tokens.check, address_reader)),
                 )
                 app = create_app("Sealpost", VERSION, routers, unavailable=UNAVAILABLE)
                 runner.run(self._serve(uvicorn_config(app, self._settings), stop))

@@ -18,7 +18,7 @@ from deploy.settings import HOST, Settings
 from deploy.tour import Tour, TourFailed
 from schemas.clock import boot_s, sleep_s
 from schemas.constants import Times
-from schemas.errors import SealpostError
+from schemas.errors import ConfigurationError, SealpostError
 from streams.kafka.consumer import MEMBER_SETTING
 
 ROLES = ("receiver", "inbound", "api", "vault", "streams", "outbound", "projector", "clock")
@@ -67,6 +67,11 @@ def run(options: Options) -> int:
     except SealpostError as error:
         progress.say(f"sealpost: {error}\n{(type(error).__doc__ or '').strip()}")
         return 2
+    except Exception as error:
+        progress.say(
+            f"sealpost: a fault of this program: {type(error).__name__}; {options.data}/logs/up.log has the place"
+        )
+        raise
     finally:
         progress.quiet()
 
@@ -98,7 +103,11 @@ class Up:
     def serve(self) -> int:
         """Start everything, walk the tour when asked for, then wait for Ctrl-C; stops all children in any case."""
         ready_file = self.options.ready_file or self.options.data / READY_FILE
-        ready_file.unlink(missing_ok=True)
+        try:
+            ready_file.parent.mkdir(parents=True, exist_ok=True)
+            ready_file.unlink(missing_ok=True)
+        except OSError as error:
+            raise ConfigurationError(f"--ready-file {ready_file}: {error.strerror}") from None
         try:
             self._start()
             if self.stop.is_set():

@@ -3,10 +3,11 @@
 Queries and commands live in packages that must not know one another; what both need of FastAPI is here.
 """
 
+import asyncio
 import logging
 import traceback
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Annotated, Any, Protocol
@@ -25,6 +26,9 @@ from schemas.problems import MEDIA_TYPE, PROBLEM_PREFIX, PROBLEMS
 
 BODY_MAX_BYTES = 256 * 1024
 """Largest request body of the API; a message is a few kilobytes. Without it one caller could fill the memory."""
+DRAIN_MAX_BYTES = 8 * 1024 * 1024
+DRAIN_S = 5.0
+"""What is read of a body over the limit, and for how long."""
 RETRY_AFTER_S = 1
 CHALLENGE = 'Bearer realm="sealpost"'
 log = logging.getLogger(__name__)
@@ -210,6 +214,16 @@ def _http_problem(error: HTTPException) -> Response:
     return Response(orjson.dumps(body), error.status_code, error.headers, MEDIA_TYPE)
 
 
+async def _drain(receive: Receive, message: Message) -> None:
+    """Read on and throw away, within bounds: a simple client reads the answer only when it has sent all."""
+    drained = 0
+    with suppress(TimeoutError):
+        async with asyncio.timeout(DRAIN_S):
+            while message.get("more_body") and drained < DRAIN_MAX_BYTES:
+                message = await receive()
+                drained += len(message.get("body", b""))
+
+
 class _Guard:
     """Limits bodies, and answers what nobody expected with 500: the log gets the kind of error and the place, never its
     words, which may hold what the caller sent."""
@@ -229,6 +243,7 @@ class _Guard:
             message = await receive()
             received += len(message.get("body", b""))
             if received > BODY_MAX_BYTES:
+                await _drain(receive, message)
                 raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
             return message
 

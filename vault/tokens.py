@@ -1,12 +1,21 @@
 """Bearer tokens: only their hashes are stored. A token belongs to one (tenant, role); the installation's admin has no tenant."""
 
+from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
+from threading import Lock
 from typing import Literal
 
+from schemas.clock import boot_s
 from schemas.ids import random_id, random_token
+from streams.step.postgres import is_away
 from vault.base import VaultBase
 
+KEPT_S = 900.0
+"""How long a token is believed while the database is away: longer than a restart of a server, shorter than a revoked token may
+be worth something."""
+KNOWN_MAX = 10_000
 AccessRole = Literal["admin", "officer", "legal", "agent", "producer", "analyst", "operator"]
 
 
@@ -17,6 +26,40 @@ class Principal:
     principal: str
     tenant: str | None
     role: AccessRole
+
+
+class TokenMemory:
+    """`check_token` for a process that must take erasures while the vault's database is away (protocols §3): then, and only then,
+    whose a token was within the last quarter of an hour is believed. Thread-safe."""
+
+    def __init__(self, check: Callable[[str], Principal | None], kept_s: float = KEPT_S) -> None:
+        """`check`: `check_token`, which raises what `is_away` knows while the database is away."""
+        self._check = check
+        self._kept_s = kept_s
+        self._lock = Lock()
+        self._known: OrderedDict[bytes, tuple[Principal, float]] = OrderedDict()
+
+    def check(self, token: str) -> Principal | None:
+        """As `check_token`, and remembered."""
+        found = self._check(token)
+        with self._lock:
+            self._known.pop(_hash(token), None)
+            if found is not None:
+                self._known[_hash(token)] = (found, boot_s() + self._kept_s)
+                if len(self._known) > KNOWN_MAX:
+                    self._known.popitem(last=False)
+        return found
+
+    def check_or_recall(self, token: str) -> Principal | None:
+        """As `check`; while the database is away, from memory. A token that was not seen lately raises what `check` does."""
+        try:
+            return self.check(token)
+        except Exception as error:
+            with self._lock:
+                principal, until_s = self._known.get(_hash(token), (None, 0.0))
+            if principal is None or boot_s() >= until_s or not is_away(error):
+                raise
+            return principal
 
 
 class TokensPart(VaultBase):

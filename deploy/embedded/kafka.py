@@ -5,6 +5,7 @@ restarts; its ports may be others at each start. Nothing personal is in its log:
 """
 
 import base64
+import os
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -76,7 +77,10 @@ def start(supervisor: Supervisor, data: Path, port: int, controller_port: int, s
     if not home.exists():
         say("Kafka: formatting its folder (once)")
         _format(java, data, port, controller_port)
-    child = supervisor.start(Program(NAME, (*java, "kafka.Kafka", str(settings)), log, folder=temporary))
+    program = Program(
+        NAME, (*java, "kafka.Kafka", str(settings)), log, folder=temporary, environment=_environment()
+    )
+    child = supervisor.start(program)
     kafka = Kafka(child, f"{HOST}:{port}")
     try:
         kafka.await_ready()
@@ -107,6 +111,11 @@ def java_command(class_path: list[Path], temporary: Path, logs: Path) -> tuple[s
         "-cp",
         ":".join(map(str, class_path)),
     )
+
+
+def _environment() -> dict[str, str]:
+    """Java takes the encoding of file names from the locale: a data folder may lie below a name with an umlaut."""
+    return {**os.environ, "LC_ALL": "C.UTF-8"}
 
 
 def properties(home: Path, port: int, controller_port: int) -> str:
@@ -146,7 +155,14 @@ def properties(home: Path, port: int, controller_port: int) -> str:
         "num.io.threads": 4,
         "num.recovery.threads.per.data.dir": 2,
     }
-    return "".join(f"{name}={value}\n" for name, value in settings.items())
+    return "".join(f"{name}={_escaped(str(value))}\n" for name, value in settings.items())
+
+
+def _escaped(value: str) -> str:
+    """As Java reads a properties file: ASCII, everything else by its UTF-16 units."""
+    units = value.replace("\\", "\\\\").encode("utf-16-be")
+    pairs = (int.from_bytes(units[place : place + 2], "big") for place in range(0, len(units), 2))
+    return "".join(chr(unit) if unit < 128 else f"\\u{unit:04x}" for unit in pairs)
 
 
 def _format(java: tuple[str, ...], data: Path, port: int, controller_port: int) -> None:
@@ -163,7 +179,12 @@ def _format(java: tuple[str, ...], data: Path, port: int, controller_port: int) 
         str(settings),
     )
     done = subprocess.run(
-        bound_to_us(argv), capture_output=True, text=True, timeout=FORMAT_LIMIT_S, check=False
+        bound_to_us(argv),
+        capture_output=True,
+        text=True,
+        timeout=FORMAT_LIMIT_S,
+        check=False,
+        env=_environment(),
     )
     settings.unlink()
     if done.returncode:

@@ -80,7 +80,7 @@ def test_the_members_of_all_groups_are_named(instance: RunningInstance) -> None:
 
 def test_side_by_side_and_again(tmp_path: Path) -> None:
     """A second instance with another folder runs beside the first; after Ctrl-C no process is left and its data goes on."""
-    with running_instance(tmp_path / "two") as second:
+    with running_instance(tmp_path / "zwei für Ö") as second:
         number = second.new_number()
         subject = second.sign_up(number)
         folder = second.data
@@ -89,11 +89,19 @@ def test_side_by_side_and_again(tmp_path: Path) -> None:
         assert refused.returncode != 0
         assert b"is used by process" in refused.stdout
     until("no process is left", lambda: not processes_of(folder), 20)
-    with running_instance(tmp_path / "two") as again:
+    with running_instance(tmp_path / "zwei für Ö") as again:
         assert again.subject_of(number) == subject
         accepted = again.send(number, "Weiter", "newsletter")
         assert accepted.status == 202
         again.item(subject, accepted.body["message_id"], {"sent", "delivered", "read"})
+
+
+def test_a_ready_file_that_cannot_be_written_is_said_at_once(tmp_path: Path) -> None:
+    sealpost = str(Path(sys.executable).with_name("sealpost"))
+    command = [sealpost, "up", "--data", str(tmp_path / "data"), "--ready-file", "/proc/none/ready.json"]
+    done = subprocess.run(command, capture_output=True, timeout=30, check=False)
+    assert done.returncode == 2
+    assert b"--ready-file /proc/none/ready.json: No such file" in done.stdout
 
 
 def test_tour_ends_with_zero_and_leaves_nothing(tmp_path: Path) -> None:

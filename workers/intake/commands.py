@@ -27,6 +27,7 @@ from schemas.ids import derived_id, event_id, is_id, keyed_hash, message_id, ran
 from schemas.metrics import counter
 from schemas.settings import TenantSettings
 from streams.step.contract import Cursor, Output
+from streams.step.postgres import is_away
 from vault.keys import KeyNeed
 from vault.outcomes import Erased
 from vault.requests import Recorded
@@ -102,6 +103,7 @@ class Commands:
     ) -> None:
         self._vault, self._settings, self._times = vault, settings, times
         self._find_channel = find_channel
+        self._id_keys: dict[str, bytes] = {}
         self._requests = counter("sealpost_requests_total")
 
     def send(self, tenant: str, body: SendRequest, key: str | None) -> Command:
@@ -125,10 +127,14 @@ class Commands:
         return Command(tenant, identity.request, recorded.answer, recorded.outputs)
 
     def request_erasure(self, tenant: str, subject: str) -> tuple[str, tuple[Output, ...]]:
-        """The erasure's id and what has to be produced; Refusal `not_found` when the tenant has no such subject."""
-        if not is_id(subject) or self._vault.subject_state(tenant, subject) is None:
+        """The erasure's id and what has to be produced; Refusal `not_found` when the tenant has no such subject.
+
+        It needs Kafka only: while the vault's database is away, whether there is such a subject is for the vault to say
+        (ErasureRefused, docs/decisions/011).
+        """
+        if not is_id(subject) or not self._may_exist(tenant, subject):
             raise Refusal("not_found")
-        ids = self._vault.tenant_ids(tenant)
+        ids = self._id_key(tenant)
         erasure = derived_id(ids, "erasure", tenant, subject)
         now = now_ms()
         event = build(
@@ -141,12 +147,29 @@ class Commands:
         )
         return erasure, (Output(topics.DELETIONS, event.key(), event.to_bytes()),)
 
+    def _may_exist(self, tenant: str, subject: str) -> bool:
+        try:
+            return self._vault.subject_state(tenant, subject) is not None
+        except Exception as error:
+            if not is_away(error):
+                raise
+            return True
+
+    def _id_key(self, tenant: str) -> bytes:
+        """Of a tenant whose key this process has seen also while the database is away: an id key is never rotated."""
+        try:
+            self._id_keys[tenant] = self._vault.tenant_ids(tenant)
+        except Exception as error:
+            if tenant not in self._id_keys or not is_away(error):
+                raise
+        return self._id_keys[tenant]
+
     def mark_produced(self, command: Command) -> None:
         """The outputs are in Kafka."""
         self._vault.mark_produced(command.tenant, SOURCE, command.request)
 
     def _identity(self, tenant: str, body: SendRequest, key: str | None) -> _Identity:
-        ids = self._vault.tenant_ids(tenant)
+        ids = self._id_key(tenant)
         request = random_id() if key is None else derived_id(ids, "request", SOURCE, key)
         said = body.model_dump(mode="json", exclude={"idempotency_key"})
         canonical = orjson.dumps(said, option=orjson.OPT_SORT_KEYS).decode()

@@ -39,12 +39,14 @@ SETTINGS_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class CommandParts:
-    """What the commands need. `check`: whose token it is (`vault.check_token`); `producer` serves the API's event loop."""
+    """What the commands need. `check`: whose token it is (`vault.check_token`), `check_or_recall`: the same also while the
+    vault's database is away; `producer` serves the API's event loop."""
 
     vault: Vault
     producer: Sends
     settings: SettingsSource
     check: Callable[[str], Caller | None]
+    check_or_recall: Callable[[str], Caller | None]
     times: Times
 
 
@@ -65,6 +67,7 @@ def _add_messages(router: APIRouter, parts: CommandParts, gate: Gate) -> None:
     commands = Commands(parts.vault, parts.settings, parts.times)
     producer = Counted(parts.producer)
     asks = Depends(gate.of_tenant("producer", "agent"))
+    erases = Depends(Gate(parts.check_or_recall).of_tenant("officer"))
 
     @router.post(
         "/messages",
@@ -97,10 +100,9 @@ def _add_messages(router: APIRouter, parts: CommandParts, gate: Gate) -> None:
         responses=described("not_found"),
         summary="Erase a person by destroying their keys",
     )
-    async def erase(
-        subject: str, access: Annotated[Access, Depends(gate.of_tenant("officer"))]
-    ) -> models.ErasureAccepted:
-        """202 once the request is in Kafka: T0. The same id however often it is asked for."""
+    async def erase(subject: str, access: Annotated[Access, erases]) -> models.ErasureAccepted:
+        """202 once the request is in Kafka: T0. The same id however often it is asked for. Needs nothing but Kafka from a caller
+        that was here within the last quarter of an hour; whether there is such a subject is then said by the erasure."""
         erasure, outputs = await run_in_threadpool(commands.request_erasure, access.tenant, subject)
         await producer.send_all(outputs, PRODUCE_LIMIT_S)
         return models.ErasureAccepted(erasure_id=erasure)

@@ -17,12 +17,13 @@ from projections.api.router import create_router as create_queries
 from schemas import topics
 from schemas.clock import boot_s
 from schemas.http import create_app
-from schemas.ids import random_id
+from schemas.ids import random_id, random_token
 from streams.kafka.producer import AsyncProducer
 from streams.kafka.settings_follower import SettingsFollower
 from streams.step.connections import PROMPT
 from tests.api_world import TIMES, ApiWorld, Person, Reply, Tenant, asgi_call
 from tests.embedded_fixtures import PostgresServer
+from tests.step_world import await_until
 from vault.keyring import MasterKey
 from vault.tokens import Principal
 from vault.vault import Vault
@@ -84,7 +85,7 @@ def test_postgres_away(tenant: Tenant, ada: Person) -> None:
 
 
 def routes(world: ApiWorld, tenant: Tenant, ada: Person) -> list[tuple[str, str, str, Any]]:
-    """Every route that needs a database: method, path, token, body."""
+    """Every route that needs a database (an erasure does not): method, path, token, body."""
     subject, agent, officer = f"/v1/subjects/{ada.subject}", tenant.tokens["agent"], tenant.tokens["officer"]
     return [
         ("POST", "/v1/messages", tenant.tokens["producer"], {"to": ada.to, **GOOD}),
@@ -93,7 +94,6 @@ def routes(world: ApiWorld, tenant: Tenant, ada: Person) -> list[tuple[str, str,
         ("GET", subject, agent, None),
         ("GET", f"{subject}/messages", agent, None),
         ("GET", f"{subject}/consents", agent, None),
-        ("POST", f"/v1/subjects/{random_id()}/erasure", officer, None),
         ("GET", f"/v1/erasures/{random_id()}", officer, None),
         ("POST", "/v1/tenants", world.admin, {"id": "frozen", "name": "x", "default_language": "de"}),
         ("POST", f"/v1/tenants/{tenant.name}/dpa", world.admin, {"version": "2"}),
@@ -126,6 +126,39 @@ def test_postgres_frozen(
         with ThreadPoolExecutor(40) as many:
             after = list(many.map(lambda _: tenant.send(ada.to).status, range(80)))
         assert set(after) == {202}
+
+
+def test_an_erasure_needs_kafka_only(
+    world: ApiWorld, tenant: Tenant, postgres_server: PostgresServer
+) -> None:
+    """Asked for while the database is frozen: 202 with the same id as ever; it is carried out when the database is back."""
+    person, nobody = tenant.person(), random_id()
+    erasure = f"/v1/subjects/{person.subject}/erasure"
+    assert tenant.call("GET", f"/v1/erasures/{random_id()}", "officer").status == 404
+    assert tenant.call("POST", erasure, "producer").status == 403
+    with postgres_server.frozen():
+        reply = tenant.call("POST", erasure, "officer")
+        assert reply.status == 202, reply
+        assert tenant.call("POST", erasure, "officer").body == reply.body
+        assert tenant.call("POST", erasure, "producer").status == 403
+        assert world.call("POST", erasure, random_token()).status == 503, (
+            "a token that nobody has seen lately"
+        )
+        assert tenant.call("POST", f"/v1/subjects/{nobody}/erasure", "officer").status == 202
+
+    def state() -> str | None:
+        found = world.vault.subject_state(tenant.name, person.subject)
+        return None if found is None else found.state
+
+    await_until(lambda: state() == "erased", 30, "the person is erased")
+    await_until(
+        lambda: "sealpost.erasure.refused.v1" in ledger(world, tenant, nobody), 30, "nobody is refused"
+    )
+
+
+def ledger(world: ApiWorld, tenant: Tenant, subject: str) -> list[str]:
+    """Types of the ledger's events about a subject."""
+    return [event.type for event in world.written(topics.DELETIONS, tenant.name) if event.subject == subject]
 
 
 @pytest.mark.parametrize("which", ["vault", "projections"])
@@ -183,7 +216,7 @@ def lone_app(vault: Vault, producer: AsyncProducer, tenant: Tenant) -> FastAPI:
         return Principal(random_id(), tenant.name, "agent")
 
     follower = SettingsFollower(CLOSED_PORT)
-    commands = create_commands(CommandParts(vault, producer, follower, check, TIMES))
+    commands = create_commands(CommandParts(vault, producer, follower, check, check, TIMES))
     pool = open_pool(tenant.world.projections_dsn)
     queries = create_queries(QueryParts(vault, pool, follower, check, address_reader))
     return create_app("test", "0", [commands, queries], unavailable=UNAVAILABLE)

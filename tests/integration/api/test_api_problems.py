@@ -232,6 +232,8 @@ def test_a_body_over_the_limit(tenant: Tenant) -> None:
     )
     assert (reply.status, reply.problem) == (413, "too_large")
     assert str(BODY_MAX_BYTES) in reply.body["detail"]
+    large = tenant.call("POST", "/v1/messages", "producer", raw=b"r" * 5_000_000)
+    assert (large.status, large.problem) == (413, "too_large"), "who sends all before reading gets the answer"
     reply = tenant.call(
         "POST", "/v1/messages", "producer", raw=b'{"x": "%s"}' % (b"r" * (BODY_MAX_BYTES - frame))
     )
