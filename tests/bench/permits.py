@@ -4,20 +4,20 @@ Every permit is a full one (consent, window, address, content key, claim), every
 of about 300 bytes. Rates only; no limit is measured beside them yet.
 """
 
-import tempfile
+import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from functools import partial
 from random import Random
 from statistics import median, quantiles
 
 import psycopg
 
-from deploy.embedded import ports, postgres
-from deploy.embedded.supervisor import Supervisor
 from schemas.clock import boot_s, month_of_ms, now_ms, today
 from schemas.constants import Times
 from schemas.ids import message_id, random_bytes, random_id, random_token
 from streams.step.contract import Output
+from tests.bench.ground import ground
+from tests.bench.report import Figures, Measured
 from tests.vault_world import CHANNEL, Tenant, World, phone
 from vault.binding import address_rows, insert_addresses
 from vault.claims import Settlement
@@ -101,15 +101,13 @@ def requests(tenant: Tenant, subjects: Sequence[str], chance: Random, batch: int
     ]
 
 
-def measure(batch: int, call: Callable[[], float]) -> str:
-    """Run calls for a few seconds; a line of rate and times. `call` returns the seconds that count."""
+def measure(call: Callable[[], float]) -> list[float]:
+    """Run calls for a few seconds; the seconds that count of each. `call` returns them."""
     spent: list[float] = []
     end = boot_s() + SECONDS
     while boot_s() < end:
         spent.append(call())
-    rate = batch * len(spent) / sum(spent)
-    p99 = quantiles(spent, n=100)[98]
-    return f"{rate:>9,.0f}/s   p50 {median(spent) * 1000:6.2f} ms   p99 {p99 * 1000:6.2f} ms"
+    return spent
 
 
 def measure_all(world: World, people: int, rounds: int) -> None:
@@ -138,33 +136,29 @@ def measure_all(world: World, people: int, rounds: int) -> None:
         world.vault.settle(mine)
         return boot_s() - start
 
-    for turn in range(rounds):
-        for batch in (50, 500):
-            world.caught_up()
-            print(f"round {turn + 1}  batch {batch:>3}  permits  {measure(batch, lambda: permit(batch))}")  # noqa: B023  # called within the turn
-            world.caught_up()
-            print(f"round {turn + 1}  batch {batch:>3}  outcomes {measure(batch, lambda: settle(batch))}")  # noqa: B023  # called within the turn
-    repeated = requests(tenant, subjects, chance, 500)
-    world.vault.permits(repeated)
-    again = world.vault.permits([*repeated])
-    print(
-        "a repeated batch:",
-        sum(isinstance(answer, Permit) and answer.attempt == 1 for answer in again),
-        "re-entrant, 0 new claims",
-    )
+    rates = Figures("permits, 100,000 people", "messages/s", "permits, batch 500")
+    waits = Figures("permits, one call", "ms", "permits, batch 500, p50")
+    for _ in range(rounds):
+        for batch in (500, 50):
+            for name, call in (("permits", permit), ("outcomes", settle)):
+                world.caught_up()
+                before = time.process_time()
+                spent = measure(partial(call, batch))
+                events = batch * len(spent)
+                cpu_us = (time.process_time() - before) / events * 1e6
+                rates.add(
+                    f"{name}, batch {batch}",
+                    Measured(events / sum(spent), cpu_us if call is permit else None),
+                )
+                waits.add(f"{name}, batch {batch}, p50", Measured(median(spent) * 1000))
+                waits.add(f"{name}, batch {batch}, p99", Measured(quantiles(spent, n=100)[98] * 1000))
+    rates.finish()
+    waits.finish()
 
 
 def run(rounds: int, people: int = PEOPLE) -> None:
-    """Start a PostgreSQL of its own, measure so often, end it."""
-    supervisor = Supervisor()
-    with tempfile.TemporaryDirectory() as folder:
-        data = Path(folder)
-        data.chmod(0o755)
-        try:
-            port = ports.choose(("postgres",), data)["postgres"]
-            server = postgres.start(supervisor, data, port, print)
-            world = World.make(server.dsn("vault"), Times())
-            measure_all(world, people, rounds)
-            world.vault.close()
-        finally:
-            supervisor.stop()
+    """Measure on a server of its own."""
+    with ground() as parts:
+        world = World.make(parts.database(), Times())
+        measure_all(world, people, rounds)
+        world.vault.close()
