@@ -9,7 +9,7 @@ import importlib
 import subprocess
 import sys
 
-BENCHES = ("step", "receiver", "permits")
+BENCHES = ("step", "receiver", "inbound", "permits")
 """In the order in which they run."""
 ROUNDS = 3
 
