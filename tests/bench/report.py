@@ -55,7 +55,7 @@ class Aim:
         return (ratio if self.of == "ratio" else value) / self.wanted
 
     def __str__(self) -> str:
-        words = {"at least": "≥ {:,.0f}", "at most": "≤ {:,.0f}", "ratio": "≥ {:.0%} of the limit"}
+        words = {"at least": "≥ {:,g}", "at most": "≤ {:,g}", "ratio": "≥ {:.0%} of the limit"}
         return words[self.of].format(self.wanted)
 
 
