@@ -9,7 +9,7 @@ import importlib
 import subprocess
 import sys
 
-BENCHES = ("step", "receiver", "inbound", "projector", "permits")
+BENCHES = ("step", "receiver", "inbound", "opening", "processors", "projector", "outbound", "permits")
 """In the order in which they run."""
 ROUNDS = 3
 

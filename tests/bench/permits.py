@@ -30,8 +30,8 @@ SECONDS = 5.0
 STATUS_BYTES = 300
 
 
-def populate(tenant: Tenant, count: int) -> list[str]:
-    """People with everything a permit looks at, written in bulk."""
+def populate(tenant: Tenant, count: int) -> list[tuple[str, bytes]]:
+    """(subject, content key) of people with everything a permit looks at, written in bulk."""
     secrets = tenant.world.vault._secrets([tenant.name])[tenant.name]
     month, now = month_of_ms(now_ms()), now_ms()
     subjects = [random_id() for _ in range(count)]
@@ -40,14 +40,15 @@ def populate(tenant: Tenant, count: int) -> list[str]:
             for subject in subjects:
                 copy.write_row((subject, tenant.name, now))
         identity: dict[str, bytes] = {}
+        content: dict[str, bytes] = {}
         cursor.execute("alter table vault.keys disable trigger guard_key")
         columns = "(subject, tenant, class, gen, wrapped, kcv, created_ms)"
         with cursor.copy(f"copy vault.keys {columns} from stdin") as copy:
             for subject in subjects:
-                identity[subject] = random_bytes(32)
+                identity[subject], content[subject] = random_bytes(32), random_bytes(32)
                 for kind, gen, key in (
                     ("identity", "0", identity[subject]),
-                    ("content", month, random_bytes(32)),
+                    ("content", month, content[subject]),
                 ):
                     place = key_place(
                         tenant.name, subject, "identity" if kind == "identity" else "content", gen
@@ -74,7 +75,7 @@ def populate(tenant: Tenant, count: int) -> list[str]:
                 copy.write_row((subject, tenant.name, CHANNEL, "newsletter", now, random_id()))
     with psycopg.connect(tenant.world.dsn, autocommit=True) as connection:
         connection.execute("vacuum analyze")
-    return subjects
+    return list(content.items())
 
 
 def requests(tenant: Tenant, subjects: Sequence[str], chance: Random, batch: int) -> list[PermitRequest]:
@@ -113,7 +114,7 @@ def measure(call: Callable[[], float]) -> list[float]:
 def measure_all(world: World, people: int, rounds: int) -> None:
     """All figures, in interleaved rounds."""
     tenant = world.tenant()
-    subjects, chance = populate(tenant, people), Random(1)
+    subjects, chance = [subject for subject, _ in populate(tenant, people)], Random(1)
     status = (Output("sealpost.statuses", b"k" * 32, bytes(STATUS_BYTES)),)
     waiting: list[Settlement] = []
 
