@@ -9,7 +9,18 @@ import importlib
 import subprocess
 import sys
 
-BENCHES = ("step", "receiver", "inbound", "opening", "processors", "projector", "outbound", "permits")
+BENCHES = (
+    "step",
+    "receiver",
+    "inbound",
+    "opening",
+    "processors",
+    "projector",
+    "outbound",
+    "permits",
+    "latency",
+    "recovery",
+)
 """In the order in which they run."""
 ROUNDS = 3
 

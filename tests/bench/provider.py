@@ -18,11 +18,15 @@ import orjson
 import uvloop
 
 from schemas.clock import boot_s
+from tests.receiving_world import Site, change, sign, status, webhook
 
 HEAD_END = b"\r\n\r\n"
 LENGTH = b"content-length:"
 EDGE = 0.1
 """Part of the arrivals left out at each end of a rate: start and end are not full."""
+REPORT_S = 0.05
+REPORTS_MAX = 200
+"""Statuses of one webhook, and how often one goes out."""
 numbers = count()
 
 
@@ -47,11 +51,45 @@ class Arrivals:
         ]
 
 
+class Reports:
+    """Statuses of one account on their way to its receiver, as signed webhooks."""
+
+    def __init__(self, number_id: str, port: int, path: str, secret: str) -> None:
+        self._site = Site("", "", "", number_id)
+        self._port, self._path, self._secret = port, path, secret
+        self._waiting: list[dict[str, Any]] = []
+
+    def of(self, body: bytes, provider_id: str) -> None:
+        """This message went out, arrived and was read."""
+        asked = orjson.loads(body)
+        number, echo = asked["to"], asked["biz_opaque_callback_data"]
+        for word in ("sent", "delivered", "read"):
+            self._waiting.append(status(provider_id, word, number, biz_opaque_callback_data=echo))
+
+    async def serve(self) -> None:
+        """Report what has come together, for ever."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+        while True:
+            await asyncio.sleep(REPORT_S)
+            some, self._waiting = self._waiting[:REPORTS_MAX], self._waiting[REPORTS_MAX:]
+            if not some:
+                continue
+            body = orjson.dumps(webhook(change(self._site, *some)))
+            head = (
+                f"POST {self._path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+                f"X-Hub-Signature-256: {sign(body, self._secret)}\r\nContent-Length: {len(body)}\r\n\r\n"
+            )
+            writer.write(head.encode() + body)
+            answer = await reader.readuntil(HEAD_END)
+            assert answer.startswith(b"HTTP/1.1 200"), answer
+
+
 class Connection(asyncio.Protocol):
     """One connection; requests may follow one another."""
 
-    def __init__(self, arrivals: Arrivals) -> None:
+    def __init__(self, arrivals: Arrivals, reports: dict[str, Reports]) -> None:
         self.arrivals = arrivals
+        self.reports = reports
         self._read = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -82,8 +120,11 @@ class Connection(asyncio.Protocol):
         else:
             self.arrivals.times.append(boot_s())
             self.arrivals.bodies.append(body)
-            delay_s = int(path.split(b"/", 2)[1]) / 1000
-            taken = b'{"messaging_product":"whatsapp","messages":[{"id":"wamid.%d"}]}' % next(numbers)
+            _, delay_ms, _, number_id, _ = path.decode().split("/")
+            delay_s, provider_id = int(delay_ms) / 1000, f"wamid.{next(numbers)}"
+            taken = orjson.dumps({"messaging_product": "whatsapp", "messages": [{"id": provider_id}]})
+            if number_id in self.reports:
+                self.reports[number_id].of(body, provider_id)
             if delay_s:
                 asyncio.get_running_loop().call_later(delay_s, self.answer, taken)
             else:
@@ -96,14 +137,17 @@ class Connection(asyncio.Protocol):
 
 async def serve(config: dict[str, Any]) -> None:
     loop, arrivals = asyncio.get_running_loop(), Arrivals()
-    make: Callable[[], Connection] = lambda: Connection(arrivals)  # noqa: E731  # a factory with its type
+    reports = {
+        number_id: Reports(number_id, **where) for number_id, where in config.get("webhooks", {}).items()
+    }
+    make: Callable[[], Connection] = lambda: Connection(arrivals, reports)  # noqa: E731  # a factory with its type
     plain = await loop.create_server(make, "127.0.0.1", 0, backlog=2_048)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(config["certificate"], config["key"])
     secure = await loop.create_server(make, "127.0.0.1", 0, backlog=2_048, ssl=context)
     found = [server.sockets[0].getsockname()[1] for server in (plain, secure)]
     print(json.dumps({"port": found[0], "tls_port": found[1]}), flush=True)
-    await asyncio.Event().wait()
+    await asyncio.gather(asyncio.Event().wait(), *(one.serve() for one in reports.values()))
 
 
 if __name__ == "__main__":
