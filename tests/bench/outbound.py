@@ -37,14 +37,14 @@ COURIER_PER_S = 960
 class World:
     """A vault full of people whose windows are open, and a provider."""
 
-    def __init__(self, parts: Ground, provider: Child, *, tls: bool) -> None:
+    def __init__(self, parts: Ground, provider: Child) -> None:
         self.parts = parts
         self.dsn = parts.database()
         self.world = ReceivingWorld(parts.bootstrap, self.dsn, parts.folder, PRODUCTION)
         self.site = self.world.site()
         found = provider.read()
         self.plain = f"http://127.0.0.1:{found['port']}"
-        self.provider = f"https://127.0.0.1:{found['tls_port']}" if tls else self.plain
+        self.provider = f"https://127.0.0.1:{found['tls_port']}"
         month = month_of_ms(now_ms())
         tenant = Tenant(self.world.vaults, self.site.tenant, self.site.account)
         people = [
@@ -141,12 +141,12 @@ def trusting(world: World) -> dict[str, str]:
     return {"SSL_CERT_FILE": str(world.parts.folder / "provider.pem")}
 
 
-def run(rounds: int, *, tls: bool = False) -> None:
+def run(rounds: int) -> None:
     """All numbers in flight at all latencies, in turn."""
     with ground() as parts:
         certified, key = certificate.make(parts.folder)
         with child("tests.bench.provider", {"certificate": str(certified), "key": str(key)}) as provider:
-            world = World(parts, provider, tls=tls)
+            world = World(parts, provider)
             for delay_ms in DELAYS_MS:
                 for in_flight in IN_FLIGHT:
                     measure(world, in_flight, delay_ms, rounds)
@@ -159,7 +159,7 @@ def measure(world: World, in_flight: int, delay_ms: int, rounds: int) -> None:
     if delay_ms and in_flight == IN_FLIGHT[0]:
         # The client allows it, so concurrency over latency is what bounds it.
         aims = (Aim(0.85, "ratio"), Aim(0.95 * in_flight * 1000 / delay_ms))
-    command = f"outbound, {in_flight} in flight, {delay_ms} ms"
+    command = f"outbound over TLS, {in_flight} in flight, {delay_ms} ms"
     figures = Figures(command, "sends/s", "bare client", {"outbound": aims})
     variants: dict[str, Callable[[], Measured]] = {
         "bare client": partial(with_the_client, world, in_flight, delay_ms),

@@ -14,15 +14,17 @@ import threading
 import time
 from typing import Any
 
-import aiohttp
 import orjson
 import uvloop
 
+from schemas.constants import PRODUCTION
 from schemas.ids import random_id
 from streams.kafka.settings_follower import SettingsFollower
 from vault.keyring import MasterKey
 from vault.vault import Vault
 from workers.channels.whatsapp.channel import CHANNEL
+from workers.outbound.provider import ANSWER_MAX_BYTES
+from workers.outbound.provider import client as http_client
 from workers.outbound.turns import Limits
 from workers.outbound.worker import OutboundConfig, OutboundWorker
 
@@ -64,26 +66,19 @@ def bare(config: dict[str, Any]) -> None:
 async def _bare(url: str, count: int, in_flight: int) -> None:
     headers = {"Authorization": "Bearer provider-token", "Content-Type": "application/json"}
     content = {"type": "text", "text": {"preview_url": False, "body": "Your order is on its way."}}
-    left = iter(range(count))
+    left, client = iter(range(count)), http_client(PRODUCTION.http_s)
 
-    async def loop(session: aiohttp.ClientSession) -> None:
+    async def loop() -> None:
         for number in left:
-            body = {
-                "messaging_product": "whatsapp",
-                **content,
-                "to": f"49{number:011}",
-                "biz_opaque_callback_data": random_id(),
-            }
-            async with session.post(
-                url, data=orjson.dumps(body), headers=headers, allow_redirects=False
-            ) as answer:
-                assert orjson.loads(await answer.read())["messages"]
+            to = {"to": f"49{number:011}", "biz_opaque_callback_data": random_id()}
+            body = orjson.dumps({"messaging_product": "whatsapp", **content, **to})
+            async with client.post(url).headers(headers).body_bytes(body).build_streamed() as answer:
+                assert orjson.loads(bytes(await answer.body_reader.read(ANSWER_MAX_BYTES) or b""))["messages"]
 
     begin = time.process_time()
-    connector = aiohttp.TCPConnector(limit=in_flight)
-    async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session:
-        await asyncio.gather(*(loop(session) for _ in range(in_flight)))
+    await asyncio.gather(*(loop() for _ in range(in_flight)))
     print(json.dumps({"cpu_us": (time.process_time() - begin) / count * 1e6}), flush=True)
+    await client.close()
 
 
 if __name__ == "__main__":
