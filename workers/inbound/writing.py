@@ -70,11 +70,12 @@ def _plaintexts(draft: Draft) -> Iterator[tuple[KeyClass, bytes]]:
 
 
 def _need(received: Received, draft: Draft, key_class: KeyClass) -> KeyNeed:
-    generation = {
-        "identity": IDENTITY_GENERATION,
-        "content": clock.month_of_ms(received.at_ms),
-        "evidence": received.event_id(_EVIDENCE_SLOT),
-    }[key_class]
+    if key_class == "content":
+        generation = clock.month_of_ms(received.at_ms)
+    elif key_class == "evidence":
+        generation = received.event_id(_EVIDENCE_SLOT)
+    else:
+        generation = IDENTITY_GENERATION
     return KeyNeed(received.tenant, draft.subject, key_class, generation)
 
 
