@@ -27,7 +27,7 @@ from tests.bench.ground import Ground, Stopwatch, ground
 from tests.bench.report import Aim, Figures, Measured
 from tests.receiving_world import PARTITIONS, ReceivingWorld, Site, change, new_number, status, text, webhook
 from tests.vault_world import CHANNEL
-from vault.ingress import open_from_day
+from vault.ingress import DaySealer
 from vault.sealing import SealContext, seal
 from workers import registry
 from workers.channel import InboundMessage
@@ -60,7 +60,7 @@ class World:
         self.connection = next(c for c in found if c.connection == self.site.connection)
         with self.world.vault.transaction() as cursor:
             (key,) = self.world.vault.create_day_keys(cursor, self.site.tenant, [today()])
-        self.day_key = DayKey(today(), key.public)
+        self.day_key = DayKey(today(), DaySealer(key.public))
 
     def close(self) -> None:
         """Let everything go."""
@@ -142,8 +142,8 @@ def new_people(world: World) -> Measured:
 def by_hand(world: World) -> Measured:
     """Consume, open, parse, seal, produce; nothing else."""
     parse = registry.channel(CHANNEL).parse
-    private = world.world.vault.day_private_key(world.site.tenant, today())
-    assert private is not None
+    opener = world.world.vault.day_opener(world.site.tenant, today())
+    assert opener is not None
     people = {number: (random_id(), random_bytes(32)) for number in world.numbers}
     producer = Producer(
         {
@@ -163,7 +163,7 @@ def by_hand(world: World) -> Measured:
             event = orjson.loads(message.value() or b"")
             data = event["data"]
             context = (event["tenant"], data["connection"], data["account"], data["day"])
-            opened = open_from_day(private, context, b64decode(data["ct"]))
+            opened = opener.open(context, b64decode(data["ct"]))
             (value,) = parse(orjson.loads(opened)["fragment"])
             assert isinstance(value, InboundMessage)
             subject, key = people[value.addresses[0].value]

@@ -17,7 +17,7 @@ from schemas.events.inbound import FragmentReceived
 from streams.step.contract import Record
 from streams.step.errors import StopPartition
 from vault.errors import CorruptFragment, KeyRefused, UnknownTenant
-from vault.ingress import INGRESS_ALGORITHM, open_from_day
+from vault.ingress import INGRESS_ALGORITHM
 from vault.vault import Vault
 from workers.channel import (
     Channel,
@@ -109,10 +109,10 @@ class FragmentReader:
             raise InvalidEvent("a raw fragment names no day or holds no base64") from None
         if data.alg != INGRESS_ALGORITHM:
             raise InvalidEvent("a raw fragment is sealed with an unknown algorithm")
-        private = self._vault.day_private_key(tenant, day)
-        if private is None:
+        opener = self._vault.day_opener(tenant, day)
+        if opener is None:
             raise DayKeyDestroyed(f"the key of {day.isoformat()} is gone")
-        return open_from_day(private, (tenant, data.connection, data.account, data.day), sealed)
+        return opener.open((tenant, data.connection, data.account, data.day), sealed)
 
 
 def identity(value: Inbound | None, plaintext: bytes) -> tuple[str, str]:
