@@ -7,7 +7,7 @@ import pytest
 from projections.erasures import RANK
 from projections.tables import FENCE, MERGE_ORDER, OF_A_PERSON
 from schemas import stores, topics
-from schemas.clock import boot_s, to_ms
+from schemas.clock import to_ms
 from schemas.envelope import Event
 from schemas.events import registry
 from schemas.events.deletions import StorePurged
@@ -23,7 +23,6 @@ from tests.embedded_fixtures import KafkaServer, PostgresServer
 from tests.projection_world import STATUS_MODELS, Person, ReadModels, at, message_name, shuffled
 
 PARTITIONS = 4
-EVENTS_PER_S_MIN = 3_000
 """Far below what one core does (tens of thousands): it only catches a projector that has become slow by a class."""
 
 
@@ -276,16 +275,3 @@ def fold_log(models: ReadModels, bootstrap: str, producer: OrderedProducer, batc
         for start in range(0, len(records), batch):
             engine.step(records[start : start + batch])
     engine.close()
-
-
-def test_quick_enough(models: ReadModels) -> None:
-    """Thousands of events a second through prepare and apply; the bench measures the real figure."""
-    person = Person(f"t-{random_id()[:8]}")
-    events = [event for _ in range(300) for event in Person(person.tenant).whole_story()]
-    records = models.records(events)
-    started = boot_s()
-    for start in range(0, len(records), 1000):
-        models.apply_records(records[start : start + 1000])
-    per_s = len(records) / (boot_s() - started)
-    print(f"projector: {per_s:.0f} events/s")
-    assert per_s > EVENTS_PER_S_MIN
