@@ -65,6 +65,14 @@ class Poison:
 
 
 @dataclass(frozen=True, slots=True)
+class Prepared:
+    """Records and what `prepare` made of them, one answer each: what a step may begin with."""
+
+    records: Sequence[Record]
+    answers: list[Item | Poison]
+
+
+@dataclass(frozen=True, slots=True)
 class Output:
     """A record to produce once the transaction has committed."""
 
@@ -109,7 +117,8 @@ class Handler(Protocol):
     priority_topic: str | None
 
     def prepare(self, records: Sequence[Record]) -> list[Item | Poison]:
-        """Decode, validate, open: one answer a record, in order. No effects; may be repeated."""
+        """Decode, validate, open: one answer a record, in order. No effects; may be repeated, and may run in another thread
+        while `apply` handles the batch before."""
         ...
 
     def apply(self, cursor: Cursor, items: Sequence[Item], effects: Effects) -> None:

@@ -21,7 +21,7 @@ from schemas.topics import DEADLETTERS
 from streams.kafka.admin import ClusterIdentity
 from streams.kafka.producer import OrderedProducer, ProduceFailed
 from streams.step import fault_points, postgres, store
-from streams.step.contract import Due, Effects, Handler, Item, Output, Poison, Record
+from streams.step.contract import Due, Effects, Handler, Item, Output, Poison, Prepared, Record
 from streams.step.deadletter import dead_output, due_record
 from streams.step.errors import DatabaseAway, Fenced, PositionInvalid, StopPartition
 from streams.step.fault_points import EngineHooks
@@ -190,7 +190,11 @@ class Engine:
 
     # Steps
 
-    def step(self, records: Sequence[Record]) -> None:
+    def prepare(self, records: Sequence[Record]) -> Prepared:
+        """The handler's first look at records of a later step. The one call that another thread may make during a step."""
+        return Prepared(records, self._isolation.prepare(records))
+
+    def step(self, given: Sequence[Record] | Prepared) -> None:
         """Handle records, which are in order within each partition; returns when every output is acknowledged.
 
         Due rows that are due come first. Records below the position are skipped. Raises Fenced (another owner is at work),
@@ -200,10 +204,14 @@ class Engine:
         with self._lock:
             if self._due_at is not None and self._due_at <= now_ms():
                 self.run_due(now_ms())
+            records = given.records if isinstance(given, Prepared) else given
             found = unread(self.role, records, self._positions)
             if not found.records:
                 return
-            answers = self._isolation.prepare(found.records)
+            if isinstance(given, Prepared) and len(found.records) == len(records):
+                answers = given.answers
+            else:
+                answers = self._isolation.prepare(found.records)
             batch = _Batch(answers, found.records, found.moved, [], {number for _, number in found.moved})
             self._act(self._transact(lambda connection, apart: self._handle(connection, batch, apart)))
 
