@@ -23,7 +23,6 @@ from tests.embedded_fixtures import KafkaServer, PostgresServer
 from tests.projection_world import STATUS_MODELS, Person, ReadModels, at, message_name, shuffled
 
 PARTITIONS = 4
-"""Far below what one core does (tens of thousands): it only catches a projector that has become slow by a class."""
 
 
 @pytest.fixture(scope="module")
