@@ -11,7 +11,6 @@ from typing import Literal
 AddressKind = Literal["phone", "bsuid"]
 
 _PHONE = re.compile(r"^[1-9][0-9]{3,14}$")
-_SEPARATORS = re.compile(r"[\s()\-./]")
 _BSUID = re.compile(r"^[A-Z]{2}\.(ENT\.)?[A-Za-z0-9]{1,128}$")
 
 
@@ -30,10 +29,12 @@ class Address:
 def whatsapp_address(text: str) -> Address | None:
     """Read a WhatsApp sender or recipient: international digits (a leading + and separators are allowed) or a
     business-scoped user id `CC.…`; None when it is neither. Source: channel-apis §2.1."""
-    digits = text
-    if not text.isdecimal():
-        is_number = text.lstrip().startswith(("+", "0")) or text[:1].isdigit()
-        digits = (_SEPARATORS.sub("", text) if is_number else text).removeprefix("+")
+    compact = (
+        re.sub(r"[\s()\-./]", "", text)
+        if text.lstrip().startswith(("+", "0")) or text[:1].isdigit()
+        else text
+    )
+    digits = compact.removeprefix("+")
     if _PHONE.match(digits):
         return Address("whatsapp", "phone", digits)
     if _BSUID.match(text):

@@ -204,14 +204,12 @@ class Engine:
         with self._lock:
             if self._due_at is not None and self._due_at <= now_ms():
                 self.run_due(now_ms())
-            records = given.records if isinstance(given, Prepared) else given
-            found = unread(self.role, records, self._positions)
+            given = given if isinstance(given, Prepared) else Prepared(given, [])
+            found = unread(self.role, given.records, self._positions)
             if not found.records:
                 return
-            if isinstance(given, Prepared) and len(found.records) == len(records):
-                answers = given.answers
-            else:
-                answers = self._isolation.prepare(found.records)
+            usable = len(given.answers) == len(found.records)
+            answers = given.answers if usable else self._isolation.prepare(found.records)
             batch = _Batch(answers, found.records, found.moved, [], {number for _, number in found.moved})
             self._act(self._transact(lambda connection, apart: self._handle(connection, batch, apart)))
 
@@ -307,12 +305,9 @@ class Engine:
             for place, answer in enumerate(batch.answers)
             if isinstance(answer, Poison) or (place in noted and place not in old)
         ]
-        answers = (
-            batch.answers if len(kept) == len(batch.answers) else [batch.answers[place] for place in kept]
-        )
-        records = (
-            batch.records if len(kept) == len(batch.answers) else [batch.records[place] for place in kept]
-        )
+        answers, records = batch.answers, batch.records
+        if len(kept) < len(answers):
+            answers, records = [answers[place] for place in kept], [records[place] for place in kept]
         effects = Effects()
         with connection.cursor() as cursor:
             self._isolation.apply(connection, cursor, answers, records, effects, apart=apart)
@@ -347,11 +342,9 @@ class Engine:
                 continue
             first.add(answer.id)
             days.setdefault(batch.records[place].time_ms // DAY_MS, {})[answer.id] = place
-        result: dict[int, tuple[list[str], list[int]]] = {}
-        for day, places in days.items():
-            ids = sorted(places)
-            result[day] = (ids, [places[known] for known in ids])
-        return result
+        return {
+            day: (ids := sorted(places), [places[known] for known in ids]) for day, places in days.items()
+        }
 
     def _record(
         self,
