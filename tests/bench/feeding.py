@@ -10,15 +10,16 @@ from streams.kafka.producer import OrderedProducer
 from streams.step.batch_feed import BatchFeed
 from streams.step.contract import Handler
 from streams.step.engine import Engine
-from tests.bench.ground import Stopwatch
+from tests.bench.ground import Ground, Stopwatch
 from tests.bench.report import Measured
 
 LOOK_S = 0.005
 """Between two looks at the positions; small beside what is timed, and rare enough to cost the handler nothing."""
 
 
-def through_the_feed(handler: Handler, dsn: str, bootstrap: str) -> Measured:
+def through_the_feed(handler: Handler, dsn: str, parts: Ground) -> Measured:
     """Events a second once the first batch is done. `handler.role` must be new: it begins at the start of the topics."""
+    bootstrap = parts.bootstrap
     cluster = admin.ClusterIdentity(bootstrap)
     producer = OrderedProducer(bootstrap, client_id="bench-feed")
     engine = Engine(handler, dsn, producer, cluster=cluster)
@@ -37,7 +38,7 @@ def through_the_feed(handler: Handler, dsn: str, bootstrap: str) -> Measured:
     thread = threading.Thread(target=work)
     thread.start()
     try:
-        return _timed(lambda: sum(engine.positions().values()), total, stop)
+        return _timed(lambda: sum(engine.positions().values()), total, stop, Stopwatch(parts))
     finally:
         stop.set()
         thread.join()
@@ -47,8 +48,8 @@ def through_the_feed(handler: Handler, dsn: str, bootstrap: str) -> Measured:
             raise failures[0]
 
 
-def _timed(done: Callable[[], int], total: int, stop: threading.Event) -> Measured:
-    watch, first = Stopwatch(), 0
+def _timed(done: Callable[[], int], total: int, stop: threading.Event, watch: Stopwatch) -> Measured:
+    first = 0
     while not stop.is_set():
         now = done()
         if now and not first:

@@ -58,6 +58,15 @@ class Ground:
             for statement in statements:
                 connection.execute(statement.encode())
 
+    def database_cpu_s(self) -> float:
+        """Processor time of PostgreSQL so far, its processes that have ended included."""
+        pid = self.postgres.child.pid
+        assert pid is not None
+        server = psutil.Process(pid)
+        ended = server.cpu_times()
+        living = [one.cpu_times() for one in (server, *server.children(recursive=True))]
+        return sum(one.user + one.system for one in living) + ended.children_user + ended.children_system
+
     def settle(self, dsn: str) -> None:
         """Statistics and a checkpoint, so that no variant pays for the one before."""
         self.admin(dsn, "vacuum analyze", "checkpoint")
@@ -127,19 +136,24 @@ def child(
 
 
 class Stopwatch:
-    """Wall and processor time of this process from the first `start` on."""
+    """Wall and processor time of this process, and of the database if `parts` are given, from the first `start` on."""
 
-    def __init__(self) -> None:
-        self._wall_s: float | None = None
-        self._cpu_s = 0.0
+    def __init__(self, parts: Ground | None = None) -> None:
+        self._parts = parts
+        self._begun: tuple[float, float, float] | None = None
 
     def start(self) -> None:
         """Begin, unless it has begun."""
-        if self._wall_s is None:
-            self._wall_s, self._cpu_s = time.perf_counter(), time.process_time()
+        if self._begun is None:
+            self._begun = self._now()
 
     def events(self, count: int) -> Measured:
         """So many events since the start: a second, and processor time each."""
-        assert self._wall_s is not None
-        wall_s, cpu_s = time.perf_counter() - self._wall_s, time.process_time() - self._cpu_s
-        return Measured(count / wall_s, cpu_s / count * 1e6)
+        assert self._begun is not None
+        wall_s, cpu_s, database_s = (now - then for now, then in zip(self._now(), self._begun, strict=True))
+        database_us = database_s / count * 1e6 if self._parts is not None else None
+        return Measured(count / wall_s, cpu_s / count * 1e6, database_us)
+
+    def _now(self) -> tuple[float, float, float]:
+        database_s = self._parts.database_cpu_s() if self._parts is not None else 0.0
+        return time.perf_counter(), time.process_time(), database_s

@@ -125,7 +125,7 @@ def on_the_engine(world: World, topic: str) -> Measured:
     handler.role, handler.topics = random_id(), (topic,)
     world.parts.settle(world.dsn)
     try:
-        return through_the_feed(handler, world.dsn, world.parts.bootstrap)
+        return through_the_feed(handler, world.dsn, world.parts)
     finally:
         vault.close()
 

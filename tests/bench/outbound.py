@@ -113,13 +113,14 @@ def with_the_worker(world: World, in_flight: int, delay_ms: int) -> Measured:
     world.stats("DELETE")
     with child("tests.bench.outbound_process", config, environment) as worker:
         worker.read()
-        cpu_s = worker.cpu_s()
+        cpu_s, database_s = worker.cpu_s(), world.parts.database_cpu_s()
         world.write(count)
         await_until("every status", lambda: world.statuses() - before >= count, 120.0)
         cpu_us = (worker.cpu_s() - cpu_s) / count * 1e6
+        database_us = (world.parts.database_cpu_s() - database_s) / count * 1e6
     found = world.stats()
     assert found["count"] == count, found
-    return Measured(found["rate"], cpu_us)
+    return Measured(found["rate"], cpu_us, database_us)
 
 
 def with_the_client(world: World, in_flight: int, delay_ms: int) -> Measured:

@@ -4,8 +4,8 @@ Every permit is a full one (consent, window, address, content key, claim), every
 of about 300 bytes. Rates only; no limit is measured beside them yet.
 """
 
-import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from random import Random
 from statistics import median, quantiles
@@ -16,7 +16,7 @@ from schemas.clock import boot_s, month_of_ms, now_ms, today
 from schemas.constants import Times
 from schemas.ids import message_id, random_bytes, random_id, random_token
 from streams.step.contract import Output
-from tests.bench.ground import ground
+from tests.bench.ground import Ground, Stopwatch, ground
 from tests.bench.report import Figures, Measured
 from tests.vault_world import CHANNEL, Tenant, World, phone
 from vault.binding import address_rows, insert_addresses
@@ -102,16 +102,21 @@ def requests(tenant: Tenant, subjects: Sequence[str], chance: Random, batch: int
     ]
 
 
-def measure(call: Callable[[], float]) -> list[float]:
-    """Run calls for a few seconds; the seconds that count of each. `call` returns them."""
+def measure(call: Callable[[], float], enough: Callable[[], bool]) -> list[float]:
+    """Run calls for a few seconds while there is enough to do; the seconds of each, which `call` returns."""
     spent: list[float] = []
     end = boot_s() + SECONDS
-    while boot_s() < end:
+    while boot_s() < end and enough():
         spent.append(call())
     return spent
 
 
-def measure_all(world: World, people: int, rounds: int) -> None:
+def at_least(waiting: Sequence[Settlement], needed: int) -> bool:
+    """True while so many are left to settle."""
+    return len(waiting) >= needed
+
+
+def measure_all(parts: Ground, world: World, people: int, rounds: int) -> None:
     """All figures, in interleaved rounds."""
     tenant = world.tenant()
     subjects, chance = [subject for subject, _ in populate(tenant, people)], Random(1)
@@ -130,8 +135,6 @@ def measure_all(world: World, people: int, rounds: int) -> None:
         return spent
 
     def settle(batch: int) -> float:
-        while len(waiting) < batch:
-            permit(batch)
         mine = [waiting.pop() for _ in range(batch)]
         start = boot_s()
         world.vault.settle(mine)
@@ -141,16 +144,13 @@ def measure_all(world: World, people: int, rounds: int) -> None:
     waits = Figures("permits, one call", "ms", "permits, batch 500, p50")
     for _ in range(rounds):
         for batch in (500, 50):
-            for name, call in (("permits", permit), ("outcomes", settle)):
+            for name, call, needed in (("permits", permit, 0), ("outcomes", settle, batch)):
                 world.caught_up()
-                before = time.process_time()
-                spent = measure(partial(call, batch))
-                events = batch * len(spent)
-                cpu_us = (time.process_time() - before) / events * 1e6
-                rates.add(
-                    f"{name}, batch {batch}",
-                    Measured(events / sum(spent), cpu_us if call is permit else None),
-                )
+                watch = Stopwatch(parts)
+                watch.start()
+                spent = measure(partial(call, batch), partial(at_least, waiting, needed))
+                found = watch.events(batch * len(spent))
+                rates.add(f"{name}, batch {batch}", replace(found, value=batch * len(spent) / sum(spent)))
                 waits.add(f"{name}, batch {batch}, p50", Measured(median(spent) * 1000))
                 waits.add(f"{name}, batch {batch}, p99", Measured(quantiles(spent, n=100)[98] * 1000))
     rates.finish()
@@ -161,5 +161,5 @@ def run(rounds: int, people: int = PEOPLE) -> None:
     """Measure on a server of its own."""
     with ground() as parts:
         world = World.make(parts.database(), Times())
-        measure_all(world, people, rounds)
+        measure_all(parts, world, people, rounds)
         world.vault.close()

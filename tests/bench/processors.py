@@ -93,7 +93,7 @@ def on(feed: Feed, parts: Ground, dsn: str, world: ReceivingWorld, settings: Set
         feed=feed,
         chosen=(Subscriber(name=name),),
     )
-    stop, watch = threading.Event(), Stopwatch()
+    stop, watch = threading.Event(), Stopwatch(parts)
     parts.settle(dsn)
     thread = threading.Thread(target=role.run, args=(stop,))
     thread.start()

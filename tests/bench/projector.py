@@ -118,16 +118,16 @@ def with_executemany(cursor: psycopg.Cursor[Any], messages: list[Row], subjects:
 
 
 def by_hand(
-    bootstrap: str, dsn: str, write: Callable[[psycopg.Cursor[Any], list[Row], list[Row]], None]
+    parts: Ground, dsn: str, write: Callable[[psycopg.Cursor[Any], list[Row], list[Row]], None]
 ) -> Measured:
     """Consume, decode, write, commit."""
-    watch, done = Stopwatch(), 0
+    watch, done = Stopwatch(parts), 0
     with psycopg.connect(dsn) as connection, connection.cursor() as cursor:
         cursor.execute("create temporary table new_message (like projections.message)")
         cursor.execute("alter table new_message alter at drop not null")
         cursor.execute("create temporary table new_subject (like projections.subject)")
         connection.commit()
-        for values in batches(bootstrap):
+        for values in batches(parts.bootstrap):
             watch.start()
             write(cursor, *rows_of(values))
             connection.commit()
@@ -135,9 +135,9 @@ def by_hand(
     return watch.events(done)
 
 
-def projected(bootstrap: str, dsn: str) -> Measured:
+def projected(parts: Ground, dsn: str) -> Measured:
     """The role as it is deployed, under a new name."""
-    return through_the_feed(handler(), dsn, bootstrap)
+    return through_the_feed(handler(), dsn, parts)
 
 
 def handler() -> ProjectorHandler:
@@ -195,9 +195,9 @@ def run(rounds: int) -> None:
             {"projector": Aim(0.75, "ratio"), "projector / executemany": Aim(1.5)},
         )
         variants: dict[str, Callable[[], Measured]] = {
-            LIMIT: lambda: by_hand(parts.bootstrap, dsn, with_copy),
-            "executemany by hand": lambda: by_hand(parts.bootstrap, dsn, with_executemany),
-            "projector": lambda: projected(parts.bootstrap, dsn),
+            LIMIT: lambda: by_hand(parts, dsn, with_copy),
+            "executemany by hand": lambda: by_hand(parts, dsn, with_executemany),
+            "projector": lambda: projected(parts, dsn),
         }
         figures.rounds(rounds, {name: on_empty_tables(parts, dsn, one) for name, one in variants.items()})
         pairs = zip(figures.values("projector"), figures.values("executemany by hand"), strict=True)

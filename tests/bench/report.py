@@ -26,19 +26,23 @@ COLUMNS = (
     "rounds",
     "ratio",
     "cpu_us",
+    "database_us",
     "of_aim",
     "load",
 )
-"""`ratio`: median over the rounds of variant / limit. `cpu_us`: processor time an event of the process that is measured.
-`of_aim`: 1 and above is met. `load`: load average of the last minute, on cores that everything shares."""
+"""`ratio`: median over the rounds of variant / limit. `cpu_us`: processor time an event of the process that is measured,
+`database_us`: of PostgreSQL. `of_aim`: 1 and above is met. `load`: load average of the last minute, on cores that everything
+shares."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One variant in one round. `cpu_us`: processor time an event of the measured process, None where it says nothing."""
+    """One variant in one round. `cpu_us`: processor time an event of the measured process, `database_us`: of PostgreSQL; None
+    where they say nothing."""
 
     value: float
     cpu_us: float | None = None
+    database_us: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +95,14 @@ class Figures:
         pairs = zip(self.values(variant), self.values(self.limit), strict=True)
         return statistics.median(value / base for value, base in pairs)
 
-    def cpu_us(self, variant: str) -> float | None:
-        """Median processor time an event."""
-        known = [one.cpu_us for one in self.found[variant] if one.cpu_us is not None]
-        return statistics.median(known) if known else None
+    def processor(self, variant: str) -> list[str]:
+        """Median processor times an event, of the process and of the database; empty where they are not known."""
+        of_each = (
+            [one.cpu_us for one in self.found[variant]],
+            [one.database_us for one in self.found[variant]],
+        )
+        known = [[one for one in some if one is not None] for some in of_each]
+        return [f"{statistics.median(some):.1f}" if some else "" for some in known]
 
     def of_aims(self, variant: str) -> list[tuple[Aim, float]]:
         """Each aim of a variant with the share reached."""
@@ -105,27 +113,28 @@ class Figures:
     def finish(self) -> None:
         """Print the table, append the rows."""
         print(f"\n{self.command}, load average {os.getloadavg()[0]:.1f}")
-        print(f"{'variant':<40} {self.unit:>12} {'min–max':>21} {'of limit':>9} {'CPU us':>8}  of aim")
+        print(
+            f"{'variant':<40} {self.unit:>12} {'min–max':>21} {'of limit':>9} {'CPU us':>8} {'DB us':>7}  of aim"
+        )
         for variant in self.found:
             print(self._line(variant))
         print(flush=True)
         self._record()
 
     def _line(self, variant: str) -> str:
-        values, cpu_us = self.values(variant), self.cpu_us(variant)
+        values, (cpu, database) = self.values(variant), self.processor(variant)
         digits = ",.1f" if max(values) < 100 else ",.0f"
         spread = f"{min(values):{digits}}–{max(values):{digits}}"
-        cpu = "" if cpu_us is None else f"{cpu_us:,.1f}"
         aims = "; ".join(f"{share:.0%} of {aim}" for aim, share in self.of_aims(variant))
         middle = f"{statistics.median(values):{digits}}"
-        return f"{variant:<40} {middle:>12} {spread:>21} {self.ratio(variant):>9.3f} {cpu:>8}  {aims}"
+        return f"{variant:<40} {middle:>12} {spread:>21} {self.ratio(variant):>9.3f} {cpu:>8} {database:>7}  {aims}"
 
     def _record(self) -> None:
         with RESULTS.open("a", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             where = (today(), _commit(), _machine(), self.command)
             for variant in self.found:
-                values, cpu_us = self.values(variant), self.cpu_us(variant)
+                values = self.values(variant)
                 shares = [share for _, share in self.of_aims(variant)]
                 writer.writerow(
                     (
@@ -135,7 +144,7 @@ class Figures:
                         *(f"{one:.1f}" for one in (statistics.median(values), min(values), max(values))),
                         len(values),
                         f"{self.ratio(variant):.3f}",
-                        "" if cpu_us is None else f"{cpu_us:.1f}",
+                        *self.processor(variant),
                         f"{min(shares):.3f}" if shares else "",
                         f"{os.getloadavg()[0]:.1f}",
                     )

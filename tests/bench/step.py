@@ -22,7 +22,7 @@ from streams.step.batch_feed import BatchFeed
 from streams.step.contract import Cursor, Effects, Item, Output, Poison, Record
 from streams.step.engine import Engine
 from streams.step.migrate import apply_migrations
-from tests.bench.ground import Stopwatch, ground
+from tests.bench.ground import Ground, Stopwatch, ground
 from tests.bench.report import Aim, Figures, Measured
 
 EVENTS = 100_000
@@ -180,13 +180,14 @@ class Forwarding:
         """Nothing to note."""
 
 
-def with_the_engine(bootstrap: str, dsn: str, count: int) -> Measured:
+def with_the_engine(parts: Ground, dsn: str, count: int) -> Measured:
     """(c): the same through the step, under a new role, so that nothing was seen before."""
+    bootstrap = parts.bootstrap
     producer = OrderedProducer(bootstrap, client_id="bench-step")
     engine = Engine(Forwarding(random_id()), dsn, producer, cluster=admin.ClusterIdentity(bootstrap))
     engine.take_over(range(PARTITIONS))
     with reading(bootstrap) as consumer:
-        watch, done = Stopwatch(), 0
+        watch, done = Stopwatch(parts), 0
         while done < count:
             messages = consumer.consume(BATCH_RECORDS, 1.0)
             watch.start()
@@ -268,11 +269,12 @@ def run(rounds: int, count: int = EVENTS) -> None:
             connection.execute(STATE)
         fill(parts.bootstrap, count)
         fill_seen(dsn)
-        measure(parts.bootstrap, dsn, rounds, count)
+        measure(parts, dsn, rounds, count)
 
 
-def measure(bootstrap: str, dsn: str, rounds: int, count: int) -> None:
+def measure(parts: Ground, dsn: str, rounds: int, count: int) -> None:
     """The rounds."""
+    bootstrap = parts.bootstrap
 
     def fresh(variant: Callable[[], Measured]) -> Callable[[], Measured]:
         def on_empty_tables() -> Measured:
@@ -287,7 +289,7 @@ def measure(bootstrap: str, dsn: str, rounds: int, count: int) -> None:
         {
             "consume + orjson": fresh(lambda: consume_and_decode(bootstrap, count)),
             "by hand: upsert, produce": fresh(lambda: by_hand(bootstrap, dsn, count)),
-            "the step": fresh(lambda: with_the_engine(bootstrap, dsn, count)),
+            "the step": fresh(lambda: with_the_engine(parts, dsn, count)),
         },
     )
     rates.finish()
