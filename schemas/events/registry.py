@@ -117,8 +117,7 @@ def encode(
     if blocks:
         sealed = {key_class: blocks[key_class].fields() for key_class in _CLASSES if key_class in blocks}
         fields = {"sealed": sealed, **fields}
-    optional = {"channel": channel, "causationid": cause, "correlationid": correlation or cause}
-    event = {
+    event: dict[str, Any] = {
         "specversion": "1.0",
         "id": id,
         "source": SOURCE_PREFIX + role,
@@ -127,9 +126,15 @@ def encode(
         "time": to_text(at_ms),
         "datacontenttype": "application/json",
         "tenant": tenant,
-        **{name: value for name, value in optional.items() if value is not None},
-        "data": fields,
     }
+    if channel is not None:
+        event["channel"] = channel
+    if cause is not None:
+        event["causationid"] = cause
+    thread = correlation or cause
+    if thread is not None:
+        event["correlationid"] = thread
+    event["data"] = fields
     return orjson.dumps(event)
 
 
