@@ -14,7 +14,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 from projections.projector import ProjectorHandler
 from projections.tables import MESSAGE, SUBJECT
-from schemas.clock import boot_s
+from schemas.clock import boot_s, to_text
 from schemas.constants import BATCH_RECORDS, PRODUCTION
 from schemas.envelope import Event
 from schemas.ids import random_id
@@ -36,8 +36,8 @@ PEOPLE = 5_000
 EVENTS = 40_000
 IDLE_ROUNDS = 50
 LIMIT = "COPY + merge by hand"
-MESSAGE_COLUMNS = ("tenant", "subject", "message", "direction", "channel", "account", "kind", "asked_at", "content",
-                   "content_event", "content_type")  # fmt: skip
+MESSAGE_COLUMNS = ("tenant", "subject", "message", "direction", "channel", "account", "kind", "asked_at", "logged_at",
+                   "log_offset", "content", "content_event", "content_type")  # fmt: skip
 SUBJECT_COLUMNS = ("tenant", "subject", "first_event_at")
 UPSERT_MESSAGE = (
     f"insert into projections.message ({', '.join(MESSAGE_COLUMNS)}) "
@@ -48,6 +48,8 @@ UPSERT_SUBJECT = (
     "do update set first_event_at = least(m.first_event_at, excluded.first_event_at)"
 )
 Row = tuple[Any, ...]
+Read = tuple[bytes, int, int]
+"""Value, broker's time and offset of a record."""
 
 
 def fill(bootstrap: str) -> None:
@@ -61,7 +63,7 @@ def fill(bootstrap: str) -> None:
     producer.close()
 
 
-def batches(bootstrap: str) -> Iterator[list[bytes]]:
+def batches(bootstrap: str) -> Iterator[list[Read]]:
     """All records, a thousand at a time."""
     settings = consumer_settings(bootstrap, group="bench", client_id="bench", session_s=10)
     consumer = Consumer(settings)
@@ -70,22 +72,22 @@ def batches(bootstrap: str) -> Iterator[list[bytes]]:
     while done < EVENTS:
         messages = consumer.consume(BATCH_RECORDS, 1.0)
         done += len(messages)
-        yield [message.value() or b"" for message in messages]
+        yield [(m.value() or b"", m.timestamp()[1], m.offset() or 0) for m in messages]
     consumer.close()
 
 
-def rows_of(values: Sequence[bytes]) -> tuple[list[Row], list[Row]]:
+def rows_of(records: Sequence[Read]) -> tuple[list[Row], list[Row]]:
     """(messages, subjects folded by key), read without models."""
     messages: list[Row] = []
     subjects: dict[tuple[str, str], str] = {}
-    for value in values:
+    for value, logged_ms, offset in records:
         event = orjson.loads(value)
         data, key = event["data"], (event["tenant"], event["subject"])
         subjects[key] = min(subjects.get(key, event["time"]), event["time"])
         content = orjson.dumps(data["sealed"]["content"]).decode()
         messages.append(
-            (*key, data["message"], "in", event["channel"], data["account"], data["kind"], data["acted_at"], content,
-             event["id"], event["type"])
+            (*key, data["message"], "in", event["channel"], data["account"], data["kind"], data["acted_at"],
+             to_text(logged_ms), offset, content, event["id"], event["type"])
         )  # fmt: skip
     return messages, [(*key, at) for key, at in sorted(subjects.items())]
 
@@ -124,14 +126,17 @@ def by_hand(
     watch, done = Stopwatch(parts), 0
     with psycopg.connect(dsn) as connection, connection.cursor() as cursor:
         cursor.execute("create temporary table new_message (like projections.message)")
-        cursor.execute("alter table new_message alter at drop not null")
+        # What the table itself makes of the others is not written by hand.
+        cursor.execute(
+            "alter table new_message alter place_at drop not null, alter place_offset drop not null"
+        )
         cursor.execute("create temporary table new_subject (like projections.subject)")
         connection.commit()
-        for values in batches(parts.bootstrap):
+        for records in batches(parts.bootstrap):
             watch.start()
-            write(cursor, *rows_of(values))
+            write(cursor, *rows_of(records))
             connection.commit()
-            done += len(values)
+            done += len(records)
     return watch.events(done)
 
 
