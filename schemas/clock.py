@@ -2,9 +2,11 @@
 
 import time
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 
 MS_PER_S = 1000
 DAY = timedelta(days=1)
+_DAY_MS = 86_400_000
 
 
 def now_ms() -> int:
@@ -34,8 +36,13 @@ def sleep_s(seconds: float) -> None:
 
 def to_text(at_ms: int) -> str:
     """Milliseconds since the epoch → `2026-11-23T10:00:00.123Z`."""
-    at = datetime.fromtimestamp(at_ms // MS_PER_S, UTC)
-    return f"{at:%Y-%m-%dT%H:%M:%S}.{at_ms % MS_PER_S:03d}Z"
+    return f"{_second_text(at_ms // MS_PER_S)}.{at_ms % MS_PER_S:03d}Z"
+
+
+@lru_cache(maxsize=4_096)
+def _second_text(at_s: int) -> str:
+    """Times of one batch share their seconds."""
+    return f"{datetime.fromtimestamp(at_s, UTC):%Y-%m-%dT%H:%M:%S}"
 
 
 def to_ms(text: str) -> int:
@@ -58,7 +65,13 @@ def day_of_ms(at: int) -> date:
 
 def month_of_ms(at: int) -> str:
     """UTC month of a time in milliseconds as `YYYY-MM`: the generation of content keys."""
-    return day_of_ms(at).strftime("%Y-%m")
+    return _month_text(at // _DAY_MS)
+
+
+@lru_cache(maxsize=64)
+def _month_text(day: int) -> str:
+    """`day` counts from the epoch."""
+    return day_of_ms(day * _DAY_MS).strftime("%Y-%m")
 
 
 def from_ms(at: int) -> datetime:

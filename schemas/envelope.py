@@ -35,6 +35,10 @@ class SealedBlock(BaseModel):
     sealed_in: str | None = None
     type: str | None = None
 
+    def fields(self) -> dict[str, str]:
+        """What of it stands in an event."""
+        return {name: value for name, value in self.__dict__.items() if value is not None}
+
 
 class Sealed(BaseModel):
     """The sealed blocks of one event, at most one a key class."""

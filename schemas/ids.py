@@ -8,7 +8,6 @@ request, `YYYYMMDD`, followed by 96 bits: the day selects the partition in which
 import hmac
 import secrets
 from datetime import date
-from hashlib import sha256
 
 ID_DIGITS = 32
 ROUTING_KEY_BYTES = 2
@@ -37,12 +36,8 @@ def random_id() -> str:
 
 def keyed_hash(key: bytes, *parts: str) -> bytes:
     """HMAC-SHA256 over length-prefixed parts (32 bytes); no two different lists of parts share an input."""
-    mac = hmac.new(key, digestmod=sha256)
-    for part in parts:
-        raw = part.encode()
-        mac.update(len(raw).to_bytes(4, "big"))
-        mac.update(raw)
-    return mac.digest()
+    raws = [part.encode() for part in parts]
+    return hmac.digest(key, b"".join([len(raw).to_bytes(4, "big") + raw for raw in raws]), "sha256")
 
 
 def derived_id(key: bytes, *parts: str) -> str:

@@ -20,6 +20,10 @@ from schemas.ids import random_id
 
 TEST_ROLE = "sealpost_test"
 BACK_LIMIT_S = 60.0
+SHARED = {"fsync": "off"}
+"""Of the session's server: tests kill processes, never the machine, and what a process wrote outlives it. With a hundred
+databases an end in order, or a recovery, would flush tens of thousands of files, for longer than a busy disk is given. What
+`sealpost up` starts keeps its own settings."""
 
 
 class Controlled:
@@ -149,4 +153,4 @@ def kafka_server(supervisor: Supervisor, embedded_folder: Path) -> KafkaServer:
 def postgres_server(supervisor: Supervisor, embedded_folder: Path) -> PostgresServer:
     """A running server; tests take a database of their own by `fresh_database`."""
     chosen = ports.choose(("postgres",), embedded_folder)
-    return PostgresServer(postgres.start(supervisor, embedded_folder, chosen["postgres"], print))
+    return PostgresServer(postgres.start(supervisor, embedded_folder, chosen["postgres"], print, SHARED))

@@ -36,10 +36,10 @@ class TenantSecrets:
 
     def entries(self, *parts: str) -> list[bytes]:
         """Blind indexes of a value, one a pepper version, newest first: version (1 byte) and 16 bytes of a keyed hash."""
-        return [
-            bytes([version]) + keyed_hash(self.peppers[version], *parts)[:ENTRY_BYTES]
-            for version in sorted(self.peppers, reverse=True)
-        ]
+        peppers = self.peppers.items()
+        # There is one, but while a pepper is being replaced.
+        newest_first = peppers if len(peppers) == 1 else sorted(peppers, reverse=True)
+        return [bytes((version,)) + keyed_hash(key, *parts)[:ENTRY_BYTES] for version, key in newest_first]
 
     def address_entries(self, address: Address) -> list[bytes]:
         """Blind indexes of an address, newest pepper first."""

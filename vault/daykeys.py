@@ -6,7 +6,7 @@ from datetime import date, timedelta
 
 from streams.step.contract import Cursor
 from vault.base import VaultBase, as_json
-from vault.ingress import DayKeyPair
+from vault.ingress import DayKeyPair, DayOpener
 from vault.keyring import check_value, unwrap_checked, wrap
 from vault.leases import LeaseCache
 
@@ -27,7 +27,7 @@ class DayKeysPart(VaultBase):
 
     def _start_parts(self) -> None:
         super()._start_parts()
-        self._day_cache: LeaseCache[tuple[str, date], bytes] = LeaseCache(self.times.lease_s)
+        self._day_cache: LeaseCache[tuple[str, date], DayOpener] = LeaseCache(self.times.lease_s)
 
     def create_day_keys(self, cursor: Cursor, tenant: str, days: Sequence[date]) -> list[PublicDayKey]:
         """Make missing pairs in the caller's transaction; returns the public halves of all days asked for, made now or
@@ -52,8 +52,9 @@ class DayKeysPart(VaultBase):
         )
         return [PublicDayKey(tenant, day, public) for day, public in cursor.fetchall()]
 
-    def day_private_key(self, tenant: str, day: date) -> bytes | None:
-        """A day's private key, leased; None when it never was or is destroyed. KeyRefused when it was exchanged."""
+    def day_opener(self, tenant: str, day: date) -> DayOpener | None:
+        """Opens what was sealed to a day key; leased with all it keeps, so do not hold it. None when the key never was or is
+        destroyed. KeyRefused when it was exchanged."""
         return self._day_cache.get_many([(tenant, day)], self._fetch_day_keys).get((tenant, day))
 
     def destroy_day_keys(self, before: date) -> int:
@@ -91,8 +92,8 @@ class DayKeysPart(VaultBase):
                 [as_json(rows)],
             )
 
-    def _fetch_day_keys(self, keys: list[tuple[str, date]]) -> dict[tuple[str, date], bytes]:
-        found: dict[tuple[str, date], bytes] = {}
+    def _fetch_day_keys(self, keys: list[tuple[str, date]]) -> dict[tuple[str, date], DayOpener]:
+        found: dict[tuple[str, date], DayOpener] = {}
         for tenant, day in keys:
             with self._lease_statement() as cursor:
                 cursor.execute(
@@ -101,9 +102,8 @@ class DayKeysPart(VaultBase):
                 )
                 row = cursor.fetchone()
             if row is not None:
-                found[tenant, day] = unwrap_checked(
-                    self._secrets([tenant])[tenant].key, _place(tenant, day), *row
-                )
+                tenant_key = self._secrets([tenant])[tenant].key
+                found[tenant, day] = DayOpener(unwrap_checked(tenant_key, _place(tenant, day), *row))
         return found
 
 

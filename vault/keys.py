@@ -6,7 +6,7 @@ Opening goes through a lease cache; sealing never does: a key to seal with is re
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from schemas import metrics
 from schemas.clock import now_ms
@@ -23,8 +23,7 @@ from vault.sealing import KEY_BYTES, SealContext, open_block
 LOG = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class KeyNeed:
+class KeyNeed(NamedTuple):
     """A key to seal with. `gen`: `0` for identity, `YYYY-MM` (UTC month of the event's time) for content, a fresh id for
     evidence (`schemas.ids.random_id`, or derived)."""
 

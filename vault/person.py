@@ -19,6 +19,8 @@ class Person:
     sender: Sender
     secrets: TenantSecrets
     entries: dict[Address, list[bytes]]
+    all_entries: tuple[Entry, ...]
+    """Every blind index under which the person may be known."""
     subject: str = ""
     created: bool = False
     dropped: bool = False
@@ -37,10 +39,6 @@ class Person:
     def key(self) -> Key:
         """The row of the subject found so far."""
         return self.subject, self.tenant
-
-    def all_entries(self) -> list[Entry]:
-        """Every blind index under which the person may be known."""
-        return [(self.tenant, entry) for entries in self.entries.values() for entry in entries]
 
     def acted_ms(self) -> int:
         """When the person acted: the earlier of the two times, so that neither clock can hide an act of before an erasure."""

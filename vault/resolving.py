@@ -53,9 +53,9 @@ class ResolvingPart(VaultBase):
 def _person(sender: Sender, secrets: TenantSecrets) -> Person:
     if not sender.addresses:
         raise ValueError("a sender without an address")
-    return Person(
-        sender, secrets, {address: secrets.address_entries(address) for address in sender.addresses}
-    )
+    entries = {address: secrets.address_entries(address) for address in sender.addresses}
+    flat = tuple((sender.tenant, entry) for some in entries.values() for entry in some)
+    return Person(sender, secrets, entries, flat)
 
 
 def _round(cursor: Cursor, people: list[Person]) -> list[Person]:
@@ -78,16 +78,14 @@ def _round(cursor: Cursor, people: list[Person]) -> list[Person]:
             alive.append(person)
     # Bound before strangers are made: an address that a known person of this batch brings along is no stranger's.
     bind_new_addresses(cursor, alive)
-    brought = {entry for person in alive for entry in person.all_entries()}
-    again += [person for person in strangers if not brought.isdisjoint(person.all_entries())]
-    return again + _create(
-        cursor, [person for person in strangers if brought.isdisjoint(person.all_entries())]
-    )
+    brought = {entry for person in alive for entry in person.all_entries}
+    again += [person for person in strangers if not brought.isdisjoint(person.all_entries)]
+    return again + _create(cursor, [person for person in strangers if brought.isdisjoint(person.all_entries)])
 
 
 def _look_up(cursor: Cursor, people: list[Person]) -> dict[Entry, str]:
     """Set `subject` or `dropped` of each, from one snapshot of addresses and erased index."""
-    entries = sorted({entry for person in people for entry in person.all_entries()})
+    entries = sorted({entry for person in people for entry in person.all_entries})
     cursor.execute(
         """select a.tenant, decode(a.entry, 'hex'), d.subject, x.t1_ms
            from json_to_recordset(%s::json) as a(tenant text, entry text)
@@ -110,7 +108,7 @@ def _look_up(cursor: Cursor, people: list[Person]) -> dict[Entry, str]:
             for entry in entries
             if (person.tenant, entry) in bound
         }
-        person.dropped = any(person.acted_ms() <= erased.get(entry, -1) for entry in person.all_entries())
+        person.dropped = any(person.acted_ms() <= erased.get(entry, -1) for entry in person.all_entries)
         # The first address that is known decides; a second subject is linked when addresses are bound.
         person.subject = "" if person.dropped else next(iter(person.hits.values()), "")
     return bound
@@ -149,7 +147,7 @@ def _create(cursor: Cursor, strangers: list[Person]) -> list[Person]:
     late = _erased_meanwhile(cursor, strangers)
     again: list[Person] = []
     for subject, group in zip(keys, groups, strict=True):
-        if subject in lost or any(entry in late for person in group for entry in person.all_entries()):
+        if subject in lost or any(entry in late for person in group for entry in person.all_entries):
             lost.add(subject)
             again.extend(group)
     if lost:
@@ -177,10 +175,10 @@ def _groups(strangers: list[Person]) -> list[list[Person]]:
     """Senders that share an address are one person, also through a third."""
     group_of: dict[Entry, list[Person]] = {}
     for person in strangers:
-        touched = {id(g): g for entry in person.all_entries() if (g := group_of.get(entry)) is not None}
+        touched = {id(g): g for entry in person.all_entries if (g := group_of.get(entry)) is not None}
         merged = [member for group in touched.values() for member in group] + [person]
         for member in merged:
-            group_of.update((entry, merged) for entry in member.all_entries())
+            group_of.update((entry, merged) for entry in member.all_entries)
     groups = {id(group): group for group in group_of.values()}
     place = {id(person): number for number, person in enumerate(strangers)}
     ordered = [sorted(group, key=lambda p: place[id(p)]) for group in groups.values()]
@@ -189,7 +187,7 @@ def _groups(strangers: list[Person]) -> list[list[Person]]:
 
 def _erased_meanwhile(cursor: Cursor, people: list[Person]) -> set[Entry]:
     """Entries of people whose act is not younger than an erasure that was committed since the look-up."""
-    acted = {entry: person.acted_ms() for person in people for entry in person.all_entries()}
+    acted = {entry: person.acted_ms() for person in people for entry in person.all_entries}
     cursor.execute(
         """select a.tenant, x.entry from json_to_recordset(%s::json) as a(tenant text, entry text, acted bigint)
            join vault.erased_index x on x.entry = decode(a.entry, 'hex') and x.tenant = a.tenant and x.t1_ms >= a.acted""",

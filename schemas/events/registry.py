@@ -1,13 +1,16 @@
 """All event types by name, each with its topic; builds events from data models and checks what was read."""
 
+from collections.abc import Mapping
 from typing import Any
 
+import orjson
 from pydantic import ValidationError
 
 from schemas import topics
 from schemas.clock import to_text
-from schemas.envelope import SOURCE_PREFIX, Event, EventData, InvalidEvent
+from schemas.envelope import SOURCE_PREFIX, Event, EventData, InvalidEvent, KeyClass, SealedBlock
 from schemas.events import consents, deletions, inbound, messages, statuses, subscriptions, tenants
+from schemas.ids import is_id
 
 TOPIC_OF: dict[type[EventData], str] = {
     subscriptions.SubjectCreated: topics.SUBSCRIPTIONS,
@@ -52,6 +55,8 @@ TOPIC_OF: dict[type[EventData], str] = {
 }
 """Event data model → topic; `*` stands for the channel."""
 
+_CLASSES: tuple[KeyClass, ...] = ("identity", "content", "evidence")
+
 
 def type_name(model: type[EventData]) -> str:
     """The name an event type has for ever; never a class path."""
@@ -87,6 +92,50 @@ def build(
         correlationid=correlation or cause,
         data=data.model_dump(mode="json", exclude_none=True),
     )
+
+
+def encode(
+    data: EventData,
+    *,
+    id: str,  # noqa: A002 - the envelope's own word
+    role: str,
+    tenant: str,
+    subject: str,
+    at_ms: int,
+    channel: str | None = None,
+    cause: str | None = None,
+    correlation: str | None = None,
+    blocks: Mapping[KeyClass, SealedBlock] | None = None,
+) -> bytes:
+    """The record value that `build` would lead to, without the envelope's model: for what writes thousands a second.
+
+    `blocks`: the sealed blocks of the event; `data.sealed` is then not looked at. ValueError when `id` is none.
+    """
+    if not is_id(id):
+        raise ValueError("an event needs an id of 32 hexadecimal digits")
+    fields = data.model_dump(mode="json", exclude_none=True)
+    if blocks:
+        sealed = {key_class: blocks[key_class].fields() for key_class in _CLASSES if key_class in blocks}
+        fields = {"sealed": sealed, **fields}
+    event: dict[str, Any] = {
+        "specversion": "1.0",
+        "id": id,
+        "source": SOURCE_PREFIX + role,
+        "type": type_name(type(data)),
+        "subject": subject,
+        "time": to_text(at_ms),
+        "datacontenttype": "application/json",
+        "tenant": tenant,
+    }
+    if channel is not None:
+        event["channel"] = channel
+    if cause is not None:
+        event["causationid"] = cause
+    thread = correlation or cause
+    if thread is not None:
+        event["correlationid"] = thread
+    event["data"] = fields
+    return orjson.dumps(event)
 
 
 def read(event: Event) -> EventData:

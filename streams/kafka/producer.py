@@ -182,13 +182,19 @@ class AsyncProducer:
         loop = self._loop
         if loop is None:
             loop = self._loop = asyncio.get_running_loop()
+        if timeout_s is None:
+            await self._send_all(loop, outputs)
+            return
         try:
             async with asyncio.timeout(timeout_s):
-                waiting = [await self._enqueue(loop, output) for output in outputs]
-                for future in waiting:
-                    await future
+                await self._send_all(loop, outputs)
         except TimeoutError:
             raise ProduceFailed(f"{outputs[0].topic}: not acknowledged in time") from None
+
+    async def _send_all(self, loop: asyncio.AbstractEventLoop, outputs: Sequence[Output]) -> None:
+        waiting = [await self._enqueue(loop, output) for output in outputs]
+        for future in waiting:
+            await future
 
     async def _enqueue(self, loop: asyncio.AbstractEventLoop, output: Output) -> "asyncio.Future[None]":
         future: asyncio.Future[None] = loop.create_future()

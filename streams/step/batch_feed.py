@@ -1,8 +1,14 @@
-"""Feeds an engine from Kafka: group, assignment, batches, due rows, waiting for the database (DESIGN §6, protocols §1)."""
+"""Feeds an engine from Kafka: group, assignment, batches, due rows, waiting for the database (DESIGN §6, protocols §1).
+
+Where there is a backlog, the next batch is prepared in a thread of its own while the database is at work on the one before:
+preparing has no effects, so whatever becomes of the batch before, it can be thrown away.
+"""
 
 import logging
 import threading
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -12,7 +18,7 @@ from schemas.ids import random_unit
 from schemas.metrics import gauge
 from streams.kafka.admin import KafkaAway
 from streams.kafka.consumer import NO_POSITION, consumer_settings, raise_unless_passing, to_record
-from streams.step.contract import Record
+from streams.step.contract import Prepared, Record
 from streams.step.engine import Engine
 from streams.step.errors import DatabaseAway, PositionInvalid
 from streams.step.log_ends import LogEnds
@@ -29,7 +35,15 @@ BACK_OFF_MAX_S = 5.0
 """First and longest wait before the database is tried again."""
 COMMIT_S = 1.0
 """How often offsets are committed to Kafka, for lag tooling only; positions live in the database."""
-CLOSE_COMMIT_S = 3.0
+NOTHING = Prepared((), [])
+
+
+@dataclass(frozen=True, slots=True)
+class _Ahead:
+    """A batch on its way; it counts only while the assignment is still the one it was fetched in."""
+
+    generation: int
+    prepared: "Future[Prepared]"
 
 
 class BatchFeed:
@@ -62,6 +76,8 @@ class BatchFeed:
         """What the group gave us; None before it has, or after it took it back."""
         self._taken = False
         self._generation = 0
+        self._ahead: _Ahead | None = None
+        self._preparing = ThreadPoolExecutor(1, thread_name_prefix=f"{role}-prepare")
         first: tuple[str, ...] = getattr(self._handler, "first_topics", ())
         if not first and self._handler.priority_topic is not None:
             first = (self._handler.priority_topic,)
@@ -96,6 +112,7 @@ class BatchFeed:
             self._tidy()
         finally:
             self.ready = False
+            self._preparing.shutdown(cancel_futures=True)
             self._commit(consumer, asynchronous=False)
             consumer.close()
             self._engine.release(self._engine.owned)
@@ -125,12 +142,14 @@ class BatchFeed:
         try:
             if self._given is not None and not self._taken and boot_s() >= self._retry_at_s:
                 self._take_over(consumer, self._given)
-            records = self._fetch(consumer, self._wait_s())
+            batch = self._next(consumer)
+            if len(batch.records) == self._batch:
+                self._look_ahead(consumer)
             if not self._taken:
                 return
-            if records:
-                self._engine.step(records)
-                self._note(records)
+            if batch.records:
+                self._engine.step(batch)
+                self._note(batch.records)
             elif not self._priority and (self._engine.next_due_ms() or now_ms() + 1) <= now_ms():
                 self._engine.run_due(now_ms())
             else:
@@ -152,6 +171,20 @@ class BatchFeed:
         longest = ASKED_S if self._ends.asked else IDLE_S
         due = None if self._priority else self._engine.next_due_ms()
         return longest if due is None else min(longest, max(0.0, (due - now_ms()) / MS_PER_S))
+
+    def _next(self, consumer: Consumer) -> Prepared:
+        """The batch that was prepared ahead, or what Kafka has now; without records when there is nothing to do."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None and ahead.generation == self._generation:
+            return ahead.prepared.result()
+        records = self._fetch(consumer, self._wait_s())
+        return self._engine.prepare(records) if records and self._taken else NOTHING
+
+    def _look_ahead(self, consumer: Consumer) -> None:
+        records = self._fetch(consumer, 0)
+        if records and self._taken:
+            prepared = self._preparing.submit(self._engine.prepare, records)
+            self._ahead = _Ahead(self._generation, prepared)
 
     def _fetch(self, consumer: Consumer, wait_s: float) -> list[Record]:
         generation = self._generation
@@ -248,6 +281,7 @@ class BatchFeed:
         self._engine.release(self._engine.owned)
         self._taken = False
         self.ready = False
+        self._ahead = None
         self._priority = {}
         self._ends.follow(())
         if self._given is not None:

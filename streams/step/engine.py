@@ -22,7 +22,7 @@ from streams.kafka.admin import ClusterIdentity
 from streams.kafka.producer import OrderedProducer, ProduceFailed
 from streams.kafka.written import count_written
 from streams.step import fault_points, postgres, store
-from streams.step.contract import Due, Effects, Handler, Item, Output, Poison, Record
+from streams.step.contract import Due, Effects, Handler, Item, Output, Poison, Prepared, Record
 from streams.step.deadletter import dead_output, due_record
 from streams.step.errors import DatabaseAway, Fenced, PositionInvalid, StopPartition
 from streams.step.fault_points import EngineHooks
@@ -191,7 +191,11 @@ class Engine:
 
     # Steps
 
-    def step(self, records: Sequence[Record]) -> None:
+    def prepare(self, records: Sequence[Record]) -> Prepared:
+        """The handler's first look at records of a later step. The one call that another thread may make during a step."""
+        return Prepared(records, self._isolation.prepare(records))
+
+    def step(self, given: Sequence[Record] | Prepared) -> None:
         """Handle records, which are in order within each partition; returns when every output is acknowledged.
 
         Due rows that are due come first. Records below the position are skipped. Raises Fenced (another owner is at work),
@@ -201,10 +205,12 @@ class Engine:
         with self._lock:
             if self._due_at is not None and self._due_at <= now_ms():
                 self.run_due(now_ms())
-            found = unread(self.role, records, self._positions)
+            given = given if isinstance(given, Prepared) else Prepared(given, [])
+            found = unread(self.role, given.records, self._positions)
             if not found.records:
                 return
-            answers = self._isolation.prepare(found.records)
+            usable = len(given.answers) == len(found.records)
+            answers = given.answers if usable else self._isolation.prepare(found.records)
             batch = _Batch(answers, found.records, found.moved, [], {number for _, number in found.moved})
             self._act(self._transact(lambda connection, apart: self._handle(connection, batch, apart)))
 
@@ -300,12 +306,9 @@ class Engine:
             for place, answer in enumerate(batch.answers)
             if isinstance(answer, Poison) or (place in noted and place not in old)
         ]
-        answers = (
-            batch.answers if len(kept) == len(batch.answers) else [batch.answers[place] for place in kept]
-        )
-        records = (
-            batch.records if len(kept) == len(batch.answers) else [batch.records[place] for place in kept]
-        )
+        answers, records = batch.answers, batch.records
+        if len(kept) < len(answers):
+            answers, records = [answers[place] for place in kept], [records[place] for place in kept]
         effects = Effects()
         with connection.cursor() as cursor:
             self._isolation.apply(connection, cursor, answers, records, effects, apart=apart)
@@ -340,11 +343,9 @@ class Engine:
                 continue
             first.add(answer.id)
             days.setdefault(batch.records[place].time_ms // DAY_MS, {})[answer.id] = place
-        result: dict[int, tuple[list[str], list[int]]] = {}
-        for day, places in days.items():
-            ids = sorted(places)
-            result[day] = (ids, [places[known] for known in ids])
-        return result
+        return {
+            day: (ids := sorted(places), [places[known] for known in ids]) for day, places in days.items()
+        }
 
     def _record(
         self,

@@ -1,24 +1,49 @@
-"""`python -m tests.bench NAME [--rounds N]`: measure, print a table, append to results.csv.
+"""`python -m tests.bench [NAME …] [--rounds N]`: measure, print tables, append to results.csv. Without names: everything.
 
-A bench is a module of this folder with `run(rounds: int)`.
+A bench is a module of this folder with `run(rounds: int)`. Each runs in a process of its own, so that none inherits threads and
+clients of the one before.
 """
 
 import argparse
 import importlib
-from pathlib import Path
+import subprocess
+import sys
 
-OURS = ("__init__", "__main__", "report")
-NAMES = sorted(file.stem for file in Path(__file__).parent.glob("*.py") if file.stem not in OURS)
+from schemas import collector
+
+BENCHES = (
+    "step",
+    "receiver",
+    "inbound",
+    "opening",
+    "processors",
+    "projector",
+    "outbound",
+    "permits",
+    "latency",
+    "recovery",
+)
+"""In the order in which they run."""
 ROUNDS = 3
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench")
-    parser.add_argument("name", nargs="?", default="step", choices=NAMES)
+    parser.add_argument("names", nargs="*", metavar="name", help=", ".join(BENCHES))
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     arguments = parser.parse_args()
-    importlib.import_module(f"tests.bench.{arguments.name}").run(arguments.rounds)
+    names = arguments.names or list(BENCHES)
+    strange = set(names) - set(BENCHES)
+    if strange:
+        parser.error(f"no bench is called {', '.join(sorted(strange))}; there are {', '.join(BENCHES)}")
+    if len(names) == 1:
+        print(f"== {names[0]}", flush=True)
+        collector.set_for_batches()
+        importlib.import_module(f"tests.bench.{names[0]}").run(arguments.rounds)
+        return 0
+    own = [sys.executable, "-m", "tests.bench", "--rounds", str(arguments.rounds)]
+    return max([subprocess.run([*own, name], check=False).returncode for name in names])
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

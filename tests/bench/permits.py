@@ -4,20 +4,20 @@ Every permit is a full one (consent, window, address, content key, claim), every
 of about 300 bytes. Rates only; no limit is measured beside them yet.
 """
 
-import tempfile
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from dataclasses import replace
+from functools import partial
 from random import Random
 from statistics import median, quantiles
 
 import psycopg
 
-from deploy.embedded import ports, postgres
-from deploy.embedded.supervisor import Supervisor
 from schemas.clock import boot_s, month_of_ms, now_ms, today
 from schemas.constants import Times
 from schemas.ids import message_id, random_bytes, random_id, random_token
 from streams.step.contract import Output
+from tests.bench.ground import Ground, Stopwatch, ground
+from tests.bench.report import Figures, Measured
 from tests.vault_world import CHANNEL, Tenant, World, phone
 from vault.binding import address_rows, insert_addresses
 from vault.claims import Settlement
@@ -30,8 +30,8 @@ SECONDS = 5.0
 STATUS_BYTES = 300
 
 
-def populate(tenant: Tenant, count: int) -> list[str]:
-    """People with everything a permit looks at, written in bulk."""
+def populate(tenant: Tenant, count: int) -> list[tuple[str, bytes]]:
+    """(subject, content key) of people with everything a permit looks at, written in bulk."""
     secrets = tenant.world.vault._secrets([tenant.name])[tenant.name]
     month, now = month_of_ms(now_ms()), now_ms()
     subjects = [random_id() for _ in range(count)]
@@ -40,14 +40,15 @@ def populate(tenant: Tenant, count: int) -> list[str]:
             for subject in subjects:
                 copy.write_row((subject, tenant.name, now))
         identity: dict[str, bytes] = {}
+        content: dict[str, bytes] = {}
         cursor.execute("alter table vault.keys disable trigger guard_key")
         columns = "(subject, tenant, class, gen, wrapped, kcv, created_ms)"
         with cursor.copy(f"copy vault.keys {columns} from stdin") as copy:
             for subject in subjects:
-                identity[subject] = random_bytes(32)
+                identity[subject], content[subject] = random_bytes(32), random_bytes(32)
                 for kind, gen, key in (
                     ("identity", "0", identity[subject]),
-                    ("content", month, random_bytes(32)),
+                    ("content", month, content[subject]),
                 ):
                     place = key_place(
                         tenant.name, subject, "identity" if kind == "identity" else "content", gen
@@ -74,7 +75,7 @@ def populate(tenant: Tenant, count: int) -> list[str]:
                 copy.write_row((subject, tenant.name, CHANNEL, "newsletter", now, random_id()))
     with psycopg.connect(tenant.world.dsn, autocommit=True) as connection:
         connection.execute("vacuum analyze")
-    return subjects
+    return list(content.items())
 
 
 def requests(tenant: Tenant, subjects: Sequence[str], chance: Random, batch: int) -> list[PermitRequest]:
@@ -101,21 +102,24 @@ def requests(tenant: Tenant, subjects: Sequence[str], chance: Random, batch: int
     ]
 
 
-def measure(batch: int, call: Callable[[], float]) -> str:
-    """Run calls for a few seconds; a line of rate and times. `call` returns the seconds that count."""
+def measure(call: Callable[[], float], enough: Callable[[], bool]) -> list[float]:
+    """Run calls for a few seconds while there is enough to do; the seconds of each, which `call` returns."""
     spent: list[float] = []
     end = boot_s() + SECONDS
-    while boot_s() < end:
+    while boot_s() < end and enough():
         spent.append(call())
-    rate = batch * len(spent) / sum(spent)
-    p99 = quantiles(spent, n=100)[98]
-    return f"{rate:>9,.0f}/s   p50 {median(spent) * 1000:6.2f} ms   p99 {p99 * 1000:6.2f} ms"
+    return spent
 
 
-def measure_all(world: World, people: int, rounds: int) -> None:
+def at_least(waiting: Sequence[Settlement], needed: int) -> bool:
+    """True while so many are left to settle."""
+    return len(waiting) >= needed
+
+
+def measure_all(parts: Ground, world: World, people: int, rounds: int) -> None:
     """All figures, in interleaved rounds."""
     tenant = world.tenant()
-    subjects, chance = populate(tenant, people), Random(1)
+    subjects, chance = [subject for subject, _ in populate(tenant, people)], Random(1)
     status = (Output("sealpost.statuses", b"k" * 32, bytes(STATUS_BYTES)),)
     waiting: list[Settlement] = []
 
@@ -131,40 +135,31 @@ def measure_all(world: World, people: int, rounds: int) -> None:
         return spent
 
     def settle(batch: int) -> float:
-        while len(waiting) < batch:
-            permit(batch)
         mine = [waiting.pop() for _ in range(batch)]
         start = boot_s()
         world.vault.settle(mine)
         return boot_s() - start
 
-    for turn in range(rounds):
-        for batch in (50, 500):
-            world.caught_up()
-            print(f"round {turn + 1}  batch {batch:>3}  permits  {measure(batch, lambda: permit(batch))}")  # noqa: B023  # called within the turn
-            world.caught_up()
-            print(f"round {turn + 1}  batch {batch:>3}  outcomes {measure(batch, lambda: settle(batch))}")  # noqa: B023  # called within the turn
-    repeated = requests(tenant, subjects, chance, 500)
-    world.vault.permits(repeated)
-    again = world.vault.permits([*repeated])
-    print(
-        "a repeated batch:",
-        sum(isinstance(answer, Permit) and answer.attempt == 1 for answer in again),
-        "re-entrant, 0 new claims",
-    )
+    rates = Figures("permits, 100,000 people", "messages/s", "permits, batch 500")
+    waits = Figures("permits, one call", "ms", "permits, batch 500, p50")
+    for _ in range(rounds):
+        for batch in (500, 50):
+            for name, call, needed in (("permits", permit, 0), ("outcomes", settle, batch)):
+                world.caught_up()
+                watch = Stopwatch(parts)
+                watch.start()
+                spent = measure(partial(call, batch), partial(at_least, waiting, needed))
+                found = watch.events(batch * len(spent))
+                rates.add(f"{name}, batch {batch}", replace(found, value=batch * len(spent) / sum(spent)))
+                waits.add(f"{name}, batch {batch}, p50", Measured(median(spent) * 1000))
+                waits.add(f"{name}, batch {batch}, p99", Measured(quantiles(spent, n=100)[98] * 1000))
+    rates.finish()
+    waits.finish()
 
 
 def run(rounds: int, people: int = PEOPLE) -> None:
-    """Start a PostgreSQL of its own, measure so often, end it."""
-    supervisor = Supervisor()
-    with tempfile.TemporaryDirectory() as folder:
-        data = Path(folder)
-        data.chmod(0o755)
-        try:
-            port = ports.choose(("postgres",), data)["postgres"]
-            server = postgres.start(supervisor, data, port, print)
-            world = World.make(server.dsn("vault"), Times())
-            measure_all(world, people, rounds)
-            world.vault.close()
-        finally:
-            supervisor.stop()
+    """Measure on a server of its own."""
+    with ground() as parts:
+        world = World.make(parts.database(), Times())
+        measure_all(parts, world, people, rounds)
+        world.vault.close()

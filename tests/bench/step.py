@@ -3,17 +3,14 @@
 import base64
 import contextlib
 import statistics
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 
 import orjson
 import psycopg
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from deploy.embedded import postgres as embedded_postgres
-from deploy.embedded.supervisor import Supervisor
 from schemas.clock import DAY, boot_s, now_ms, to_text, today
 from schemas.constants import BATCH_RECORDS
 from schemas.ids import random_bytes, random_id
@@ -25,8 +22,8 @@ from streams.step.batch_feed import BatchFeed
 from streams.step.contract import Cursor, Effects, Item, Output, Poison, Record
 from streams.step.engine import Engine
 from streams.step.migrate import apply_migrations
-from tests.bench import report
-from tests.embedded_host import start_parts
+from tests.bench.ground import Ground, Stopwatch, ground
+from tests.bench.report import Aim, Figures, Measured
 
 EVENTS = 100_000
 EVENT_BYTES = 777
@@ -100,20 +97,20 @@ def reading(bootstrap: str) -> Iterator[Consumer]:
         consumer.close()
 
 
-def consume_and_decode(bootstrap: str, count: int) -> float:
+def consume_and_decode(bootstrap: str, count: int) -> Measured:
     """Limit (a): events/s of consume + orjson, by hand."""
     with reading(bootstrap) as consumer:
-        begin, done = 0.0, 0
+        watch, done = Stopwatch(), 0
         while done < count:
             messages = consumer.consume(BATCH_RECORDS, 1.0)
-            begin = begin or boot_s()
+            watch.start()
             for message in messages:
                 orjson.loads(message.value() or b"")
             done += len(messages)
-        return done / (boot_s() - begin)
+        return watch.events(done)
 
 
-def by_hand(bootstrap: str, dsn: str, count: int) -> float:
+def by_hand(bootstrap: str, dsn: str, count: int) -> Measured:
     """Limit (b): one upsert a batch, then produce and await; no fence, no positions, no repeats dropped, no outbox."""
     producer = Producer(
         {
@@ -122,10 +119,10 @@ def by_hand(bootstrap: str, dsn: str, count: int) -> float:
         }
     )
     with reading(bootstrap) as consumer, psycopg.connect(dsn) as connection:
-        begin, done = 0.0, 0
+        watch, done = Stopwatch(), 0
         while done < count:
             messages = consumer.consume(BATCH_RECORDS, 1.0)
-            begin = begin or boot_s()
+            watch.start()
             rows: dict[str, list[object]] = {}
             for message in messages:
                 content = orjson.loads(message.value() or b"")
@@ -139,7 +136,7 @@ def by_hand(bootstrap: str, dsn: str, count: int) -> float:
                 producer.produce(TARGET, message.value(), message.key())
             producer.flush()
             done += len(messages)
-        return done / (boot_s() - begin)
+        return watch.events(done)
 
 
 class Forwarding:
@@ -183,22 +180,23 @@ class Forwarding:
         """Nothing to note."""
 
 
-def with_the_engine(bootstrap: str, dsn: str, count: int) -> float:
+def with_the_engine(parts: Ground, dsn: str, count: int) -> Measured:
     """(c): the same through the step, under a new role, so that nothing was seen before."""
+    bootstrap = parts.bootstrap
     producer = OrderedProducer(bootstrap, client_id="bench-step")
     engine = Engine(Forwarding(random_id()), dsn, producer, cluster=admin.ClusterIdentity(bootstrap))
     engine.take_over(range(PARTITIONS))
     with reading(bootstrap) as consumer:
-        begin, done = 0.0, 0
+        watch, done = Stopwatch(parts), 0
         while done < count:
             messages = consumer.consume(BATCH_RECORDS, 1.0)
-            begin = begin or boot_s()
+            watch.start()
             engine.step([to_record(message) for message in messages])
             done += len(messages)
-        rate = done / (boot_s() - begin)
+        measured = watch.events(done)
     engine.close()
     producer.close()
-    return rate
+    return measured
 
 
 def idle_latency_ms(bootstrap: str, dsn: str) -> list[float]:
@@ -264,39 +262,41 @@ def empty(dsn: str) -> None:
 
 def run(rounds: int, count: int = EVENTS) -> None:
     """Run all variants in turn, `rounds` times; print and record."""
-    with tempfile.TemporaryDirectory() as folder:
-        supervisor = Supervisor()
-        try:
-            kafka, postgres = start_parts(supervisor, Path(folder))
-            dsn = postgres.admin_dsn(embedded_postgres.ADMIN)
-            apply_migrations(dsn, Path(folder) / "none" / "sql")
-            with psycopg.connect(dsn) as connection:
-                connection.execute(STATE)
-            fill(kafka.bootstrap, count)
-            fill_seen(dsn)
-            measure(kafka.bootstrap, dsn, rounds, count)
-        finally:
-            supervisor.stop()
+    with ground() as parts:
+        dsn = parts.postgres.admin_dsn(embedded_postgres.ADMIN)
+        apply_migrations(dsn, parts.folder / "none" / "sql")
+        with psycopg.connect(dsn) as connection:
+            connection.execute(STATE)
+        fill(parts.bootstrap, count)
+        fill_seen(dsn)
+        measure(parts, dsn, rounds, count)
 
 
-def measure(bootstrap: str, dsn: str, rounds: int, count: int) -> None:
+def measure(parts: Ground, dsn: str, rounds: int, count: int) -> None:
     """The rounds."""
-    variants: dict[str, Callable[[], float]] = {
-        "consume + orjson": lambda: consume_and_decode(bootstrap, count),
-        "by hand: upsert, produce": lambda: by_hand(bootstrap, dsn, count),
-        "the step": lambda: with_the_engine(bootstrap, dsn, count),
-    }
-    found: dict[str, list[float]] = {name: [] for name in variants}
-    for _ in range(rounds):
-        for name, variant in variants.items():
+    bootstrap = parts.bootstrap
+
+    def fresh(variant: Callable[[], Measured]) -> Callable[[], Measured]:
+        def on_empty_tables() -> Measured:
             empty(dsn)
-            found[name].append(variant())
-    for line in report.table(found, limit="by hand: upsert, produce", unit="events/s"):
-        print(line)
-    step = statistics.median(found["the step"])
-    print(f"aim {AIM:,}: {'met' if step >= AIM else 'missed'}")
-    waits = idle_latency_ms(bootstrap, dsn)
-    middle, late = statistics.median(waits), waits[-1 - len(waits) // 20]
-    print(f"idle: p50 {middle:.1f} ms, p95 {late:.1f} ms, longest {waits[-1]:.1f} ms (aim 50 ms)")
-    report.record("step", {"idle latency": waits}, limit="idle latency", unit="ms")
-    report.record("step", found, limit="by hand: upsert, produce", unit="events/s")
+            return variant()
+
+        return on_empty_tables
+
+    rates = Figures("step", "events/s", "by hand: upsert, produce", {"the step": Aim(AIM)})
+    rates.rounds(
+        rounds,
+        {
+            "consume + orjson": fresh(lambda: consume_and_decode(bootstrap, count)),
+            "by hand: upsert, produce": fresh(lambda: by_hand(bootstrap, dsn, count)),
+            "the step": fresh(lambda: with_the_engine(parts, dsn, count)),
+        },
+    )
+    rates.finish()
+    idle = Figures("step idle latency", "ms", "p50", {"p95": Aim(50, "at most")})
+    for _ in range(rounds):
+        waits = idle_latency_ms(bootstrap, dsn)
+        idle.add("p50", Measured(statistics.median(waits)))
+        idle.add("p95", Measured(waits[-1 - len(waits) // 20]))
+        idle.add("longest", Measured(waits[-1]))
+    idle.finish()

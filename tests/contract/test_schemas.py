@@ -11,7 +11,7 @@ from jsonschema.exceptions import ValidationError
 from pydantic import BaseModel
 
 from schemas import export
-from schemas.envelope import Event, EventData, InvalidEvent, Sealed
+from schemas.envelope import Event, EventData, InvalidEvent, KeyClass, Sealed, SealedBlock
 from schemas.events import registry
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -87,6 +87,33 @@ def test_golden_file(name: str) -> None:
     assert type(data) is registry.MODELS[name]
     assert orjson.loads(event.to_bytes()) == orjson.loads(raw)
     assert data.model_dump(mode="json", exclude_none=True) == event.data
+
+
+@pytest.mark.parametrize("name", TYPES)
+@pytest.mark.parametrize("channel", ["whatsapp", None])
+@pytest.mark.parametrize("cause", ["c" * 32, None])
+def test_both_ways_of_writing_give_the_same_bytes(name: str, channel: str | None, cause: str | None) -> None:
+    """`encode` is `build` without the model of the envelope."""
+    data = registry.read(Event.from_bytes(golden(name)))
+    about: dict[str, Any] = {
+        "id": "0" * 32,
+        "role": "test",
+        "tenant": "t",
+        "subject": "s",
+        "at_ms": 1_795_000_000_123,
+        "channel": channel,
+        "cause": cause,
+    }
+    built = registry.build(data, **about).to_bytes()
+    assert registry.encode(data, **about) == built
+    if data.sealed is not None:
+        blocks: dict[KeyClass, SealedBlock] = {
+            kind: block for kind in get_args(KeyClass) if (block := getattr(data.sealed, kind)) is not None
+        }
+        bare = data.model_copy(update={"sealed": None})
+        assert registry.encode(bare, **about, blocks=blocks) == built
+    with pytest.raises(ValueError, match="id"):
+        registry.encode(data, **{**about, "id": "none"})
 
 
 @pytest.mark.parametrize("name", TYPES)

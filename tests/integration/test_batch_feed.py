@@ -3,7 +3,7 @@
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import orjson
 import psycopg
@@ -11,12 +11,13 @@ import pytest
 from prometheus_client import REGISTRY
 
 from schemas.clock import now_ms
-from schemas.constants import Times
+from schemas.constants import BATCH_RECORDS, Times
 from schemas.errors import SealpostError
 from streams.kafka import admin, group_offsets
 from streams.kafka.producer import OrderedProducer
 from streams.step.batch_feed import BatchFeed
-from streams.step.engine import Engine, PositionInvalid
+from streams.step.contract import Cursor, Item, Poison, Record
+from streams.step.engine import Engine, PositionInvalid, StopPartition
 from tests.embedded_fixtures import KafkaServer, PostgresServer
 from tests.integration.step_topics import make_anew
 from tests.step_world import Counting, World, await_until, expected_counts
@@ -28,7 +29,7 @@ LIMIT_S = 30.0
 class Running:
     """A feed in a thread."""
 
-    def __init__(self, world: World, handler: Counting) -> None:
+    def __init__(self, world: World, handler: Counting, batch_records: int = BATCH_RECORDS) -> None:
         self.world = world
         self.handler = handler
         self.stop = threading.Event()
@@ -36,7 +37,10 @@ class Running:
         self.producer = OrderedProducer(world.bootstrap, client_id="feed-test", give_up=self.stop)
         cluster = admin.ClusterIdentity(world.bootstrap)
         self.engine = Engine(handler, world.dsn, self.producer, cluster=cluster, times=TIMES)
-        self.feed = BatchFeed(self.engine, world.bootstrap, times=TIMES, group=f"{world.name}.{handler.role}")
+        group = f"{world.name}.{handler.role}"
+        self.feed = BatchFeed(
+            self.engine, world.bootstrap, times=TIMES, group=group, batch_records=batch_records
+        )
         self.thread = threading.Thread(target=self._run)
         self.thread.start()
 
@@ -68,8 +72,10 @@ def started() -> Iterator[list[Running]]:
         feed.end()
 
 
-def start(started: list[Running], world: World, handler: Counting | None = None) -> Running:
-    running = Running(world, handler or Counting(world.source, world.target))
+def start(
+    started: list[Running], world: World, handler: Counting | None = None, batch_records: int = BATCH_RECORDS
+) -> Running:
+    running = Running(world, handler or Counting(world.source, world.target), batch_records)
     started.append(running)
     return running
 
@@ -226,3 +232,84 @@ def test_kafka_goes_away_and_comes_back(
         "told as caught up again, with another leader epoch",
     )
     assert running.error is None
+
+
+class Prepares(Counting):
+    """Counts what it was asked to prepare; `number` that it stops at."""
+
+    def __init__(self, world: World, stops_at: int | None = None) -> None:
+        super().__init__(world.source, world.target)
+        self.prepared = 0
+        self.stops_at = stops_at
+
+    def prepare(self, records: Sequence[Record]) -> list[Item | Poison]:
+        self.prepared += len(records)
+        if any(orjson.loads(record.value or b"")["number"] == self.stops_at for record in records):
+            raise StopPartition("as the test wants it")
+        return super().prepare(records)
+
+
+def test_the_next_batch_is_prepared_while_the_database_works(world: World, started: list[Running]) -> None:
+    """In the transaction of a full batch the one behind it is prepared already; everything is handled once, in order."""
+    handler = Prepares(world)
+    seen: list[int] = []
+
+    def wait_for_the_next(_cursor: Cursor, items: Sequence[Item]) -> None:
+        seen.append(len(items))
+        if len(seen) == 2:
+            await_until(lambda: handler.prepared > sum(seen), LIMIT_S, "the next batch is prepared")
+
+    handler.before_apply = wait_for_the_next
+    world.produce(range(500))
+    start(started, world, handler, batch_records=50)
+    await_until(lambda: total(world) == 500, LIMIT_S, "all counted")
+    assert world.counts() == expected_counts(range(500))
+    assert len(world.awaited_outputs(500)) == 500
+    assert handler.prepared == 500
+
+
+def test_what_was_prepared_ahead_goes_with_the_partitions(world: World, started: list[Running]) -> None:
+    """Members come and go in the middle of a backlog."""
+    world.produce(range(3000))
+    first = start(started, world, batch_records=20)
+    await_until(lambda: total(world) > 100, LIMIT_S, "the first is at work")
+    second = start(started, world, batch_records=20)
+    await_until(lambda: len(second.engine.owned) == 2, LIMIT_S, "they share")
+    first.end()
+    await_until(lambda: total(world) == 3000, 2 * LIMIT_S, "all counted")
+    assert world.counts() == expected_counts(range(3000))
+    assert len(world.awaited_outputs(3000)) == 3000
+    assert first.error is second.error is None
+
+
+def test_what_was_prepared_ahead_is_read_again_when_the_database_was_away(
+    world: World, started: list[Running]
+) -> None:
+    handler = Prepares(world)
+    batches: list[int] = []
+
+    def fail_in_the_third(_cursor: Cursor, items: Sequence[Item]) -> None:
+        batches.append(len(items))
+        if len(batches) == 3:
+            raise psycopg.OperationalError("as the test wants it")
+
+    handler.before_apply = fail_in_the_third
+    world.produce(range(500))
+    running = start(started, world, handler, batch_records=50)
+    await_until(lambda: total(world) == 500, LIMIT_S, "all counted")
+    assert world.counts() == expected_counts(range(500))
+    assert len(world.awaited_outputs(500)) == 500
+    assert running.error is None
+    assert handler.prepared >= 550, "the failed batch was prepared anew"
+
+
+def test_a_batch_that_stops_the_role_ahead_leaves_the_one_before_done(
+    world: World, started: list[Running]
+) -> None:
+    """What prepare raises in its own thread ends the role as it would in the feed's."""
+    world.produce(range(40), keys=1)
+    world.produce([999], keys=1)
+    running = start(started, world, Prepares(world, stops_at=999), batch_records=20)
+    running.thread.join(LIMIT_S)
+    assert isinstance(running.error, StopPartition)
+    assert world.counts() == {"k0": 40}

@@ -28,7 +28,6 @@ from tests.receiving_world import (
     text,
     webhook,
 )
-from vault.ingress import open_from_day
 
 RAW = topics.inbound("whatsapp")
 
@@ -49,10 +48,10 @@ def opened(world: ReceivingWorld, value: bytes | None) -> tuple[Event, FragmentR
     event = Event.from_bytes(value)
     data = registry.read(event)
     assert isinstance(data, FragmentReceived)
-    private = world.vault.day_private_key(event.tenant, date.fromisoformat(data.day))
-    assert private is not None
+    opener = world.vault.day_opener(event.tenant, date.fromisoformat(data.day))
+    assert opener is not None
     context = (event.tenant, data.connection, data.account, data.day)
-    return event, data, orjson.loads(open_from_day(private, context, b64decode(data.ct)))
+    return event, data, orjson.loads(opener.open(context, b64decode(data.ct)))
 
 
 def say(site: Site, words: str) -> dict[str, object]:

@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
 from confluent_kafka.admin import AdminClient
@@ -80,7 +79,7 @@ def test_a_record_that_is_no_event_changes_nothing(
     tenant = random_id()
     bad = Output(topics.TENANTS, tenant.encode(), b"not an event")
     wrong = event(tenant, TenantRegistered(name="A", default_language="de"))
-    wrong = replace(wrong, value=wrong.value.replace(b'"name":"A"', b'"name":7'))
+    wrong = wrong._replace(value=wrong.value.replace(b'"name":"A"', b'"name":7'))
     producer.produce_all([bad, event(tenant, TenantRegistered(name="B", default_language="de")), wrong], 10)
     follower.start()
     follower.wait_ready(20)

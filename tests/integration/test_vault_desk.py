@@ -272,7 +272,7 @@ def test_keep_house(world: World, tenant: Tenant) -> None:
         again.requests_deleted,
         again.day_keys_destroyed,
     ) == (0, 0, 0, 0)
-    assert world.vault.day_private_key(tenant.name, today() - timedelta(days=9)) is not None
+    assert world.vault.day_opener(tenant.name, today() - timedelta(days=9)) is not None
     with world.sql() as cursor:
         cursor.execute("select request from vault.requests where tenant = %s", [tenant.name])
         assert cursor.fetchall() == [("old and unproduced",)]

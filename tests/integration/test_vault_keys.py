@@ -16,7 +16,7 @@ from schemas.ids import random_bytes, random_id
 from tests.embedded_fixtures import PostgresServer
 from tests.vault_world import Person, Tenant, World
 from vault.errors import KeyRefused, NotActive, UnknownTenant
-from vault.ingress import open_from_day, seal_to_day
+from vault.ingress import DaySealer
 from vault.keyring import MasterKey, wrap
 from vault.keys import BlockToOpen, KeyNeed, key_place
 from vault.leases import LeaseCache
@@ -269,18 +269,18 @@ def test_day_keys(world: World, tenant: Tenant) -> None:
     vault.day_keys_published(made)
     assert vault.day_keys_to_make(day)[tenant.name] == [day + timedelta(days=2), day + timedelta(days=3)]
     context = (tenant.name, "c", "a", day.isoformat())
-    fragment = seal_to_day(made[0].public, context, b"raw")
-    private = vault.day_private_key(tenant.name, day)
-    assert private is not None
-    assert open_from_day(private, context, fragment) == b"raw"
-    assert vault.day_private_key(tenant.name, day - timedelta(days=1)) is None
+    fragment = DaySealer(made[0].public).seal(context, b"raw")
+    opener = vault.day_opener(tenant.name, day)
+    assert opener is not None
+    assert opener.open(context, fragment) == b"raw"
+    assert vault.day_opener(tenant.name, day - timedelta(days=1)) is None
     with vault.transaction() as cursor:
         old = day - timedelta(days=11)
         vault.create_day_keys(cursor, tenant.name, [old, old + timedelta(days=1), old + timedelta(days=2)])
     fresh = world.other_process()
     assert fresh.destroy_day_keys(day - timedelta(days=9)) == 2
-    assert fresh.day_private_key(tenant.name, old + timedelta(days=1)) is None
-    assert fresh.day_private_key(tenant.name, old + timedelta(days=2)) is not None
+    assert fresh.day_opener(tenant.name, old + timedelta(days=1)) is None
+    assert fresh.day_opener(tenant.name, old + timedelta(days=2)) is not None
     with fresh.transaction() as cursor:
         assert fresh.create_day_keys(cursor, tenant.name, [old]) == [], (
             "a destroyed day key does not come back"

@@ -246,7 +246,7 @@ def test_create_seal_and_erase_in_any_interleaving_leave_no_key(world: World, se
                 if chance.random() < 0.5:
                     (found,) = world.vault.resolve_senders(cursor, [tenant.sender(person.address)])
                     if not found.dropped:
-                        need = replace(need, subject=found.subject)
+                        need = need._replace(subject=found.subject)
                 keys = world.vault.sealing_keys(cursor, [need])
                 assert isinstance(keys[need], bytes | Erased)
 

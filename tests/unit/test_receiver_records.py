@@ -13,14 +13,14 @@ from schemas.events import registry
 from schemas.events.inbound import FragmentReceived
 from streams.kafka.producer import PRODUCER_MAX_BYTES
 from vault.connections import Connection
-from vault.ingress import DayKeyPair, open_from_day
+from vault.ingress import DayKeyPair, DayOpener, DaySealer
 from workers.channel import Fragment
 from workers.receiver import records
 from workers.receiver.records import DayKey
 
 NOW_MS = at_ms(datetime(2026, 11, 23, 23, 59, 59, tzinfo=UTC))
 PAIR = DayKeyPair.make()
-KEY = DayKey(date(2026, 11, 23), PAIR.public)
+KEY = DayKey(date(2026, 11, 23), DaySealer(PAIR.public))
 CONNECTION = Connection("conn-1", "acme", "whatsapp", "secret", "verify", b"r" * 32, {"pn-1": "account-1"})
 MARKER = "4915112345678"
 
@@ -37,7 +37,7 @@ def test_a_record_is_a_valid_event_that_opens_with_the_day_key() -> None:
     assert (event.tenant, event.subject, event.channel) == ("acme", "conn-1", "whatsapp")
     assert (data.connection, data.account, data.day) == ("conn-1", "account-1", "2026-11-23")
     assert orjson.loads(event.to_bytes()) == orjson.loads(first.value)
-    opened = open_from_day(PAIR.private, ("acme", "conn-1", "account-1", "2026-11-23"), b64decode(data.ct))
+    opened = DayOpener(PAIR.private).open(("acme", "conn-1", "account-1", "2026-11-23"), b64decode(data.ct))
     assert orjson.loads(opened) == {"fragment": raw}
     assert MARKER.encode() not in first.value + first.key
     other = registry.read(Event.from_bytes(second.value))
@@ -80,5 +80,5 @@ def test_the_largest_body_fits_into_a_dead_letter() -> None:
     assert isinstance(data, FragmentReceived)
     assert MARKER.encode() not in letter.value
     assert b64encode(MARKER.encode()[:9]) not in letter.value
-    opened = open_from_day(PAIR.private, ("acme", "conn-1", "", "2026-11-23"), b64decode(data.ct))
+    opened = DayOpener(PAIR.private).open(("acme", "conn-1", "", "2026-11-23"), b64decode(data.ct))
     assert b64decode(orjson.loads(opened)["body"]) == body

@@ -5,6 +5,7 @@ from binascii import Error as Base64Error
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date
+from functools import cache
 from hashlib import sha256
 
 import orjson
@@ -18,7 +19,7 @@ from schemas.metrics import counter
 from streams.step.contract import Record
 from streams.step.errors import StopPartition
 from vault.errors import CorruptFragment, KeyRefused, UnknownTenant
-from vault.ingress import INGRESS_ALGORITHM, open_from_day
+from vault.ingress import INGRESS_ALGORITHM
 from vault.vault import Vault
 from workers.channel import (
     Channel,
@@ -65,6 +66,14 @@ class Received:
         return ids.event_id(self.id_key, self.id, "inbound", slot)
 
 
+class BatchKeys:
+    """The keys that one batch needs, each leased once; to be thrown away with the batch."""
+
+    def __init__(self, vault: Vault) -> None:
+        self.ids = cache(vault.tenant_ids)
+        self.opener = cache(vault.day_opener)
+
+
 class FragmentReader:
     """Reads records of the inbound topics; asks the vault for day keys and id keys, which it leases."""
 
@@ -74,7 +83,11 @@ class FragmentReader:
         opened = counter("sealpost_opens_total")
         self._plain, self._erased, self._corrupt = map(opened.labels, ("plain", "erased", "corrupt"))
 
-    def read(self, record: Record) -> Received:
+    def keys(self) -> BatchKeys:
+        """For the records of one batch."""
+        return BatchKeys(self._vault)
+
+    def read(self, record: Record, keys: BatchKeys) -> Received:
         """What a record holds; one of UNREADABLE when it never tells. StopPartition when the vault's keys do not open with this
         process's master key; and what the database raises while it is away."""
         event = Event.from_bytes(record.value)
@@ -83,8 +96,8 @@ class FragmentReader:
             raise InvalidEvent("not a raw fragment")
         channel = self._channel(event.channel)
         try:
-            id_key = self._vault.tenant_ids(event.tenant)
-            plaintext = self._open(event.tenant, data)
+            id_key = keys.ids(event.tenant)
+            plaintext = self._open(event.tenant, data, keys)
         except KeyRefused as error:
             # Not the record's fault: dead-lettering everything would be the worst answer to a wrong master key.
             raise StopPartition(str(error)) from None
@@ -104,7 +117,7 @@ class FragmentReader:
             received, event.tenant, event.channel, data.account, record.time_ms, id_key, value, record
         )
 
-    def _open(self, tenant: str, data: FragmentReceived) -> bytes:
+    def _open(self, tenant: str, data: FragmentReceived, keys: BatchKeys) -> bytes:
         try:
             day = date.fromisoformat(data.day)
             sealed = b64decode(data.ct, validate=True)
@@ -112,12 +125,12 @@ class FragmentReader:
             raise InvalidEvent("a raw fragment names no day or holds no base64") from None
         if data.alg != INGRESS_ALGORITHM:
             raise InvalidEvent("a raw fragment is sealed with an unknown algorithm")
-        private = self._vault.day_private_key(tenant, day)
-        if private is None:
+        opener = keys.opener(tenant, day)
+        if opener is None:
             self._erased.inc()
             raise DayKeyDestroyed(f"the key of {day.isoformat()} is gone")
         try:
-            plaintext = open_from_day(private, (tenant, data.connection, data.account, data.day), sealed)
+            plaintext = opener.open((tenant, data.connection, data.account, data.day), sealed)
         except CorruptFragment:
             self._corrupt.inc()
             raise

@@ -90,9 +90,10 @@ class InboundHandler:
     def prepare(self, records: Sequence[Record]) -> list[Item | Poison]:
         """Open and parse; what can never be read is Poison."""
         answers: list[Item | Poison] = []
+        keys = self._reader.keys()
         for record in records:
             try:
-                received = self._reader.read(record)
+                received = self._reader.read(record, keys)
             except UNREADABLE as error:
                 answers.append(Poison(record, type(error).__name__))
             else:
@@ -147,7 +148,7 @@ class InboundHandler:
         if item.due is None:
             return _Input(item, item.value)
         try:
-            received = self._reader.read(parking.record_of(item.due))
+            received = self._reader.read(parking.record_of(item.due), self._reader.keys())
         except UNREADABLE as error:
             # It could be read when it was parked: its day key has died since.
             log.warning("a parked status cannot be read any more: %s", type(error).__name__)

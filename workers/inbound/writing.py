@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from schemas import clock
-from schemas.envelope import Event, KeyClass, Sealed, SealedBlock
+from schemas.envelope import KeyClass, SealedBlock
 from schemas.events import registry
 from streams.step.contract import Cursor, Effects, Output
 from vault.keys import KeyNeed
@@ -75,11 +75,12 @@ def _plaintexts(draft: Draft) -> Iterator[tuple[KeyClass, bytes]]:
 
 
 def _need(received: Received, draft: Draft, key_class: KeyClass) -> KeyNeed:
-    generation = {
-        "identity": IDENTITY_GENERATION,
-        "content": clock.month_of_ms(received.at_ms),
-        "evidence": received.event_id(_EVIDENCE_SLOT),
-    }[key_class]
+    if key_class == "content":
+        generation = clock.month_of_ms(received.at_ms)
+    elif key_class == "evidence":
+        generation = received.event_id(_EVIDENCE_SLOT)
+    else:
+        generation = IDENTITY_GENERATION
     return KeyNeed(received.tenant, draft.subject, key_class, generation)
 
 
@@ -110,9 +111,8 @@ def _sealed(work: Work, keys: Keys) -> Written:
 
 
 def _output(received: Received, draft: Draft, blocks: dict[KeyClass, SealedBlock]) -> Output:
-    data = draft.data.model_copy(update={"sealed": Sealed(**blocks)}) if blocks else draft.data
-    event: Event = registry.build(
-        data,
+    value = registry.encode(
+        draft.data,
         id=draft.id,
         role=ROLE,
         tenant=received.tenant,
@@ -120,5 +120,6 @@ def _output(received: Received, draft: Draft, blocks: dict[KeyClass, SealedBlock
         at_ms=received.at_ms,
         channel=received.channel,
         cause=received.id if received.id != draft.id else None,
+        blocks=blocks,
     )
-    return Output(registry.TOPIC_OF[type(draft.data)], event.key(), event.to_bytes())
+    return Output(registry.TOPIC_OF[type(draft.data)], draft.subject.encode(), value)

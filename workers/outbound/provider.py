@@ -1,21 +1,21 @@
 """Calls to providers: drives a channel's `deliver` generator over HTTP and says for each way it can end what is known.
 
-Three kinds of knowledge: the provider answered; nothing of the request was written (surely not sent); something was written and
-no answer came (nobody knows). aiohttp tells through its tracing signals when it begins to write.
+Three kinds of knowledge: the provider answered; no connection came about, so nothing of the request was written (surely not
+sent); something may have been written and no answer came (nobody knows). Why this client: docs/decisions/062-http-client.md.
 """
 
-import asyncio
 import logging
 from contextlib import suppress
 from dataclasses import dataclass
-from types import SimpleNamespace
+from datetime import timedelta
+from functools import cache
 from typing import Literal
 
-import aiohttp
+from pyreqwest.client import Client, ClientBuilder
+from pyreqwest.exceptions import RequestError
 
 from schemas.addresses import Address
 from schemas.content import TemplateContent, TextContent
-from schemas.errors import SealpostError
 from schemas.metrics import gauge, histogram
 from workers.channel import (
     AccountAccess,
@@ -33,6 +33,12 @@ ANSWER_MAX_BYTES = 1024 * 1024
 """Largest answer that is read; a longer one is cut and then tells nothing."""
 KEEP_ALIVE_S = 10.0
 """Idle connections are closed before providers close them: a request written into a closing connection has an unknown outcome."""
+CONNECT_SHARE = 0.9
+"""Part of the time of a call in which the connection must stand. Below 1, so that a provider that cannot be reached is told from
+one that does not answer."""
+NOT_CONNECTED = "client error (Connect)"
+"""How hyper, the client underneath, names that no connection came about (tests/integration/outbound/test_provider_calls.py holds
+it). Exception classes do not tell: a connection that breaks behind the request is a ConnectError too."""
 
 logger = logging.getLogger(__name__)
 
@@ -63,31 +69,35 @@ class Broken:
 Attempted = Outcome | NotSent | NoAnswer | Broken
 
 
-class _TooLate(SealpostError):
-    """A connection came so late that another worker may soon take the claim over; nothing was written. No action needed."""
+def client(http_s: float) -> Client:
+    """The one HTTP client of the role: never repeats a request that was begun, follows no redirect, asks no proxy."""
+    return (
+        ClientBuilder()
+        .timeout(timedelta(seconds=http_s))
+        .connect_timeout(timedelta(seconds=http_s * CONNECT_SHARE))
+        .pool_idle_timeout(timedelta(seconds=KEEP_ALIVE_S))
+        .follow_redirects(False)
+        .referer(False)
+        .no_proxy()
+        .build()
+    )
 
 
 class ProviderCalls:
-    """One aiohttp session for all accounts; open it inside the event loop, close it at the end."""
+    """One HTTP client for all accounts; close it at the end."""
 
-    def __init__(self, http_s: float, connections: int, clock: Clock) -> None:
-        self._http_s = http_s
+    def __init__(self, http_s: float, clock: Clock) -> None:
         self._clock = clock
+        self._client = client(http_s)
         self._in_flight = gauge("sealpost_sends_in_flight")
         self._seconds = histogram("sealpost_provider_request_seconds")
-        trace = aiohttp.TraceConfig()
-        trace.on_request_headers_sent.append(self._writing)
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=connections, keepalive_timeout=KEEP_ALIVE_S),
-            timeout=aiohttp.ClientTimeout(total=None),
-            trace_configs=[trace],
-            trust_env=False,
-            cookie_jar=aiohttp.DummyCookieJar(),
+        self._measures = cache(
+            lambda channel: (self._in_flight.labels(channel), self._seconds.labels(channel))
         )
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._session.close()
+        await self._client.close()
 
     async def deliver(
         self,
@@ -128,45 +138,32 @@ class ProviderCalls:
         self, channel: str, request: ProviderRequest
     ) -> ProviderResponse | NotSent | NoAnswer | Broken:
         started_s = self._clock()
-        seen = SimpleNamespace(written=False, end_s=started_s + self._http_s)
-        in_flight = self._in_flight.labels(channel)
+        handed_over = False
+        in_flight, seconds = self._measures(channel)
         in_flight.inc()
         try:
-            async with asyncio.timeout(self._http_s):
-                return await self._exchange(request, seen)
-        except (aiohttp.ClientError, OSError, TimeoutError, _TooLate, ValueError) as error:
+            asked = self._client.request(request.method, request.url).headers(request.headers)
+            exchange = asked.body_bytes(request.body).build_streamed()
+            handed_over = True
+            async with exchange as response:
+                body = await response.body_reader.read(ANSWER_MAX_BYTES)
+                return ProviderResponse(response.status, dict(response.headers.items()), bytes(body or b""))
+        except RequestError as error:
             logger.info("no answer of provider %s: %s", channel, type(error).__name__)
-            return NoAnswer() if seen.written else NotSent("refused")
+            return NotSent("refused") if not_connected(error) else NoAnswer()
         except Exception as error:  # noqa: BLE001  # what a channel asks for may be anything, the lane must go on
-            return _broken(seen.written, error)
+            if isinstance(error, ValueError) and not handed_over:
+                logger.error("a request to provider %s cannot be built", channel)
+                return NotSent("refused")
+            return _broken(handed_over, error)
         finally:
             in_flight.dec()
-            self._seconds.labels(channel).observe(self._clock() - started_s)
+            seconds.observe(self._clock() - started_s)
 
-    async def _exchange(self, request: ProviderRequest, seen: SimpleNamespace) -> ProviderResponse:
-        async with self._session.request(
-            request.method,
-            request.url,
-            data=request.body,
-            headers=request.headers,
-            allow_redirects=False,
-            trace_request_ctx=seen,
-        ) as response:
-            body = bytearray()
-            async for chunk in response.content.iter_chunked(64 * 1024):
-                body += chunk
-                if len(body) > ANSWER_MAX_BYTES:
-                    break
-            return ProviderResponse(response.status, dict(response.headers), bytes(body[:ANSWER_MAX_BYTES]))
 
-    async def _writing(
-        self, session: aiohttp.ClientSession, context: SimpleNamespace, params: object
-    ) -> None:
-        """The last moment before the first byte: a process that was frozen meanwhile must not write any more."""
-        seen = context.trace_request_ctx
-        if self._clock() >= seen.end_s:
-            raise _TooLate("the connection came after the end of the call")
-        seen.written = True
+def not_connected(error: RequestError) -> bool:
+    """True when no connection came about, so that surely nothing was written."""
+    return any(cause["message"] == NOT_CONNECTED for cause in error.details["causes"] or ())
 
 
 def _broken(called: bool, error: Exception) -> Broken:

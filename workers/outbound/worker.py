@@ -99,7 +99,7 @@ class OutboundWorker:
     async def _serve(self, stop: threading.Event) -> None:
         config = self._config
         gate = self._gate = VaultGate(self._vault)
-        calls = ProviderCalls(config.times.http_s, config.limits.calls, boot_s)
+        calls = ProviderCalls(config.times.http_s, boot_s)
         producer = AsyncProducer(config.bootstrap, client_id="sealpost-outbound")
         ended = asyncio.Event()
         parts = Parts(

@@ -1,4 +1,4 @@
-"""From the parts of an authentic webhook to records for Kafka: sealed, keyed, in order. Pure but for the fresh keys."""
+"""From the parts of an authentic webhook to records for Kafka: sealed, keyed, in order. Pure but for the fresh salts."""
 
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,7 @@ from schemas.events.inbound import FragmentReceived
 from streams.step.contract import Output
 from streams.step.deadletter import replay_until
 from vault.connections import Connection
-from vault.ingress import INGRESS_ALGORITHM, seal_to_day
+from vault.ingress import INGRESS_ALGORITHM, DaySealer
 from workers.channel import Fragment
 
 ROLE = "receiver"
@@ -24,10 +24,10 @@ _SPREAD_DIGITS = ids.ROUTING_KEY_BYTES * 2
 
 @dataclass(frozen=True, slots=True)
 class DayKey:
-    """The public key that is used now: `day` is the UTC day of the receiver's clock, `public` raw X25519."""
+    """What is sealed with now: `day` is the UTC day of the receiver's clock, `sealer` seals to its public key."""
 
     day: date
-    public: bytes = field(repr=False)
+    sealer: DaySealer = field(repr=False)
 
 
 def routing_key(connection: Connection, fragment: Fragment) -> bytes:
@@ -66,7 +66,7 @@ def dead_letter_body(
 def _record(connection: Connection, account: str, key: DayKey, now_ms: int, plaintext: bytes) -> bytes:
     """A FragmentReceived event as bytes; written without its model, which a test holds it against: this is the hot path."""
     day = key.day.isoformat()
-    sealed = seal_to_day(key.public, (connection.tenant, connection.connection, account, day), plaintext)
+    sealed = key.sealer.seal((connection.tenant, connection.connection, account, day), plaintext)
     return orjson.dumps(
         {
             "specversion": "1.0",

@@ -20,6 +20,7 @@ from streams.kafka.settings_follower import SettingsFollower
 from streams.kafka.written import count_written
 from streams.step.contract import Output
 from vault.connections import Connection
+from vault.ingress import DaySealers
 from workers.channel import Channel, Denied, Fragment, Handshake, UnparseableBody, WebhookRequest
 from workers.receiver import records
 from workers.receiver.coalesced import Coalesced
@@ -81,6 +82,7 @@ class Webhooks:
         self._producer = producer
         self._counts = counts
         self._times = times
+        self._sealers = DaySealers()
         look = {"waiters_max": WAITERS_MAX}
         self._look_for_settings = Coalesced(
             lambda: settings.refresh(LOOK_S), pause_s=SETTINGS_PAUSE_S, **look
@@ -177,7 +179,7 @@ class Webhooks:
         return any(a.connection == connection.connection and a.account not in known for a in approved)
 
     async def _day_key(self, tenant: str) -> tuple[records.DayKey, int]:
-        """Today's public key and the time (milliseconds) whose day it is."""
+        """What to seal with today, and the time (milliseconds) whose day it is."""
         now_ms = clock.now_ms()
         day: date = clock.day_of_ms(now_ms)
         public = self._keys.public(tenant, day.isoformat())
@@ -186,7 +188,7 @@ class Webhooks:
             public = self._keys.public(tenant, day.isoformat())
         if public is None:
             raise NotStored("no day key is published for today")
-        return records.DayKey(day, public), now_ms
+        return records.DayKey(day, self._sealers.of(public)), now_ms
 
     async def _seal(self, connection: Connection, fragments: Sequence[Fragment]) -> list[Output]:
         key, now_ms = await self._day_key(connection.tenant)

@@ -110,7 +110,13 @@ def test_a_subject(tenant: Tenant) -> None:
     person.name = "Ada Birnbaum"
     person.introduce()
     given = person.sign_up("JA")
-    shown = person.until("", lambda body: body["subscriptions"] and body["profile"]["name"] == "Ada Birnbaum")
+    shown = person.until(
+        "",
+        # Three topics, whose order among one another is nobody's.
+        lambda body: (
+            body["subscriptions"] and body["permissions"] and body["profile"]["name"] == "Ada Birnbaum"
+        ),
+    )
     assert shown["state"] == "active"
     assert shown["addresses"] == [{"channel": CHANNEL, "kind": "phone", "address": person.address.value}]
     (subscription,) = shown["subscriptions"]
@@ -271,6 +277,7 @@ def test_a_block_that_does_not_open_is_null_and_said(world: ApiWorld, tenant: Te
     person.sign_up("JA")
     person.until("", lambda body: body["subscriptions"] and body["addresses"] and body["profile"]["name"])
     person.until("/messages", lambda body: len(body["items"]) == 1)
+    person.until("/consents", lambda body: len(body["items"]) == 2)
     with psycopg.connect(world.projections_dsn) as connection:
         for table, column in (("subject", "profile"), ("message", "content"), ("consent", "evidence")):
             connection.execute(

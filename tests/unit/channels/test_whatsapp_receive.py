@@ -117,6 +117,9 @@ def test_the_most_stable_id_routes() -> None:
     assert sender(message(), contact(user_id="US.99")) == "US.99"
     assert sender(message(from_user_id="US.99")) == "US.99"
     assert sender(message(), contact()) == "4915112345678"
+    assert sender(message(recipient_id="4915199999999"), contact()) == "4915112345678", (
+        "an id that stands twice"
+    )
     (fragment,) = CHANNEL.split(webhook([change(statuses=[status(recipient_user_id="US.99")])]))
     assert fragment.sender_ref == "US.99"
 

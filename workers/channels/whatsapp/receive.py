@@ -248,7 +248,7 @@ def _contact_of(item: JsonObject, known: list[JsonObject], by_id: dict[str, Json
 
 def _sender_ref(item: JsonObject, contact: JsonObject | None) -> str:
     ids = _ids_of(item) + ([str(contact.get(key) or "") for key in ("user_id", "wa_id")] if contact else [])
-    found = {a.kind: a.value for a in map(wire.address, reversed(ids)) if a is not None}
+    found = {a.kind: a.value for a in map(wire.address, reversed(dict.fromkeys(ids))) if a is not None}
     return found.get("bsuid") or found.get("phone") or (ids[0] if ids else "")
 
 

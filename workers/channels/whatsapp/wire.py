@@ -207,7 +207,7 @@ def sender_addresses(sender: str | None, user_id: str | None, contact: Contact |
         contact.wa_id if contact else None,
     )
     found: dict[str, Address] = {}
-    for candidate in map(address, texts):
+    for candidate in map(address, dict.fromkeys(texts)):
         if candidate is not None:
             found.setdefault(candidate.kind, candidate)
     return tuple(found[kind] for kind in ("bsuid", "phone") if kind in found)
