@@ -1,5 +1,6 @@
 """Every event type: its exported JSON Schema, its golden file, and the review of what stands in it in clear."""
 
+import shutil
 import subprocess
 from collections.abc import Iterator
 from hashlib import sha256
@@ -17,6 +18,7 @@ from schemas.envelope import Event, EventData, InvalidEvent, Sealed
 from schemas.events import registry
 
 GOLDEN = Path(__file__).parents[1] / "golden"
+GIT = shutil.which("git") or "git"
 CORPUS = GOLDEN / "corpus.sha256"
 """`<digest>  <file>`, a line for each golden file there ever was; lines are only appended."""
 TYPES = sorted(registry.MODELS)
@@ -60,7 +62,7 @@ def corpus_of(text: str) -> set[str]:
 
 def former_lines(folder: Path, list_name: str) -> set[str]:
     """Every line that the list of golden files has had in a commit that HEAD comes from; none where there is no history."""
-    command = ["git", "log", "-m", "-p", "--no-color", "--no-ext-diff", "--format=", "HEAD", "--", list_name]
+    command = [GIT, "log", "-m", "-p", "--no-color", "--no-ext-diff", "--format=", "HEAD", "--", list_name]
     try:
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=30, check=False)
     except FileNotFoundError:
@@ -69,7 +71,7 @@ def former_lines(folder: Path, list_name: str) -> set[str]:
 
 
 def check_corpus(folder: Path) -> None:
-    """Each golden file is listed with its digest, each listed one is there unchanged, and no line of the list was ever taken back."""
+    """Each golden file is listed with its digest, each listed one is there unchanged, and no line of the list was taken back."""
     files = {f"{sha256(path.read_bytes()).hexdigest()}  {path.name}" for path in folder.glob("*.json")}
     listed = corpus_of((folder / CORPUS.name).read_text())
     assert not listed - files, f"golden files that were removed or changed: {sorted(listed - files)}"
@@ -119,7 +121,7 @@ def test_a_golden_file_cannot_go_or_change(tmp_path: Path, harm: str) -> None:
     )
     for arguments in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "first"]):
         identity = ["-c", "user.name=test", "-c", "user.email=test@localhost", "-c", "commit.gpgsign=false"]
-        subprocess.run(["git", *identity, *arguments], cwd=tmp_path, check=True, timeout=30)
+        subprocess.run([GIT, *identity, *arguments], cwd=tmp_path, check=True, timeout=30)
     check_corpus(tmp_path)
     if harm == "unlisted":
         (tmp_path / "sealpost.other.happened.v1.json").write_text("{}")
