@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, Message, TopicPartition
+from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.http_client import Answer, call
 
@@ -29,6 +30,17 @@ SHORT_TIMES = {
 }
 START_LIMIT_S = 120.0
 T = TypeVar("T")
+Sample = tuple[str, frozenset[tuple[str, str]]]
+"""Name and labels of one figure."""
+
+
+class TopicRecord(NamedTuple):
+    """One record as a consumer gets it."""
+
+    key: bytes | None
+    value: bytes | None
+    partition: int
+    headers: list[tuple[str, bytes | None]]
 
 
 def until(what: str, look: Callable[[], T], limit_s: float = 45.0) -> T:
@@ -203,8 +215,8 @@ def post_raw(url: str, body: bytes, proof: str | None) -> int:
         return error.code
 
 
-def topic_records(bootstrap: str, topic: str) -> list[tuple[bytes | None, bytes | None, int]]:
-    """Every record of a topic: (key, value, partition), each partition in order."""
+def topic_records(bootstrap: str, topic: str) -> list[TopicRecord]:
+    """Every record of a topic, each partition in order."""
     settings = {
         "bootstrap.servers": bootstrap,
         "group.id": "reader",
@@ -217,7 +229,7 @@ def topic_records(bootstrap: str, topic: str) -> list[tuple[bytes | None, bytes 
         ranges = {n: consumer.get_watermark_offsets(TopicPartition(topic, n), timeout=10) for n in numbers}
         left = {n: high for n, (low, high) in ranges.items() if high > low}
         consumer.assign([TopicPartition(topic, n, ranges[n][0]) for n in left])
-        found: list[tuple[bytes | None, bytes | None, int]] = []
+        found: list[TopicRecord] = []
         while left:
             message = consumer.poll(10.0)
             assert message is not None, f"{topic} could not be read"
@@ -226,12 +238,34 @@ def topic_records(bootstrap: str, topic: str) -> list[tuple[bytes | None, bytes 
             assert number is not None
             assert offset is not None
             if offset < ranges[number][1]:
-                found.append((message.key(), message.value(), number))
+                found.append(TopicRecord(message.key(), message.value(), number, _headers(message)))
             if offset + 1 >= ranges[number][1]:
                 left.pop(number, None)
         return found
     finally:
         consumer.close()
+
+
+def _headers(message: Message) -> list[tuple[str, bytes | None]]:
+    """confluent-kafka's annotation knows more forms than a consumer ever gives."""
+    given: Any = message.headers() or []
+    return [(name, value.encode() if isinstance(value, str) else value) for name, value in given]
+
+
+def scrape(instance: RunningInstance, role: str) -> dict[Sample, float]:
+    """All samples of one role, by name and labels."""
+    with urlopen(instance.ready["roles"][role]["metrics_url"], timeout=10) as answer:
+        text = answer.read().decode()
+    return {
+        (found.name, frozenset(found.labels.items())): found.value
+        for family in text_string_to_metric_families(text)
+        for found in family.samples
+    }
+
+
+def sample(instance: RunningInstance, role: str, name: str, /, **labels: str) -> float:
+    """One sample of a role; 0 when there is none."""
+    return scrape(instance, role).get((name, frozenset(labels.items())), 0.0)
 
 
 @contextmanager

@@ -229,15 +229,18 @@ class Faults:
 
 
 def _error(given: object) -> JsonObject | None:
-    """`{"code"?, "http"?}` of a fault; a bare number is a code."""
+    """`{"code"?, "http"?, "details"?}` of a fault; a bare number is a code."""
     if given is None:
         return None
     error = {"code": given} if isinstance(given, int) else given
-    if not isinstance(error, dict) or not error or not error.keys() <= {"code", "http"}:
-        raise InvalidControl('error: a code, or {"code", "http"}')
-    numbers = [number for number in error.values() if not isinstance(number, int) or isinstance(number, bool)]
-    if numbers or not 400 <= error.get("http", 400) < 600:
-        raise InvalidControl("error: code is a whole number, http is 400 to 599")
+    if not isinstance(error, dict) or not error.keys() & {"code", "http"}:
+        raise InvalidControl('error: a code, or {"code", "http", "details"}')
+    for name, value in error.items():
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        if not ((name in {"code", "http"} and whole) or (name == "details" and isinstance(value, str))):
+            raise InvalidControl("error: code and http are whole numbers, details is text")
+    if not 400 <= error.get("http", 400) < 600:
+        raise InvalidControl("error: http is 400 to 599")
     return error
 
 

@@ -3,7 +3,8 @@
 import json
 import subprocess
 import sys
-from functools import partial
+import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -12,7 +13,9 @@ from urllib.request import urlopen
 import pytest
 
 from deploy.http_client import call
-from tests.acceptance_instance import RunningInstance, post_raw, signature, topic_records, until
+from tests.acceptance_instance import RunningInstance, post_raw, sample, signature, topic_records, until
+from tests.acceptance_marker import found_in, needles, parts_of
+from tests.acceptance_quiet import Part, await_quiet
 
 
 def inbound_count(instance: RunningInstance) -> int:
@@ -22,15 +25,19 @@ def inbound_count(instance: RunningInstance) -> int:
 
 def test_wrong_or_missing_signature(instance: RunningInstance) -> None:
     """401, counted, nothing stored."""
-    before = inbound_count(instance)
+    stored = inbound_count(instance)
+    counted = forged(instance)
     url = instance.whatsapp["webhook_url"]
     assert post_raw(url, b"{}", None) == 401
     assert post_raw(url, b"{}", "sha256=" + "0" * 64) == 401
     assert post_raw(url, b"{}", signature("another secret", b"{}")) == 401
-    with urlopen(instance.ready["roles"]["receiver"]["metrics_url"], timeout=5) as answer:
-        metrics = answer.read().decode()
-    assert "sealpost_signature_failures_total" in metrics
-    assert inbound_count(instance) == before
+    assert forged(instance) == counted + 3
+    assert inbound_count(instance) == stored
+
+
+def forged(instance: RunningInstance) -> float:
+    """Webhooks refused for their signature, as the receiver counts them."""
+    return sample(instance, "receiver", "sealpost_signature_failures_total", channel="whatsapp")
 
 
 def test_unknown_connection_and_handshake(instance: RunningInstance) -> None:
@@ -56,27 +63,34 @@ def test_body_over_the_limit(instance: RunningInstance) -> None:
 
 
 def test_authentic_but_not_parseable(instance: RunningInstance) -> None:
-    """200, dead-lettered sealed, visible by CLI."""
-    body = b'{"object": "whatsapp_business_account", "entry": [not json marker-65537'
-    assert (
-        post_raw(instance.whatsapp["webhook_url"], body, signature(instance.whatsapp["app_secret"], body))
-        == 200
+    """200, dead-lettered once and sealed, counted, visible by CLI."""
+    body = '{"object": "whatsapp_business_account", "entry": [not json Gärtner-65537'.encode()
+    counted, listed, stored = letters_counted(instance), letters_listed(instance), inbound_count(instance)
+    proof = signature(instance.whatsapp["app_secret"], body)
+    assert post_raw(instance.whatsapp["webhook_url"], body, proof) == 200
+    until("the dead letter is listed", lambda: letters_listed(instance) == listed + 1)
+    assert letters_counted(instance) == counted + 1
+    assert inbound_count(instance) == stored
+    bootstrap, topic = instance.ready["kafka"], "sealpost.deadletters"
+    letters = [record for record in topic_records(bootstrap, topic) if b'"receiver"' in (record.value or b"")]
+    assert len(letters) == listed + 1
+    assert not any(
+        found_in(part, needles("Gärtner-65537")) for record in letters for part in parts_of(record)
     )
-    command = [
-        str(Path(sys.executable).with_name("sealpost")),
-        "deadletters",
-        "list",
-        "--data",
-        str(instance.data),
-    ]
 
-    def listed() -> list[dict[str, Any]]:
-        output = subprocess.run(command, capture_output=True, check=True, timeout=60).stdout
-        return [json.loads(line) for line in output.splitlines()]
 
-    until("the dead letter", lambda: any(letter["role"] == "receiver" for letter in listed()))
-    for _, value, _ in topic_records(instance.ready["kafka"], "sealpost.deadletters"):
-        assert b"marker-65537" not in (value or b"")
+def letters_counted(instance: RunningInstance) -> float:
+    """Dead letters of the receiver, as it counts them."""
+    labels = {"role": "receiver", "class": "UnparseableBody"}
+    return sample(instance, "receiver", "sealpost_deadletters_total", **labels)
+
+
+def letters_listed(instance: RunningInstance) -> int:
+    """Dead letters of the receiver that `deadletters list` shows."""
+    command = [str(Path(sys.executable).with_name("sealpost")), "deadletters", "list"]
+    command += ["--data", str(instance.data)]
+    output = subprocess.run(command, capture_output=True, check=True, timeout=60).stdout
+    return sum(json.loads(line)["role"] == "receiver" for line in output.splitlines())
 
 
 def test_api_names_the_field(instance: RunningInstance) -> None:
@@ -148,76 +162,113 @@ def test_idempotency_key(instance: RunningInstance) -> None:
     assert [m["body"] for m in instance.phone(number)] == ["einmal"]
 
 
-OTHERS = (
-    "subscriptions",
-    "consents",
-    "messages",
-    "statuses",
-    "deletions",
-    "outbound.whatsapp",
-    "deadletters",
-)
+FRAGMENTS = 3 * (2 + 3) + 3 * (2 + 1)
+"""Messages and statuses in a batch."""
+KEYED = ("subscriptions", "consents", "messages", "statuses", "deletions")
+MADE = {"subject.created": 1, "address.bound": 1, "profile.updated": 1}
+"""What the first message of a person makes."""
 
 
-def batch_body(account: str, numbers: list[str]) -> bytes:
-    """3 entries × 2 changes, each with two messages of one person and a status of a message that is not ours."""
+def sent_to(instance: RunningInstance, number: str) -> dict[str, Any]:
+    """Somebody writes and is answered, and the provider keeps to itself what became of the answer; what it accepted."""
+    instance.write(number, "Hallo")
+    subject = instance.subject_of(number)
+    fault = {"to": number, "statuses": []}
+    assert call("POST", f"{instance.whatsapp['simulator_url']}/control/faults", body=fault).status < 300
+    accepted = instance.send(number, "Guten Tag")
+    instance.item(subject, accepted.body["message_id"], {"submitted"})
+    (message,) = instance.phone(number)
+    return message
 
-    def change(number: str) -> dict[str, Any]:
-        message = {"from": number, "timestamp": "1763900000", "type": "text"}
+
+def status_of(message: dict[str, Any], word: str) -> dict[str, Any]:
+    """A status as the provider reports it, with our echo when it has one."""
+    echo = {"biz_opaque_callback_data": message["echo"]} if "echo" in message else {}
+    return {
+        "id": message["id"],
+        "status": word,
+        "timestamp": str(int(time.time())),
+        "recipient_id": message["to"],
+        **echo,
+    }
+
+
+def batch_body(account: str, answered: list[dict[str, Any]], strangers: list[str]) -> bytes:
+    """3 entries × 2 changes, each with two messages of one person: in the first the statuses of what was sent to her, in the
+    second one of a message that is not ours."""
+
+    def change(number: str, statuses: list[dict[str, Any]]) -> dict[str, Any]:
+        message = {"from": number, "timestamp": str(int(time.time())), "type": "text"}
         texts = [
-            {**message, "id": f"wamid.batch-{number}-{i}", "text": {"body": f"Nr {i}"}} for i in range(2)
+            {**message, "id": f"wamid.batch-{number}-{i}", "text": {"body": words}}
+            for i, words in enumerate(("START", "Nr 1"))
         ]
-        status = {
-            "id": f"wamid.foreign-{number}",
-            "status": "sent",
-            "timestamp": "1763900000",
-            "recipient_id": number,
-        }
         value = {
             "messaging_product": "whatsapp",
             "metadata": {"display_phone_number": "4930000000", "phone_number_id": account},
             "contacts": [{"wa_id": number, "profile": {"name": "Batch"}}],
             "messages": texts,
-            "statuses": [status],
+            "statuses": statuses,
         }
         return {"field": "messages", "value": value}
 
-    changes = [change(number) for number in numbers]
-    entries = [{"id": f"waba-{i}", "changes": changes[2 * i : 2 * i + 2]} for i in range(3)]
+    entries = []
+    for message, stranger in zip(answered, strangers, strict=True):
+        ours = {**message, "echo": message["biz_opaque_callback_data"]}
+        known = change(message["to"], [status_of(ours, word) for word in ("sent", "delivered", "read")])
+        foreign = {"id": f"wamid.foreign-{stranger}", "to": stranger}
+        entries.append({"id": "waba", "changes": [known, change(stranger, [status_of(foreign, "sent")])]})
     return json.dumps({"object": "whatsapp_business_account", "entry": entries}).encode()
 
 
+def types_of(instance: RunningInstance, number: str) -> Counter[str]:
+    """How many events of each type a person has, in all topics that are keyed by the subject."""
+    subject = instance.subject_of(number).encode()
+    records = [r for name in KEYED for r in topic_records(instance.ready["kafka"], f"sealpost.{name}")]
+    return Counter(
+        json.loads(record.value or b"")["type"].removeprefix("sealpost.").removesuffix(".v1")
+        for record in records
+        if record.key == subject
+    )
+
+
 def test_batch_webhook_each_once_and_repeats_change_nothing(instance: RunningInstance) -> None:
-    """Every value of a batch is handled once; the same webhook five times leaves all other topics as they were."""
-    numbers = [instance.new_number() for _ in range(6)]
-    body = batch_body(instance.whatsapp["account"], numbers)
+    """Every message and status of a batch is handled once; the same webhook five times leaves all topics but the raw ones as they
+    were, when every role has read all there is."""
+    strangers = [instance.new_number() for _ in range(3)]
+    answered = [sent_to(instance, instance.new_number()) for _ in range(3)]
+    before = await_quiet(instance)
+    body = batch_body(instance.whatsapp["account"], answered, strangers)
     proof = signature(instance.whatsapp["app_secret"], body)
     assert post_raw(instance.whatsapp["webhook_url"], body, proof) == 200
-    for subject in [instance.subject_of(number) for number in numbers]:
-        until("both messages", partial(has_messages, instance, subject, 2))
-
-    def counts() -> dict[str, int]:
-        return {name: len(topic_records(instance.ready["kafka"], f"sealpost.{name}")) for name in OTHERS}
-
-    before = counts()
+    once = await_quiet(instance)
+    asked = {"optin.requested": 1, "consent.requested": 1}
+    for stranger in strangers:
+        # The question fails once: the simulator heard nothing of them, so that it has no window of theirs.
+        wanted = {"message.received": 2, **asked, "message.requested": 1, "message.failed": 1}
+        assert types_of(instance, stranger) == Counter(wanted | MADE)
+        assert instance.phone(stranger) == []
+    for message in answered:
+        wanted = {"message.received": 3, **asked, "message.requested": 2, "message.submitted": 2}
+        wanted |= {"confirmation.sent": 1, "message.sent": 1, "message.delivered": 1, "message.read": 1}
+        # "Ada" of the first message is called "Batch" now.
+        assert types_of(instance, message["to"]) == Counter(wanted | MADE | {"profile.updated": 2})
+        assert len(instance.phone(message["to"])) == 2
+    accepted = len(instance.record())
     for _ in range(5):
         assert post_raw(instance.whatsapp["webhook_url"], body, proof) == 200
-    until("inbound has read all", lambda: inbound_lag(instance) == 0)
-    assert counts() == before
+    after = await_quiet(instance)
+    assert raw_records(once) == raw_records(before) + FRAGMENTS
+    assert raw_records(after) == raw_records(once) + 5 * FRAGMENTS
+    assert others(after) == others(once)
+    assert len(instance.record()) == accepted
 
 
-def has_messages(instance: RunningInstance, subject: str, count: int) -> bool:
-    """True when the API shows so many messages of a subject."""
-    return len(instance.api("GET", f"/v1/subjects/{subject}/messages").body.get("items", [])) == count
+def raw_records(ends: dict[Part, int]) -> int:
+    """Records in the raw topics."""
+    return sum(end for (topic, _), end in ends.items() if topic.startswith("sealpost.inbound."))
 
 
-def inbound_lag(instance: RunningInstance) -> float:
-    """Records that inbound has not yet handled, by its positions in the vault database."""
-    import psycopg
-
-    with psycopg.connect(instance.ready["vault_dsn"]) as connection:
-        row = connection.execute(
-            "select coalesce(sum(next_offset), 0) from step.position where role = 'inbound'"
-        ).fetchone()
-    assert row is not None
-    return inbound_count(instance) - float(row[0])
+def others(ends: dict[Part, int]) -> dict[Part, int]:
+    """Ends of all partitions but those of the raw topics."""
+    return {part: end for part, end in ends.items() if not part[0].startswith("sealpost.inbound.")}

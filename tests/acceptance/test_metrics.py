@@ -1,29 +1,8 @@
 """What Prometheus sees of a running instance after real traffic."""
 
 from functools import partial
-from urllib.request import urlopen
 
-from prometheus_client.parser import text_string_to_metric_families
-
-from tests.acceptance_instance import RunningInstance, until
-
-Sample = tuple[str, frozenset[tuple[str, str]]]
-
-
-def scrape(instance: RunningInstance, role: str) -> dict[Sample, float]:
-    """All samples of one role, by name and labels."""
-    with urlopen(instance.ready["roles"][role]["metrics_url"], timeout=10) as answer:
-        text = answer.read().decode()
-    return {
-        (sample.name, frozenset(sample.labels.items())): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }
-
-
-def value(instance: RunningInstance, role: str, name: str, **labels: str) -> float:
-    """One sample of a role; 0 when there is none."""
-    return scrape(instance, role).get((name, frozenset(labels.items())), 0.0)
+from tests.acceptance_instance import RunningInstance, Sample, sample, scrape, until
 
 
 def test_the_way_of_a_message_can_be_followed_in_the_metrics(instance: RunningInstance) -> None:
@@ -41,7 +20,7 @@ def test_the_way_of_a_message_can_be_followed_in_the_metrics(instance: RunningIn
     )
     for role, stage in stages:
         name = "sealpost_stage_delay_seconds_count"
-        assert value(instance, role, name, stage=stage) > 0, stage
+        assert sample(instance, role, name, stage=stage) > 0, stage
     written = (
         ("inbound", "subscriptions", "subject.created"),
         ("inbound", "messages", "message.received"),
@@ -52,12 +31,12 @@ def test_the_way_of_a_message_can_be_followed_in_the_metrics(instance: RunningIn
     )
     for role, topic, name in written:
         labels = {"topic": f"sealpost.{topic}", "type": f"sealpost.{name}.v1"}
-        assert value(instance, role, "sealpost_events_total", **labels) > 0, name
+        assert sample(instance, role, "sealpost_events_total", **labels) > 0, name
     for role in ("inbound", "outbound", "api"):
-        assert value(instance, role, "sealpost_opens_total", result="plain") > 0, role
-        assert value(instance, role, "sealpost_opens_total", result="corrupt") == 0, role
+        assert sample(instance, role, "sealpost_opens_total", result="plain") > 0, role
+        assert sample(instance, role, "sealpost_opens_total", result="corrupt") == 0, role
     for name in ("sealpost_send_outcome_unknown_total", "sealpost_send_duplicates_total"):
-        assert value(instance, "outbound", name, channel="whatsapp") == 0, name
+        assert sample(instance, "outbound", name, channel="whatsapp") == 0, name
     for role, topic in (("inbound", "sealpost.inbound.whatsapp"), ("outbound", "sealpost.outbound.whatsapp")):
         for unit in ("records", "seconds"):
             lag = (f"sealpost_consumer_lag_{unit}", frozenset({("role", role), ("topic", topic)}))

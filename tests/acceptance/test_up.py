@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 from confluent_kafka.admin import AdminClient
 
@@ -19,19 +20,25 @@ GROUPS = [
 ROLES = {"receiver", "inbound", "api", "vault", "streams", "outbound", "projector", "clock"}
 
 
-def processes_of(folder: Path) -> list[int]:
-    """Process ids whose command line or environment names a folder."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit() or int(entry.name) == os.getpid():
-            continue
-        try:
-            text = (entry / "cmdline").read_bytes()
-        except OSError:
-            continue
-        if str(folder).encode() in text:
-            found.append(int(entry.name))
-    return found
+def processes_of(folder: Path) -> set[int]:
+    """Ids of the processes that belong to an instance: by command line, environment (SEALPOST_DATA) or working folder."""
+    return {
+        int(entry.name)
+        for entry in Path("/proc").iterdir()
+        if entry.name.isdigit() and int(entry.name) != os.getpid() and belongs(entry, folder)
+    }
+
+
+def belongs(process: Path, folder: Path) -> bool:
+    """True when a process in /proc names the folder or works in it (what PostgreSQL forks says so nowhere else)."""
+    name = str(folder).encode()
+    try:
+        if name in (process / "cmdline").read_bytes():
+            return True
+        variables = (process / "environ").read_bytes().split(b"\0")
+        return b"SEALPOST_DATA=" + name in variables or (process / "cwd").readlink().is_relative_to(folder)
+    except OSError:
+        return False  # it has ended, or is another user's
 
 
 def test_ready_file(instance: RunningInstance) -> None:
@@ -56,6 +63,20 @@ def test_ready_file(instance: RunningInstance) -> None:
         assert ready[key], key
     for role in ready["roles"].values():
         os.kill(role["pid"], 0)
+
+
+def test_the_search_for_processes_finds_them_all(instance: RunningInstance) -> None:
+    """Each role, the simulator, Kafka, PostgreSQL and its children: a search that cannot find proves nothing."""
+    ready = instance.ready
+    services = ready["services"]
+    assert set(services) == {"simulator", "kafka", "postgres"}
+    wanted = {name: role["pid"] for name, role in ready["roles"].items()} | services
+    found = processes_of(instance.data)
+    assert {name for name, pid in wanted.items() if pid not in found} == set()
+    assert instance.process.pid in found
+    children = {child.pid for child in psutil.Process(services["postgres"]).children(recursive=True)}
+    assert len(children & found) >= 5, "checkpointer, writers and the roles' own connections"
+    assert processes_of(instance.data / "nobody") == set()
 
 
 @pytest.mark.parametrize("role", sorted(ROLES))

@@ -1,6 +1,9 @@
 """Every event type: its exported JSON Schema, its golden file, and the review of what stands in it in clear."""
 
+import shutil
+import subprocess
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, get_args
 
@@ -15,6 +18,9 @@ from schemas.envelope import Event, EventData, InvalidEvent, KeyClass, Sealed, S
 from schemas.events import registry
 
 GOLDEN = Path(__file__).parents[1] / "golden"
+GIT = shutil.which("git") or "git"
+CORPUS = GOLDEN / "corpus.sha256"
+"""`<digest>  <file>`, a line for each golden file there ever was; lines are only appended."""
 TYPES = sorted(registry.MODELS)
 
 CLEAR_ENVELOPE = {
@@ -49,6 +55,31 @@ def golden(name: str) -> bytes:
     return (GOLDEN / f"{name}.json").read_bytes()
 
 
+def corpus_of(text: str) -> set[str]:
+    """The lines of a list of golden files."""
+    return {line for line in text.splitlines() if line}
+
+
+def former_lines(folder: Path, list_name: str) -> set[str]:
+    """Every line that the list of golden files has had in a commit that HEAD comes from; none where there is no history."""
+    command = [GIT, "log", "-m", "-p", "--no-color", "--no-ext-diff", "--format=", "HEAD", "--", list_name]
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=30, check=False)
+    except FileNotFoundError:
+        return set()
+    return {line[1:] for line in done.stdout.splitlines() if line[:1] in {"-", "+"} and line[1:2].isalnum()}
+
+
+def check_corpus(folder: Path) -> None:
+    """Each golden file is listed with its digest, each listed one is there unchanged, and no line of the list was taken back."""
+    files = {f"{sha256(path.read_bytes()).hexdigest()}  {path.name}" for path in folder.glob("*.json")}
+    listed = corpus_of((folder / CORPUS.name).read_text())
+    assert not listed - files, f"golden files that were removed or changed: {sorted(listed - files)}"
+    assert not files - listed, f"append to {CORPUS.name}: {sorted(files - listed)}"
+    taken_back = former_lines(folder, CORPUS.name) - listed
+    assert not taken_back, f"lines of {CORPUS.name} that an earlier commit had: {sorted(taken_back)}"
+
+
 def models_in(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
     """A data model and the models inside it, sealed blocks apart."""
     yield model
@@ -71,8 +102,37 @@ def test_exported_schemas_are_up_to_date() -> None:
 
 
 def test_every_type_has_a_golden_file_and_no_file_is_left_over() -> None:
-    """The corpus only grows: a type that was ever written stays readable, so its file and its model stay."""
+    """A type that was ever written stays readable, so its file and its model stay."""
     assert sorted(path.stem for path in GOLDEN.glob("*.json")) == TYPES
+
+
+def test_the_golden_corpus_only_grows() -> None:
+    """What was ever written must stay readable as it was written."""
+    check_corpus(GOLDEN)
+
+
+@pytest.mark.parametrize("harm", ["removed", "changed", "list cut", "unlisted"])
+def test_a_golden_file_cannot_go_or_change(tmp_path: Path, harm: str) -> None:
+    """Neither alone nor together with its line in the list, once that is committed."""
+    content = '{"type": "sealpost.thing.happened.v1"}'
+    (tmp_path / "sealpost.thing.happened.v1.json").write_text(content)
+    (tmp_path / CORPUS.name).write_text(
+        f"{sha256(content.encode()).hexdigest()}  sealpost.thing.happened.v1.json\n"
+    )
+    for arguments in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "first"]):
+        identity = ["-c", "user.name=test", "-c", "user.email=test@localhost", "-c", "commit.gpgsign=false"]
+        subprocess.run([GIT, *identity, *arguments], cwd=tmp_path, check=True, timeout=30)
+    check_corpus(tmp_path)
+    if harm == "unlisted":
+        (tmp_path / "sealpost.other.happened.v1.json").write_text("{}")
+    elif harm == "changed":
+        (tmp_path / "sealpost.thing.happened.v1.json").write_text(content + "\n")
+    else:
+        (tmp_path / "sealpost.thing.happened.v1.json").unlink()
+    if harm == "list cut":
+        (tmp_path / CORPUS.name).write_text("")
+    with pytest.raises(AssertionError):
+        check_corpus(tmp_path)
 
 
 @pytest.mark.parametrize("name", TYPES)

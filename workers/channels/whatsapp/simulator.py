@@ -42,7 +42,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class GraphError(ChannelError):
-    """The simulated API answers with an error body; `details` never quotes the request."""
+    """The simulated API answers with an error body; `details` quotes the request only where a test asks for that."""
 
     def __init__(
         self, code: int, details: str, *, http: int | None = None, subcode: int | None = None
@@ -343,7 +343,8 @@ def _fault_error(fault: Fault) -> web.Response:
     error = fault.error or {}
     if "code" not in error:
         return web.Response(status=error["http"])
-    asked = GraphError(error["code"], "A fault asked for by a test.", http=error.get("http"))
+    details = error.get("details", "A fault asked for by a test.")
+    asked = GraphError(error["code"], details, http=error.get("http"))
     return asked.response(fault.retry_after_s)
 
 

@@ -1,0 +1,65 @@
+"""When has a running instance done all there was to do?"""
+
+import time
+
+import psycopg
+from confluent_kafka import Consumer, TopicPartition
+
+from streams.kafka import group_offsets
+from tests.acceptance_instance import RunningInstance, until
+
+OUTBOUND_GROUP = "sealpost.outbound"
+OUTBOUND_TOPICS = ("sealpost.outbound.whatsapp", "sealpost.outbound.whatsapp.bulk")
+STILL_S = 1.5
+"""How long nothing may be written before an instance counts as quiet: longer than a step, and than the second after which a
+status settles a call without outcome."""
+Part = tuple[str, int]
+
+
+def log_ends(bootstrap: str) -> dict[Part, int]:
+    """Where each partition of every topic ends now."""
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "reader", "enable.auto.commit": False})
+    try:
+        known = consumer.list_topics(timeout=10).topics
+        return {
+            (name, number): consumer.get_watermark_offsets(TopicPartition(name, number), timeout=10)[1]
+            for name, topic in known.items()
+            if not name.startswith("__")
+            for number in topic.partitions
+        }
+    finally:
+        consumer.close()
+
+
+def behind(instance: RunningInstance, ends: dict[Part, int]) -> dict[str, int]:
+    """Records that each role still has to handle, by the positions in its database (outbound: in its group); only who has any."""
+    found: dict[str, int] = {}
+    for database in ("vault_dsn", "streams_dsn", "projections_dsn"):
+        with psycopg.connect(instance.ready[database]) as connection:
+            rows = connection.execute(
+                "select role, topic, partition, next_offset from step.position"
+            ).fetchall()
+        reached = {(role, (topic, number)): int(position) for role, topic, number, position in rows}
+        for role, topic in {(role, topic) for role, topic, _, _ in rows}:
+            for part in (part for part in ends if part[0] == topic):
+                found[role] = found.get(role, 0) + ends[part] - reached.get((role, part), 0)
+    parts = [part for part in ends if part[0] in OUTBOUND_TOPICS]
+    committed = group_offsets.read(instance.ready["kafka"], OUTBOUND_GROUP, parts)
+    found["outbound"] = sum(ends[part] - committed.get(part, 0) for part in parts)
+    return {role: count for role, count in found.items() if count > 0}
+
+
+def await_quiet(instance: RunningInstance, limit_s: float = 60.0) -> dict[Part, int]:
+    """Wait until no role has anything left to handle and nothing is written any more; where the topics end."""
+    bootstrap = instance.ready["kafka"]
+    ends, since_s = log_ends(bootstrap), time.monotonic()
+
+    def look() -> bool:
+        nonlocal ends, since_s
+        seen = log_ends(bootstrap)
+        if seen != ends or behind(instance, seen):
+            ends, since_s = seen, time.monotonic()
+        return time.monotonic() - since_s >= STILL_S
+
+    until("every role is idle", look, limit_s)
+    return ends
