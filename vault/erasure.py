@@ -68,7 +68,10 @@ class ErasurePart(VaultBase):
         with self._statement() as cursor:
             cursor.execute(
                 """select distinct e.subject from json_array_elements_text(%s::json) as a(entry)
-                   join vault.evidence_index e on e.entry = decode(a.entry, 'hex') and e.tenant = %s order by 1""",
+                   cross join lateral (
+                       select e.subject from vault.evidence_index e
+                       where e.entry = decode(a.entry, 'hex') and e.tenant = %s offset 0
+                   ) e order by 1""",
                 [as_json(entries), tenant],
             )
             return [subject.hex for (subject,) in cursor.fetchall()]
