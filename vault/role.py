@@ -17,6 +17,7 @@ from vault import applying
 from vault.base import as_json
 from vault.errors import UnreadableLedger
 from vault.permissions import Lower, Raise, lower_permissions, raise_permissions
+from vault.proofs import Proof, tie_evidence
 from vault.vault import Vault
 
 LOG = logging.getLogger(__name__)
@@ -205,21 +206,43 @@ def _topic(item: Item) -> str:
 def _apply_consents(cursor: Cursor, inputs: Iterable[Applied]) -> None:
     raises: list[Raise] = []
     lowers: list[Lower] = []
-    evidence: list[dict[str, str]] = []
+    proofs: list[Proof] = []
     for i in inputs:
         event, channel = i.event, i.event.channel or ""
         match i.data:
             case consents.ConsentGiven():
                 raises.append(
-                    Raise(event.tenant, event.subject, channel, i.data.purpose, i.acted_ms, event.id)
+                    Raise(
+                        event.tenant,
+                        event.subject,
+                        channel,
+                        i.data.purpose,
+                        i.acted_ms,
+                        event.id,
+                        i.data.optin,
+                    )
                 )
             case consents.ConsentWithdrawn():
                 lowers.append(Lower(event.tenant, event.subject, channel, i.data.purpose, i.acted_ms))
-        sealed = i.data.sealed.evidence if i.data.sealed else None
-        if sealed is not None and event.type.startswith(("sealpost.consent.", "sealpost.optin.")):
-            evidence.append(
-                {"tenant": event.tenant, "subject": event.subject, "gen": sealed.gen, "consent": event.id}
-            )
+        proof = _proof(i)
+        proofs += [proof] if proof is not None else []
     raise_permissions(cursor, raises)
     lower_permissions(cursor, lowers)
-    applying.tie_evidence(cursor, evidence)
+    tie_evidence(cursor, proofs, [(given.subject, given.tenant) for given in raises])
+
+
+def _proof(applied: Applied) -> Proof | None:
+    """What an event says about the evidence it carries; None when that can be no part of a consent."""
+    event, data = applied.event, applied.data
+    sealed = data.sealed.evidence if data.sealed else None
+    if sealed is None:
+        return None
+    gen, channel = sealed.gen, event.channel or ""
+    match data:
+        case consents.OptInRequested() | consents.OptInConfirmed() | consents.ConsentGiven():
+            return Proof(event.tenant, event.subject, gen, channel, data.purpose, optin=data.optin)
+        case consents.ConsentWithdrawn():
+            return Proof(
+                event.tenant, event.subject, gen, channel, data.purpose, withdrawn_ms=applied.acted_ms
+            )
+    return None

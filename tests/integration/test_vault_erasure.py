@@ -51,21 +51,9 @@ def living_keys(person: Person) -> list[tuple[str, str]]:
         return cursor.fetchall()
 
 
-def evidence_for(person: Person) -> tuple[KeyNeed, BlockToOpen]:
-    """An evidence block as inbound makes it."""
-    need = KeyNeed(person.tenant.name, person.subject, "evidence", random_id())
-    event_id, kind = random_id(), "sealpost.message.received.v1"
-    with person.vault.transaction() as cursor:
-        key = person.vault.sealing_keys(cursor, [need])[need]
-    assert isinstance(key, bytes)
-    context = SealContext(person.tenant.name, person.subject, event_id, kind, "evidence", need.gen)
-    block = seal(key, context, b"JA").model_copy(update={"sealed_in": event_id, "type": kind})
-    return need, BlockToOpen(person.tenant.name, person.subject, random_id(), "carrier", "evidence", block)
-
-
 def test_t1_is_one_transaction_with_its_events(world: World, person: Person) -> None:
     person.content_key()
-    evidence_for(person)
+    person.evidence()
     asked = person.erasure()
     before = now_ms()
     destroyed, purged = world.apply(asked)
@@ -301,8 +289,8 @@ def test_an_erasure_between_look_up_and_creation_is_noticed(
 
 
 def test_tied_evidence_is_retained_for_legal_alone(world: World, person: Person) -> None:
-    tied, block = evidence_for(person)
-    _, other = evidence_for(person)
+    tied, block = person.evidence()
+    _, other = person.evidence()
     given = person.given(now_ms(), evidence=block.block)
     world.apply(given)
     assert world.other_process().open_blocks([block, other]) == [Plain(b"JA"), Plain(b"JA")]
@@ -327,8 +315,8 @@ def test_tied_evidence_is_retained_for_legal_alone(world: World, person: Person)
 
 
 def test_evidence_that_no_consent_names_is_destroyed_after_its_time(world: World, person: Person) -> None:
-    need, block = evidence_for(person)
-    _, tied = evidence_for(person)
+    need, block = person.evidence()
+    _, tied = person.evidence()
     world.apply(person.given(now_ms(), evidence=tied.block))
     with world.sql() as cursor:
         old = round((FAST.evidence_untied_s + 1) * MS_PER_S)
