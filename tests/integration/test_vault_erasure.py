@@ -13,7 +13,8 @@ from schemas.constants import DAY_S
 from schemas.envelope import Event
 from schemas.events import deletions, registry
 from schemas.ids import random_id
-from streams.step.contract import Cursor
+from streams.step.contract import Cursor, Record, Wake
+from streams.step.store import write_wakes
 from tests.embedded_fixtures import PostgresServer
 from tests.vault_world import CHANNEL, FAST, Person, Tenant, World, bsuid, created, phone, wait_until_blocked
 from vault import resolving
@@ -23,6 +24,10 @@ from vault.permissions import Lower
 from vault.permits import Permit, Refusal
 from vault.person import Person as PersonOnItsWay
 from vault.sealing import SealContext, seal
+from workers.channel import InboundStatus
+from workers.inbound import parking
+from workers.inbound import writing as inbound
+from workers.inbound.fragments import Received
 
 INSERT_KEY = "insert into vault.keys (subject, tenant, class, gen, wrapped, kcv, created_ms) values (%s, %s, %s, %s, %s, %s, 1)"
 BOTH = "select class, gen from vault.keys where subject = %s and wrapped is not null order by 1, 2"
@@ -76,17 +81,28 @@ def test_t1_is_one_transaction_with_its_events(world: World, person: Person) -> 
     assert person.vault.newest_reach(person.tenant.name, person.subject) is None
 
 
+def offset_of(person: Person) -> int:
+    return int(person.subject[:6], 16)
+
+
+def settle_wake(person: Person) -> Wake:
+    """What inbound leaves when a status of a message to this person comes before the outcome."""
+    value = InboundStatus("pn", f"wamid.{person.subject}", "sent", now_ms())
+    record = Record("sealpost.inbound.whatsapp", 0, offset_of(person), b"ab12", b"sealed", now_ms())
+    name, account = person.tenant.name, person.tenant.account
+    received = Received(random_id(), name, CHANNEL, account, now_ms(), b"k" * 32, value, record)
+    return parking.settle_wake(received, person.subject)
+
+
 def test_nothing_of_the_subject_is_left_but_the_fence(world: World, person: Person) -> None:
+    other = person.tenant.person()
     person.tenant.resolve(person.tenant.sender(person.address, bsuid(), name="Ada"))
     world.apply(person.given(now_ms()), person.withdrawn(now_ms()))
     with person.vault.transaction() as cursor:
         person.vault.record_request(
             cursor, person.tenant.name, "api", "r1", b"h", b"a", [], subject=person.subject
         )
-        cursor.execute(
-            "insert into step.due (role, partition, at, key, kind, body) values ('outbound', 0, 1, %s, 'lane', '{}')",
-            [f"{person.subject}/{person.tenant.account}"],
-        )
+        write_wakes(cursor.connection, inbound.ROLE, {0: [settle_wake(other), settle_wake(person)]})
     world.apply(person.erasure())
     tables = (
         "addresses",
@@ -102,8 +118,8 @@ def test_nothing_of_the_subject_is_left_but_the_fence(world: World, person: Pers
         for table in tables:
             cursor.execute(f"select count(*) from vault.{table} where subject = %s", [person.subject])
             assert cursor.fetchone() == (0,), table
-        cursor.execute("select count(*) from step.due where key like %s", [f"{person.subject}%"])
-        assert cursor.fetchone() == (0,)
+        cursor.execute("select body ->> 'offset' from step.due")
+        assert cursor.fetchall() == [(str(offset_of(other)),)]
 
 
 def test_repeating_it_writes_the_same_bytes(world: World, person: Person) -> None:
