@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from deploy.embedded.launch import no_core_dumps
 from schemas.errors import SealpostError
 
 app = typer.Typer(
@@ -280,6 +281,7 @@ def _read(file: str) -> bytes:
 
 def main() -> None:
     """Entry point: errors of Sealpost are told in words, without a traceback."""
+    no_core_dumps()
     try:
         app()
     except SealpostError as error:

@@ -11,6 +11,7 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 from tests.acceptance_instance import SHORT_TIMES, RunningInstance, running_instance, until
+from tests.embedded_host import may_dump_core, with_descendants
 
 GROUPS = [
     f"sealpost.{name}"
@@ -32,6 +33,16 @@ def processes_of(folder: Path) -> list[int]:
         if str(folder).encode() in text:
             found.append(int(entry.name))
     return found
+
+
+def test_no_process_dumps_its_memory(instance: RunningInstance) -> None:
+    """Keys and clear text never reach a core file: no role, no part, nothing that these have started, nor `up` itself."""
+    ready = instance.ready
+    pids = {"up": instance.process.pid, **ready["services"]}
+    pids |= {role: process["pid"] for role, process in ready["roles"].items()}
+    assert {"kafka", "postgres", *ROLES} <= pids.keys()
+    dumping = [p.pid for p in with_descendants(pids) if may_dump_core(p.pid)]
+    assert dumping == []
 
 
 def test_ready_file(instance: RunningInstance) -> None:
