@@ -32,7 +32,7 @@ JOIN_LIMIT_S = 30.0
 """A batch feed that does not end in this time after a stop is left behind; the process ends."""
 
 
-def processors(times: Times, backup_kept_s: float = 0.0) -> tuple[Processor, ...]:
+def processors(times: Times, backup_kept_s: float) -> tuple[Processor, ...]:
     """The processors of this release. `backup_kept_s`: how long backups of the vault live, 0 when none are made."""
     return (Subscriber(times), ErasureLedger(times, backup_kept_s))
 
@@ -48,9 +48,9 @@ class StreamsRole:
     id_key: Callable[[str], bytes]
     signer: Callable[[], Signer]
     data_dir: Path
+    backup_kept_s: float
     feed: Feed = "faust"
     times: Times = PRODUCTION
-    backup_kept_s: float = 0.0
     chosen: Sequence[Processor] | None = None
     """Other processors than those of the release, for tests."""
     _faust: FaustFeeds | None = None

@@ -3,7 +3,9 @@
 import time
 
 from deploy.http_client import call
-from tests.acceptance_instance import RunningInstance, until
+from schemas.clock import to_ms
+from schemas.constants import DAY_S
+from tests.acceptance_instance import SHORT_TIMES, RunningInstance, until
 
 OPT_IN = ["OptInRequested", "ConsentRequested", "ConfirmationSent", "OptInConfirmed", "ConsentGiven"]
 
@@ -121,6 +123,15 @@ def test_a_later_start_makes_a_new_subject(instance: RunningInstance) -> None:
     second = instance.subject_of(number)
     assert second != first
     assert "ConsentGiven" not in instance.consent_types(second)
+
+
+def test_the_certificate_counts_the_backups(instance: RunningInstance) -> None:
+    """T3 is T1 and the days for which this installation says it keeps backups."""
+    number = instance.new_number()
+    instance.write(number, "Hallo")
+    erased = instance.erase(instance.subject_of(number))
+    kept_ms = float(SHORT_TIMES["SEALPOST_BACKUP_KEPT_DAYS"]) * DAY_S * 1000
+    assert to_ms(erased["t3"]) - to_ms(erased["t1"]) == kept_ms
 
 
 def test_many_messages_to_one_person_do_not_wait_for_one_another(instance: RunningInstance) -> None:

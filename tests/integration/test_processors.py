@@ -191,6 +191,7 @@ class Running:
             id_key=lambda tenant: tenant.encode(),
             signer=lambda: installation.signer,
             data_dir=folder,
+            backup_kept_s=0.0,
             feed=feed,
             times=TIMES,
         )
