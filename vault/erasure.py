@@ -31,6 +31,10 @@ class ErasurePart(VaultBase):
     def erase(self, cursor: Cursor, tenant: str, subject: str, not_before_ms: int) -> Fence | None:
         """Only for the role `vault`: erase a subject in the caller's transaction; None when the tenant has none of this id.
         Repeating it changes nothing and gives the same fence. T1 is never before `not_before_ms`."""
+        # Whoever binds an address holds the subject: what is read behind this lock is what will be moved.
+        cursor.execute(
+            "select from vault.subjects where subject = %s and tenant = %s for update", [subject, tenant]
+        )
         cursor.execute(
             "select entry from vault.addresses where subject = %s and tenant = %s order by entry",
             [subject, tenant],

@@ -1,6 +1,7 @@
 """Evidence outlives an erasure only when it belongs to a consent that was given (protocols §6, P9)."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from itertools import permutations
 
@@ -10,7 +11,7 @@ from schemas.clock import MS_PER_S
 from schemas.events import deletions, registry
 from schemas.ids import random_id
 from tests.embedded_fixtures import PostgresServer
-from tests.vault_world import FAST, Person, World
+from tests.vault_world import FAST, Person, World, bsuid, wait_until_blocked
 from vault.outcomes import Erased, Plain
 
 
@@ -105,3 +106,18 @@ def test_what_belongs_to_no_consent_goes_after_its_time(world: World, person: Pe
         cursor.execute("select count(*) from vault.proofs where subject = %s", [person.subject])
         assert cursor.fetchone() == (2,)
     vault.close()
+
+
+def test_an_address_bound_just_before_t1_finds_the_evidence(world: World, person: Person) -> None:
+    """The index of retained evidence has every address that T1 moves, also one whose binding T1 had to wait for."""
+    _, yes = person.evidence()
+    world.apply(person.given(1000, evidence=yes.block))
+    user = bsuid()
+    with ThreadPoolExecutor(1) as pool:
+        with person.vault.transaction() as cursor:
+            person.vault.resolve_senders(cursor, [person.tenant.sender(person.address, user)])
+            erasing = pool.submit(erase, world, person)
+            wait_until_blocked(world, 1)
+        assert erasing.result(10).evidence == "retained"
+    for address in (person.address, user):
+        assert person.vault.find_retained(person.tenant.name, address) == [person.subject]
