@@ -131,11 +131,12 @@ class VaultHandler:
         self, cursor: Cursor, item: Item, event: Event, asked: deletions.ErasureRequested, effects: Effects
     ) -> None:
         tenant, subject = event.tenant, event.subject
-        fence = self._vault.erase(cursor, tenant, subject, item.now_ms)
-        if fence is None:
+        erased = self._vault.erase(cursor, tenant, subject, item.now_ms)
+        if erased is None:
             refused = deletions.ErasureRefused(erasure=asked.erasure, reason="unknown_subject")
             self._write(item, event, "erasure_refused", refused, item.now_ms, effects, NO_TENANT_KEY)
             return
+        fence, others = erased
         ids = self._vault.tenant_ids_within(cursor, tenant)
         t1 = to_text(fence.t1_ms)
         destroyed = deletions.KeyDestroyed(
@@ -148,10 +149,12 @@ class VaultHandler:
         self._write(item, event, "key_destroyed", destroyed, fence.t1_ms, effects, ids)
         purged = deletions.StorePurged(erasure=asked.erasure, store=VAULT, purged_at=t1)
         self._write(item, event, "store_purged", purged, fence.t1_ms, effects, ids)
-        for other in self._vault.linked_subjects(cursor, tenant, subject):
+        # Their keys are gone as well: what is asked for here is their KeyDestroyed, and that the other stores purge them.
+        for other in others:
             again = asked.model_copy(update={"erasure": derived_id(ids, "erasure", asked.erasure, other)})
             self._write(item, event, "linked_erasure", again, fence.t1_ms, effects, ids, subject=other)
-        self._vault.forget_leases(tenant, subject)
+        for one in (subject, *others):
+            self._vault.forget_leases(tenant, one)
 
     def _write(
         self,

@@ -347,20 +347,53 @@ def test_evidence_that_no_consent_names_is_destroyed_after_its_time(world: World
 
 
 def test_linked_subjects_are_erased_together(world: World, tenant: Tenant) -> None:
-    person, user = tenant.person(), bsuid()
+    """One transaction destroys the keys of all ids of the person, also of those linked through a third one; no link is left."""
+    person, user, third = tenant.person(), bsuid(), bsuid()
     younger = Person(tenant, tenant.resolve(tenant.sender(user))[0].subject, user)
+    youngest = Person(tenant, tenant.resolve(tenant.sender(third))[0].subject, third)
+    tenant.resolve(tenant.sender(user, third))
     tenant.resolve(tenant.sender(person.address, user))
-    world.apply(person.given(1000), younger.given(1000))
+    _, yes = younger.evidence()
+    world.apply(person.given(1000), younger.given(1000, evidence=yes.block))
     lower(person)
     assert not younger.vault.permissions(tenant.name, younger.subject)[0].active, (
         "a withdrawal counts for both"
     )
-    written = world.apply(person.erasure())
-    assert [event.type.split(".")[2] for event in written] == ["destroyed", "purged", "requested"]
-    asked = written[-1]
-    assert asked.subject == younger.subject
-    assert [event.type.split(".")[2] for event in world.apply(asked)] == ["destroyed", "purged"]
-    assert living_keys(person) == living_keys(younger) == []
+    asked = person.erasure()
+    written = world.apply(asked)
+    assert living_keys(person) == living_keys(youngest) == []
+    assert [kind for kind, _ in living_keys(younger)] == ["evidence"]
+    states = [world.vault.subject_state(tenant.name, p.subject) for p in (person, younger, youngest)]
+    assert [state and state.state for state in states] == ["erased"] * 3
+    with world.sql() as cursor:
+        cursor.execute("select count(*) from vault.links where tenant = %s", [tenant.name])
+        assert cursor.fetchone() == (0,)
+    assert world.vault.find_retained(tenant.name, person.address) == [younger.subject]
+    assert [event.type.split(".")[2] for event in written] == [
+        "destroyed",
+        "purged",
+        "requested",
+        "requested",
+    ]
+    others = written[2:]
+    assert {event.subject for event in others} == {younger.subject, youngest.subject}
+    assert {event.data["t0"] for event in others} == {asked.data["t0"]}
+    assert len({event.data["erasure"] for event in (*others, asked)}) == 3
+    for event in others:
+        assert [found.type.split(".")[2] for found in world.apply(event)] == ["destroyed", "purged"]
+
+
+def test_a_link_made_just_before_t1_counts(world: World, tenant: Tenant) -> None:
+    """T1 waits for the step that finds out that two ids are one person, and then erases both."""
+    person, user = tenant.person(), bsuid()
+    other = Person(tenant, tenant.resolve(tenant.sender(user))[0].subject, user)
+    with ThreadPoolExecutor(1) as pool:
+        with person.vault.transaction() as cursor:
+            person.vault.resolve_senders(cursor, [tenant.sender(person.address, user)])
+            erasing = pool.submit(world.apply, person.erasure())
+            wait_until_blocked(world, 1)
+        erasing.result(10)
+    assert living_keys(person) == living_keys(other) == []
 
 
 def test_a_subject_younger_than_the_restored_vault_is_lost(world: World, tenant: Tenant) -> None:
