@@ -260,7 +260,7 @@ def run_streams(process: Process) -> None:
             settings.streams_dsn,
             follower,
             vault.tenant_ids,
-            vault.certificate_signer,
+            vault.certificate_signer(),
             process.folder() or Path(tempfile.mkdtemp(prefix="sealpost-streams-")),
             feed=settings.processor_feed,
             times=process.times,

@@ -39,14 +39,14 @@ def processors(times: Times, backup_kept_s: float) -> tuple[Processor, ...]:
 
 @dataclass
 class StreamsRole:
-    """Everything the role needs. `id_key` is vault.tenant_ids, `signer` vault.certificate_signer, `settings` a
+    """Everything the role needs. `id_key` is vault.tenant_ids, `signer` the vault's, `settings` a
     SettingsFollower that was started and is ready."""
 
     bootstrap: str
     dsn: str
     settings: SettingsSource
     id_key: Callable[[str], bytes]
-    signer: Callable[[], Signer]
+    signer: Signer
     data_dir: Path
     backup_kept_s: float
     feed: Feed = "faust"
