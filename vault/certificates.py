@@ -43,7 +43,7 @@ class CertificatesPart(VaultBase):
         return Signer(key_id, public, private)
 
     def certificate_keys(self) -> dict[str, bytes]:
-        """All public keys (raw) by key id: published, so that anybody can check certificates."""
+        """All public keys (raw) by key id, oldest first: the API shows them, so that anybody can check certificates."""
         with self._statement() as cursor:
             cursor.execute("select key, public from vault.signing_keys order by seq")
             return dict(cursor.fetchall())
