@@ -13,9 +13,11 @@ from schemas.constants import DAY_S
 from schemas.envelope import Event
 from schemas.events import deletions, registry
 from schemas.ids import random_id
+from schemas.stores import VAULT
 from streams.step.contract import Cursor, Record, Wake
 from streams.step.store import write_wakes
 from tests.embedded_fixtures import PostgresServer
+from tests.store_register import EMPTIED
 from tests.vault_world import CHANNEL, FAST, Person, Tenant, World, bsuid, created, phone, wait_until_blocked
 from vault import resolving
 from vault.keys import BlockToOpen, KeyNeed
@@ -97,26 +99,18 @@ def settle_wake(person: Person) -> Wake:
 def test_nothing_of_the_subject_is_left_but_the_fence(world: World, person: Person) -> None:
     other = person.tenant.person()
     person.tenant.resolve(person.tenant.sender(person.address, bsuid(), name="Ada"))
-    world.apply(person.given(now_ms()), person.withdrawn(now_ms()))
+    _, yes = person.evidence()
+    world.apply(person.given(now_ms(), evidence=yes.block), person.withdrawn(now_ms()))
     with person.vault.transaction() as cursor:
         person.vault.record_request(
             cursor, person.tenant.name, "api", "r1", b"h", b"a", [], subject=person.subject
         )
         write_wakes(cursor.connection, inbound.ROLE, {0: [settle_wake(other), settle_wake(person)]})
     world.apply(person.erasure())
-    tables = (
-        "addresses",
-        "profiles",
-        "reach",
-        "permissions",
-        "consents",
-        "list_members",
-        "requests",
-        "blocked",
-    )
+    tables = sorted(EMPTIED[VAULT][1] - {"step.due"})
     with world.sql() as cursor:
         for table in tables:
-            cursor.execute(f"select count(*) from vault.{table} where subject = %s", [person.subject])
+            cursor.execute(f"select count(*) from {table} where subject = %s".encode(), [person.subject])
             assert cursor.fetchone() == (0,), table
         cursor.execute("select body ->> 'offset' from step.due")
         assert cursor.fetchall() == [(str(offset_of(other)),)]
