@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from deploy.embedded.launch import no_core_dumps
 from schemas.errors import SealpostError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
@@ -296,6 +297,7 @@ def _read(file: str) -> bytes:
 
 def main() -> None:
     """Entry point: errors of Sealpost are told in words, without a traceback."""
+    no_core_dumps()
     try:
         app()
     except SealpostError as error:

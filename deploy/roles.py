@@ -248,6 +248,7 @@ def run_streams(process: Process) -> None:
     from streams.processors.role import StreamsRole
 
     settings = process.settings
+    backup_kept_s = settings.backup_kept_s()
     if not process.await_parts(settings.vault_dsn, settings.streams_dsn):
         return
     follower = SettingsFollower(settings.kafka)
@@ -260,10 +261,11 @@ def run_streams(process: Process) -> None:
             settings.streams_dsn,
             follower,
             vault.tenant_ids,
-            vault.certificate_signer,
+            vault.certificate_signer(),
             process.folder() or Path(tempfile.mkdtemp(prefix="sealpost-streams-")),
             feed=settings.processor_feed,
             times=process.times,
+            backup_kept_s=backup_kept_s,
         )
         process.ready = lambda: streams.ready
         streams.run(process.stop)

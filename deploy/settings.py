@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
+from pydantic import Field
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -15,7 +16,7 @@ from pydantic_settings import (
 
 from deploy import instance
 from deploy.embedded.folder import is_held
-from schemas.constants import Times
+from schemas.constants import DAY_S, Times
 from schemas.errors import ConfigurationError
 
 HOST = "127.0.0.1"
@@ -43,6 +44,8 @@ class Settings(BaseSettings):
     replication: int = 3
     embedded: bool = False
     processor_feed: Literal["faust", "batch"] = "faust"
+    backup_kept_days: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    """How long any backup or archived log of the vault is kept; 0: none are made."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @classmethod
@@ -60,6 +63,18 @@ class Settings(BaseSettings):
     def times(self) -> Times:
         """The time limits, from the same environment."""
         return Times.from_environment(os.environ)
+
+    def backup_kept_s(self) -> float:
+        """How long backups of the vault live: what T3 of a certificate is computed from. An embedded instance makes none;
+        elsewhere ConfigurationError when nobody has said it."""
+        if self.backup_kept_days is not None:
+            return self.backup_kept_days * DAY_S
+        if self.embedded:
+            return 0.0
+        raise ConfigurationError(
+            "not set: SEALPOST_BACKUP_KEPT_DAYS (how many days a backup of the vault is kept, 0 when none are made);"
+            " certificates of erasure state it"
+        )
 
     def need(self, *names: str) -> None:
         """ConfigurationError that names every setting of `names` which is empty."""

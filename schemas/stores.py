@@ -1,6 +1,7 @@
 """The register of stores: everything that holds data of a subject and must answer an erasure with a purge receipt.
 
-A test compares this list with the databases and tables that exist (privacy.md P26).
+`tests/store_register.py` says which tables each of them empties, and why any other stays; a test compares that with the
+tables that the migrations make (privacy.md P26).
 """
 
 VAULT = "vault"

@@ -76,6 +76,16 @@ def with_descendants(pids: dict[str, int]) -> list[psutil.Process]:
     return [*roots, *(child for root in roots for child in root.children(recursive=True))]
 
 
+def may_dump_core(pid: int) -> bool:
+    """Whether the kernel would write this process's memory to a file, or could be asked to; not when it is gone."""
+    try:
+        limits = Path(f"/proc/{pid}/limits").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    (core,) = (line for line in limits if line.startswith("Max core file size"))
+    return core.split()[4:6] != ["0", "0"]
+
+
 def has_ended(process: psutil.Process) -> bool:
     """Gone, or dead and only not yet reaped by whoever inherited it.
 

@@ -21,9 +21,10 @@ from schemas.topics import CONSENTS, DELETIONS, SUBSCRIPTIONS, TENANTS
 from streams.step.contract import Effects, Item, Output, Poison, Record
 from streams.step.migrate import apply_migrations
 from vault.keyring import MasterKey
-from vault.keys import KeyNeed
+from vault.keys import BlockToOpen, KeyNeed
 from vault.permits import PermitRequest
 from vault.role import VaultHandler
+from vault.sealing import SealContext, seal
 from vault.subjects import ResolvedSender, Sender
 from vault.vault import Vault
 
@@ -165,11 +166,18 @@ class Person:
             channel=CHANNEL,
         )
 
-    def given(self, at_ms: int, *, purpose: str = "newsletter", evidence: SealedBlock | None = None) -> Event:
+    def given(
+        self,
+        at_ms: int,
+        *,
+        purpose: str = "newsletter",
+        evidence: SealedBlock | None = None,
+        optin: str | None = None,
+    ) -> Event:
         """ConsentGiven."""
         return self.event(
             consents.ConsentGiven(
-                optin=random_id(),
+                optin=optin or random_id(),
                 purpose=purpose,
                 account=self.tenant.account,
                 text=TextReference(id="consent_question", version=1, language="de"),
@@ -181,11 +189,43 @@ class Person:
             )
         )
 
-    def withdrawn(self, at_ms: int, *, purpose: str = "newsletter") -> Event:
+    def withdrawn(
+        self, at_ms: int, *, purpose: str = "newsletter", evidence: SealedBlock | None = None
+    ) -> Event:
         """ConsentWithdrawn."""
         return self.event(
-            consents.ConsentWithdrawn(purpose=purpose, method="keyword", acted_at=to_text(at_ms))
+            consents.ConsentWithdrawn(
+                purpose=purpose,
+                method="keyword",
+                acted_at=to_text(at_ms),
+                sealed=Sealed(evidence=evidence) if evidence else None,
+            )
         )
+
+    def asked_in(self, at_ms: int, optin: str, evidence: SealedBlock) -> Event:
+        """OptInRequested."""
+        return self.event(
+            consents.OptInRequested(
+                optin=optin,
+                purpose="newsletter",
+                account=self.tenant.account,
+                entry_point="keyword",
+                language="de",
+                acted_at=to_text(at_ms),
+                sealed=Sealed(evidence=evidence),
+            )
+        )
+
+    def evidence(self, words: bytes = b"JA") -> tuple[KeyNeed, BlockToOpen]:
+        """An evidence block as inbound makes it."""
+        need = KeyNeed(self.tenant.name, self.subject, "evidence", random_id())
+        event_id, kind = random_id(), "sealpost.message.received.v1"
+        with self.vault.transaction() as cursor:
+            key = self.vault.sealing_keys(cursor, [need])[need]
+        assert isinstance(key, bytes)
+        context = SealContext(self.tenant.name, self.subject, event_id, kind, "evidence", need.gen)
+        block = seal(key, context, words).model_copy(update={"sealed_in": event_id, "type": kind})
+        return need, BlockToOpen(self.tenant.name, self.subject, random_id(), "carrier", "evidence", block)
 
     def erasure(self, erasure: str | None = None) -> Event:
         """ErasureRequested."""

@@ -102,15 +102,3 @@ def apply_lists(cursor: Cursor, inputs: Iterable[tuple[Event, EventData, int]]) 
                ended_ms = greatest(m.ended_ms, excluded.ended_ms)""",
         [as_json(rows)],
     )
-
-
-def tie_evidence(cursor: Cursor, tied: Sequence[dict[str, str]]) -> None:
-    """Tie evidence generations to the first consent event that carries them: from now on they are kept as its proof."""
-    if tied:
-        cursor.execute(
-            """update vault.keys k set consent = a.consent
-               from json_to_recordset(%s::json) as a(tenant text, subject uuid, gen text, consent uuid)
-               where k.subject = a.subject and k.tenant = a.tenant and k.class = 'evidence' and k.gen = a.gen
-               and k.consent is null""",
-            [as_json(tied)],
-        )

@@ -1,7 +1,7 @@
 """What an act tells about a person that is found: further addresses, a name, where it can be reached (protocols §5, §7).
 
 Two subjects that turn out to be one person are linked, never merged: the older one gets the addresses, so new messages go to
-it; a withdrawal counts for both, and an erasure of one asks for the other's.
+it; a withdrawal counts for both, and an erasure of one is an erasure of both.
 """
 
 from collections.abc import Iterable, Mapping

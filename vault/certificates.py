@@ -30,16 +30,20 @@ class CertificatesPart(VaultBase):
     """Signing."""
 
     def certificate_signer(self) -> Signer:
-        """The newest signing key, made on first use."""
-        with self.transaction() as cursor:
-            cursor.execute("lock table vault.signing_keys in share row exclusive mode")
-            cursor.execute("select key, public, wrapped from vault.signing_keys order by seq desc limit 1")
-            key_id, public, wrapped = cursor.fetchone() or self._make_signing_key(cursor)
+        """The newest signing key; made when there is none. For the start of a role: never inside a step, whose transaction is
+        in another database."""
+        with self._statement() as cursor:
+            found = _newest_key(cursor)
+        if found is None:
+            with self.transaction() as cursor:
+                cursor.execute("lock table vault.signing_keys in share row exclusive mode")
+                found = _newest_key(cursor) or self._make_signing_key(cursor)
+        key_id, public, wrapped = found
         private = Ed25519PrivateKey.from_private_bytes(self.keyring.unwrap(("signing key", key_id), wrapped))
         return Signer(key_id, public, private)
 
     def certificate_keys(self) -> dict[str, bytes]:
-        """All public keys (raw) by key id: published, so that anybody can check certificates."""
+        """All public keys (raw) by key id, oldest first: the API shows them, so that anybody can check certificates."""
         with self._statement() as cursor:
             cursor.execute("select key, public from vault.signing_keys order by seq")
             return dict(cursor.fetchall())
@@ -53,3 +57,8 @@ class CertificatesPart(VaultBase):
             [key_id, public, wrapped],
         )
         return key_id, public, wrapped
+
+
+def _newest_key(cursor: Cursor) -> tuple[str, bytes, bytes] | None:
+    cursor.execute("select key, public, wrapped from vault.signing_keys order by seq desc limit 1")
+    return cursor.fetchone()

@@ -48,7 +48,7 @@ class HousekeepingPart(VaultBase):
         return HouseKept(made, dropped, requests, day_keys, self.destroy_evidence(today))
 
     def destroy_evidence(self, today: date) -> int:
-        """Destroy evidence that no consent names after its time, and retained evidence after its date; how many keys."""
+        """Destroy evidence that belongs to no consent after its time, and retained evidence after its date; how many keys."""
         untied_before = now_ms() - round(self.times.evidence_untied_s * MS_PER_S)
         with self.transaction() as cursor:
             cursor.execute("delete from vault.evidence_index where until < %s", [today])
@@ -58,7 +58,14 @@ class HousekeepingPart(VaultBase):
                    and ((consent is null and created_ms < %s) or retained_until < %s)""",
                 [now_ms(), untied_before, today],
             )
-            return cursor.rowcount
+            destroyed = cursor.rowcount
+            if destroyed:
+                cursor.execute(
+                    """delete from vault.proofs p using vault.keys k
+                       where k.subject = p.subject and k.tenant = p.tenant and k.class = 'evidence' and k.gen = p.gen
+                       and k.wrapped is null"""
+                )
+            return destroyed
 
     def bind_installation(self, cluster_id: str, partitions: int) -> None:
         """Record the Kafka cluster and the partition count at first use; InstallationMismatch when they are others."""

@@ -25,7 +25,7 @@ class Lower:
 
 @dataclass(frozen=True, slots=True)
 class Raise:
-    """A consent event says yes; `consent` is its id."""
+    """A consent event says yes to what `optin` asked for; `consent` is its id."""
 
     tenant: str
     subject: str
@@ -33,6 +33,7 @@ class Raise:
     purpose: str
     acted_at_ms: int
     consent: str
+    optin: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,18 +140,19 @@ def raise_permissions(cursor: Cursor, raises: Sequence[Raise]) -> None:
                    then excluded.given_by else p.given_by end""",
         [as_json(rows)],
     )
-    applied = sorted({(e.consent, e.tenant, e.subject, e.channel, e.purpose) for e in raises})
+    applied = [
+        {
+            "consent": e.consent, "tenant": e.tenant, "subject": e.subject, "channel": e.channel, "purpose": e.purpose,
+            "optin": e.optin, "given": e.acted_at_ms,
+        }
+        for e in sorted(raises, key=lambda each: each.consent)
+    ]  # fmt: skip
     cursor.execute(
-        """insert into vault.consents (consent, tenant, subject, channel, purpose)
-           select consent, tenant, subject, channel, purpose from json_to_recordset(%s::json)
-               as a(consent uuid, tenant text, subject uuid, channel text, purpose text)
-           on conflict do nothing""",
-        [
-            as_json(
-                [
-                    dict(zip(("consent", "tenant", "subject", "channel", "purpose"), row, strict=True))
-                    for row in applied
-                ]
-            )
-        ],
+        """insert into vault.consents (consent, tenant, subject, channel, purpose, optin, given_ms)
+           select distinct on (consent, tenant) consent, tenant, subject, channel, purpose, optin, given
+           from json_to_recordset(%s::json) as a(
+               consent uuid, tenant text, subject uuid, channel text, purpose text, optin text, given bigint)
+           on conflict (consent, tenant) do update set optin = excluded.optin, given_ms = excluded.given_ms
+           where vault.consents.given_ms is null""",
+        [as_json(applied)],
     )

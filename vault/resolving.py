@@ -84,13 +84,20 @@ def _round(cursor: Cursor, people: list[Person]) -> list[Person]:
 
 
 def _look_up(cursor: Cursor, people: list[Person]) -> dict[Entry, str]:
-    """Set `subject` or `dropped` of each, from one snapshot of addresses and erased index."""
+    """Set `subject` or `dropped` of each, from one snapshot of addresses and erased index. One row each is asked for (`limit
+    1`), because the planner knows nothing of the entries (vault/sql/008) and would read whole tables."""
     entries = sorted({entry for person in people for entry in person.all_entries})
     cursor.execute(
         """select a.tenant, decode(a.entry, 'hex'), d.subject, x.t1_ms
            from json_to_recordset(%s::json) as a(tenant text, entry text)
-           left join vault.addresses d on d.entry = decode(a.entry, 'hex') and d.tenant = a.tenant
-           left join vault.erased_index x on x.entry = decode(a.entry, 'hex') and x.tenant = a.tenant
+           left join lateral (
+               select d.subject from vault.addresses d
+               where d.entry = decode(a.entry, 'hex') and d.tenant = a.tenant limit 1
+           ) d on true
+           left join lateral (
+               select x.t1_ms from vault.erased_index x
+               where x.entry = decode(a.entry, 'hex') and x.tenant = a.tenant limit 1
+           ) x on true
            where d.subject is not null or x.t1_ms is not null""",
         [as_json([{"tenant": tenant, "entry": entry.hex()} for tenant, entry in entries])],
     )
@@ -190,7 +197,10 @@ def _erased_meanwhile(cursor: Cursor, people: list[Person]) -> set[Entry]:
     acted = {entry: person.acted_ms() for person in people for entry in person.all_entries}
     cursor.execute(
         """select a.tenant, x.entry from json_to_recordset(%s::json) as a(tenant text, entry text, acted bigint)
-           join vault.erased_index x on x.entry = decode(a.entry, 'hex') and x.tenant = a.tenant and x.t1_ms >= a.acted""",
+           cross join lateral (
+               select x.entry, x.t1_ms from vault.erased_index x
+               where x.entry = decode(a.entry, 'hex') and x.tenant = a.tenant limit 1
+           ) x where x.t1_ms >= a.acted""",
         [as_json([{"tenant": t, "entry": e.hex(), "acted": at} for (t, e), at in sorted(acted.items())])],
     )
     return {(tenant, entry) for tenant, entry in cursor.fetchall()}

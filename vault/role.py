@@ -17,6 +17,7 @@ from vault import applying
 from vault.base import as_json
 from vault.errors import UnreadableLedger
 from vault.permissions import Lower, Raise, lower_permissions, raise_permissions
+from vault.proofs import Proof, tie_evidence
 from vault.vault import Vault
 
 LOG = logging.getLogger(__name__)
@@ -130,11 +131,12 @@ class VaultHandler:
         self, cursor: Cursor, item: Item, event: Event, asked: deletions.ErasureRequested, effects: Effects
     ) -> None:
         tenant, subject = event.tenant, event.subject
-        fence = self._vault.erase(cursor, tenant, subject, item.now_ms)
-        if fence is None:
+        erased = self._vault.erase(cursor, tenant, subject, item.now_ms)
+        if erased is None:
             refused = deletions.ErasureRefused(erasure=asked.erasure, reason="unknown_subject")
             self._write(item, event, "erasure_refused", refused, item.now_ms, effects, NO_TENANT_KEY)
             return
+        fence, others = erased
         ids = self._vault.tenant_ids_within(cursor, tenant)
         t1 = to_text(fence.t1_ms)
         destroyed = deletions.KeyDestroyed(
@@ -147,10 +149,12 @@ class VaultHandler:
         self._write(item, event, "key_destroyed", destroyed, fence.t1_ms, effects, ids)
         purged = deletions.StorePurged(erasure=asked.erasure, store=VAULT, purged_at=t1)
         self._write(item, event, "store_purged", purged, fence.t1_ms, effects, ids)
-        for other in self._vault.linked_subjects(cursor, tenant, subject):
+        # Their keys are gone as well: what is asked for here is their KeyDestroyed, and that the other stores purge them.
+        for other in others:
             again = asked.model_copy(update={"erasure": derived_id(ids, "erasure", asked.erasure, other)})
             self._write(item, event, "linked_erasure", again, fence.t1_ms, effects, ids, subject=other)
-        self._vault.forget_leases(tenant, subject)
+        for one in (subject, *others):
+            self._vault.forget_leases(tenant, one)
 
     def _write(
         self,
@@ -205,21 +209,43 @@ def _topic(item: Item) -> str:
 def _apply_consents(cursor: Cursor, inputs: Iterable[Applied]) -> None:
     raises: list[Raise] = []
     lowers: list[Lower] = []
-    evidence: list[dict[str, str]] = []
+    proofs: list[Proof] = []
     for i in inputs:
         event, channel = i.event, i.event.channel or ""
         match i.data:
             case consents.ConsentGiven():
                 raises.append(
-                    Raise(event.tenant, event.subject, channel, i.data.purpose, i.acted_ms, event.id)
+                    Raise(
+                        event.tenant,
+                        event.subject,
+                        channel,
+                        i.data.purpose,
+                        i.acted_ms,
+                        event.id,
+                        i.data.optin,
+                    )
                 )
             case consents.ConsentWithdrawn():
                 lowers.append(Lower(event.tenant, event.subject, channel, i.data.purpose, i.acted_ms))
-        sealed = i.data.sealed.evidence if i.data.sealed else None
-        if sealed is not None and event.type.startswith(("sealpost.consent.", "sealpost.optin.")):
-            evidence.append(
-                {"tenant": event.tenant, "subject": event.subject, "gen": sealed.gen, "consent": event.id}
-            )
+        proof = _proof(i)
+        proofs += [proof] if proof is not None else []
     raise_permissions(cursor, raises)
     lower_permissions(cursor, lowers)
-    applying.tie_evidence(cursor, evidence)
+    tie_evidence(cursor, proofs, [(given.subject, given.tenant) for given in raises])
+
+
+def _proof(applied: Applied) -> Proof | None:
+    """What an event says about the evidence it carries; None when that can be no part of a consent."""
+    event, data = applied.event, applied.data
+    sealed = data.sealed.evidence if data.sealed else None
+    if sealed is None:
+        return None
+    gen, channel = sealed.gen, event.channel or ""
+    match data:
+        case consents.OptInRequested() | consents.OptInConfirmed() | consents.ConsentGiven():
+            return Proof(event.tenant, event.subject, gen, channel, data.purpose, optin=data.optin)
+        case consents.ConsentWithdrawn():
+            return Proof(
+                event.tenant, event.subject, gen, channel, data.purpose, withdrawn_ms=applied.acted_ms
+            )
+    return None

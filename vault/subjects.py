@@ -72,8 +72,11 @@ class SubjectsPart(VaultBase):
         entries = self._secrets([tenant])[tenant].address_entries(address)
         with self._statement() as cursor:
             cursor.execute(
-                """select subject from json_array_elements_text(%s::json) as a(entry)
-                   join vault.addresses d on d.entry = decode(a.entry, 'hex') and d.tenant = %s limit 1""",
+                """select d.subject from json_array_elements_text(%s::json) as a(entry)
+                   cross join lateral (
+                       select d.subject from vault.addresses d
+                       where d.entry = decode(a.entry, 'hex') and d.tenant = %s limit 1
+                   ) d limit 1""",
                 [as_json([entry.hex() for entry in entries]), tenant],
             )
             row = cursor.fetchone()

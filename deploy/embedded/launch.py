@@ -7,6 +7,7 @@ library, because it runs with `-I -S` to start within some 20 ms.
 
 import ctypes
 import os
+import resource
 import sys
 
 PR_SET_PDEATHSIG = 1
@@ -31,11 +32,18 @@ def become_user(uid: int, gid: int) -> None:
     os.setuid(uid)
 
 
+def no_core_dumps() -> None:
+    """This process, and all it starts, never writes its memory to a file: keys and clear text would outlive T2 there. Not
+    PR_SET_DUMPABLE: it ends with the next exec, and hides /proc from whoever looks after the process."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
 def launch(parent: int, death_signal: int, uid: int, gid: int, argv: list[str]) -> None:
     """Replace this process by `argv`; the order matters, changing the user clears the wish to die with the parent."""
     if uid != KEEP_USER:
         become_user(uid, gid)
     die_with_parent(parent, death_signal)
+    no_core_dumps()
     try:
         os.execv(argv[0], argv)
     except OSError as error:

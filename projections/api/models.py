@@ -182,3 +182,17 @@ class ErasureAnswer(Answer):
     missing: list[str] | None = None
     certificate: dict[str, Any] | None = None
     settled_at: str | None = None
+
+
+class CertificateKey(Answer):
+    """A key that certificates of erasure are signed with."""
+
+    key: str = Field(description="As `certificate.key` names it.")
+    algorithm: Literal["Ed25519"] = "Ed25519"
+    public: str = Field(description="32 bytes (RFC 8032) in base64.")
+
+
+class CertificateKeysAnswer(Answer):
+    """All signing keys of the installation, oldest first."""
+
+    keys: list[CertificateKey]

@@ -1,6 +1,6 @@
 """Routes of the query API."""
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import b64encode, urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -93,7 +93,27 @@ def create_router(parts: QueryParts) -> APIRouter:
         """T0 to T3, and the receipts of every store."""
         return answers.erasure(access.tenant, erasure)
 
+    _add_certificate_keys(router, parts, gate)
     return router
+
+
+def _add_certificate_keys(router: APIRouter, parts: QueryParts, gate: Gate) -> None:
+    sees_keys = Depends(gate.of_tenant("officer", "legal"))
+
+    @router.get(
+        "/certificates/keys",
+        dependencies=[sees_keys],
+        summary="What certificates of erasure are checked with",
+    )
+    def show_certificate_keys() -> models.CertificateKeysAnswer:
+        """Public Ed25519 keys of the installation, oldest first; hand them on to whoever wants to check. What is signed is the
+        JSON of `erasure` (the `erasure_id`), `receipts`, `t0`, `t1`, `t2`, `t3` and `tr` as the erasure shows them: members
+        sorted by name, receipts by `store`, no white space, UTF-8. `certificate` names the key and holds the signature in
+        base64."""
+        keys = parts.vault.certificate_keys().items()
+        return models.CertificateKeysAnswer(
+            keys=[models.CertificateKey(key=key, public=b64encode(public).decode()) for key, public in keys]
+        )
 
 
 def _add_lookup(router: APIRouter, parts: QueryParts, gate: Gate) -> None:

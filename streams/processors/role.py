@@ -32,25 +32,25 @@ JOIN_LIMIT_S = 30.0
 """A batch feed that does not end in this time after a stop is left behind; the process ends."""
 
 
-def processors(times: Times, backup_kept_s: float = 0.0) -> tuple[Processor, ...]:
+def processors(times: Times, backup_kept_s: float) -> tuple[Processor, ...]:
     """The processors of this release. `backup_kept_s`: how long backups of the vault live, 0 when none are made."""
     return (Subscriber(times), ErasureLedger(times, backup_kept_s))
 
 
 @dataclass
 class StreamsRole:
-    """Everything the role needs. `id_key` is vault.tenant_ids, `signer` vault.certificate_signer, `settings` a
+    """Everything the role needs. `id_key` is vault.tenant_ids, `signer` the vault's, `settings` a
     SettingsFollower that was started and is ready."""
 
     bootstrap: str
     dsn: str
     settings: SettingsSource
     id_key: Callable[[str], bytes]
-    signer: Callable[[], Signer]
+    signer: Signer
     data_dir: Path
+    backup_kept_s: float
     feed: Feed = "faust"
     times: Times = PRODUCTION
-    backup_kept_s: float = 0.0
     chosen: Sequence[Processor] | None = None
     """Other processors than those of the release, for tests."""
     _faust: FaustFeeds | None = None

@@ -124,11 +124,11 @@ class ProcessorHandler:
         *,
         settings: SettingsSource,
         id_key: Callable[[str], bytes],
-        signer: Callable[[], Signer] | None = None,
+        signer: Signer | None = None,
         observe: Callable[[Cursor], None] | None = None,
     ) -> None:
-        """`id_key`: tenant → id key (vault.tenant_ids), `signer`: the vault's certificate_signer, needed where SubjectErased is
-        written; `observe` sets gauges from the rows now and then."""
+        """`id_key`: tenant → id key (vault.tenant_ids), `signer`: signs where SubjectErased is written; a value, because a step
+        writes in one database only; `observe` sets gauges from the rows now and then."""
         self.processor = processor
         self.role = processor.name
         self.topics = processor.topics
@@ -288,7 +288,9 @@ class ProcessorHandler:
     def _event(self, one: _Work, new: NewEvent) -> Event:
         data = new.data
         if isinstance(data, SubjectErased) and data.certificate is None:
-            data = certify(data, self._certificate_signer())
+            if self._signer is None:
+                raise StopPartition(f"role {self.role} writes SubjectErased but was given no signer")
+            data = certify(data, self._signer)
         return registry.build(
             data,
             id=new.id,
@@ -300,16 +302,6 @@ class ProcessorHandler:
             cause=new.cause,
             correlation=new.correlation,
         )
-
-    def _certificate_signer(self) -> Signer:
-        if self._signer is None:
-            raise StopPartition(f"role {self.role} writes SubjectErased but was given no signer")
-        try:
-            return self._signer()
-        except VaultError as error:
-            raise StopPartition(f"role {self.role}: no key to sign with ({type(error).__name__})") from None
-        except psycopg.Error as error:
-            raise DatabaseAway(f"role {self.role}: vault ({type(error).__name__})") from None
 
     # Rows
 

@@ -12,6 +12,7 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 from tests.acceptance_instance import SHORT_TIMES, RunningInstance, running_instance, until
+from tests.embedded_host import may_dump_core, with_descendants
 
 GROUPS = [
     f"sealpost.{name}"
@@ -39,6 +40,16 @@ def belongs(process: Path, folder: Path) -> bool:
         return b"SEALPOST_DATA=" + name in variables or (process / "cwd").readlink().is_relative_to(folder)
     except OSError:
         return False  # it has ended, or is another user's
+
+
+def test_no_process_dumps_its_memory(instance: RunningInstance) -> None:
+    """Keys and clear text never reach a core file: no role, no part, nothing that these have started, nor `up` itself."""
+    ready = instance.ready
+    pids = {"up": instance.process.pid, **ready["services"]}
+    pids |= {role: process["pid"] for role, process in ready["roles"].items()}
+    assert {"kafka", "postgres", *ROLES} <= pids.keys()
+    dumping = [p.pid for p in with_descendants(pids) if may_dump_core(p.pid)]
+    assert dumping == []
 
 
 def test_ready_file(instance: RunningInstance) -> None:

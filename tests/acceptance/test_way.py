@@ -1,9 +1,18 @@
 """The way itself, from outside (issue: sign-up, chat, stop, agreement, erasure, return)."""
 
+import base64
+import json
 import time
+from typing import Any
+
+import pytest
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from deploy.http_client import call
-from tests.acceptance_instance import RunningInstance, until
+from schemas.clock import to_ms
+from schemas.constants import DAY_S
+from tests.acceptance_instance import SHORT_TIMES, RunningInstance, until
 
 OPT_IN = ["OptInRequested", "ConsentRequested", "ConfirmationSent", "OptInConfirmed", "ConsentGiven"]
 
@@ -121,6 +130,38 @@ def test_a_later_start_makes_a_new_subject(instance: RunningInstance) -> None:
     second = instance.subject_of(number)
     assert second != first
     assert "ConsentGiven" not in instance.consent_types(second)
+
+
+def test_the_certificate_counts_the_backups(instance: RunningInstance) -> None:
+    """T3 is T1 and the days for which this installation says it keeps backups."""
+    number = instance.new_number()
+    instance.write(number, "Hallo")
+    erased = instance.erase(instance.subject_of(number))
+    kept_ms = float(SHORT_TIMES["SEALPOST_BACKUP_KEPT_DAYS"]) * DAY_S * 1000
+    assert to_ms(erased["t3"]) - to_ms(erased["t1"]) == kept_ms
+
+
+def test_anybody_can_check_a_certificate(instance: RunningInstance) -> None:
+    """With two answers of the API and a library for Ed25519, and with no part of Sealpost; a changed fact shows."""
+    number = instance.new_number()
+    instance.write(number, "Hallo")
+    erased = instance.erase(instance.subject_of(number))
+    shown = instance.api("GET", "/v1/certificates/keys", "officer")
+    keys = {found["key"]: base64.b64decode(found["public"]) for found in shown.body["keys"]}
+    public = Ed25519PublicKey.from_public_bytes(keys[erased["certificate"]["key"]])
+    signature = base64.b64decode(erased["certificate"]["signature"])
+    facts = {name: erased[name] for name in ("t0", "t1", "t2", "t3", "tr")}
+    facts |= {
+        "erasure": erased["erasure_id"],
+        "receipts": sorted(erased["receipts"], key=lambda one: one["store"]),
+    }
+
+    def signed(facts: dict[str, Any]) -> bytes:
+        return json.dumps(facts, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+    public.verify(signature, signed(facts))
+    with pytest.raises(InvalidSignature):
+        public.verify(signature, signed(facts | {"t1": facts["t0"]}))
 
 
 def test_many_messages_to_one_person_do_not_wait_for_one_another(instance: RunningInstance) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -13,7 +14,7 @@ import pytest
 
 from deploy.embedded.supervisor import BACKOFF_MAX_S, ChildFailed, Program, Supervisor, backoff_s
 from tests.acceptance_instance import until
-from tests.embedded_host import has_ended, running_host, with_descendants
+from tests.embedded_host import has_ended, may_dump_core, running_host, with_descendants
 
 SLEEP = "import time; time.sleep(600)"
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
@@ -122,6 +123,27 @@ def test_what_a_child_started_ends_with_it(tmp_path: Path) -> None:
     processes = with_descendants(running)
     supervisor.stop()
     until("all ended", lambda: all(map(has_ended, processes)), 10)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_no_child_dumps_its_memory(tmp_path: Path) -> None:
+    """Neither a child nor what it starts, and neither can lift the limit again."""
+    supervisor = Supervisor()
+    supervisor.start(program(tmp_path, WITH_CHILD))
+    running = supervisor.running()
+    until("the grandchild", lambda: len(with_descendants(running)) == 2, 10)
+    dumping = [process.pid for process in with_descendants(running) if may_dump_core(process.pid)]
+    supervisor.stop()
+    assert dumping == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_no_command_dumps_its_memory() -> None:
+    """A role that some other supervisor starts (systemd, a container) forbids it to itself."""
+    look = "lambda: print(resource.getrlimit(resource.RLIMIT_CORE))"
+    code = f"import resource; from deploy import cli; cli.app = {look}; cli.main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "(0, 0)\n"
 
 
 def test_a_child_can_be_stopped_and_started_again(tmp_path: Path) -> None:

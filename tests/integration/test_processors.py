@@ -189,8 +189,9 @@ class Running:
             dsn=dsn,
             settings=self.settings,
             id_key=lambda tenant: tenant.encode(),
-            signer=lambda: installation.signer,
+            signer=installation.signer,
             data_dir=folder,
+            backup_kept_s=0.0,
             feed=feed,
             times=TIMES,
         )

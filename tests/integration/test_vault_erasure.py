@@ -13,8 +13,11 @@ from schemas.constants import DAY_S
 from schemas.envelope import Event
 from schemas.events import deletions, registry
 from schemas.ids import random_id
-from streams.step.contract import Cursor
+from schemas.stores import VAULT
+from streams.step.contract import Cursor, Record, Wake
+from streams.step.store import write_wakes
 from tests.embedded_fixtures import PostgresServer
+from tests.store_register import EMPTIED
 from tests.vault_world import CHANNEL, FAST, Person, Tenant, World, bsuid, created, phone, wait_until_blocked
 from vault import resolving
 from vault.keys import BlockToOpen, KeyNeed
@@ -23,6 +26,10 @@ from vault.permissions import Lower
 from vault.permits import Permit, Refusal
 from vault.person import Person as PersonOnItsWay
 from vault.sealing import SealContext, seal
+from workers.channel import InboundStatus
+from workers.inbound import parking
+from workers.inbound import writing as inbound
+from workers.inbound.fragments import Received
 
 INSERT_KEY = "insert into vault.keys (subject, tenant, class, gen, wrapped, kcv, created_ms) values (%s, %s, %s, %s, %s, %s, 1)"
 BOTH = "select class, gen from vault.keys where subject = %s and wrapped is not null order by 1, 2"
@@ -51,21 +58,9 @@ def living_keys(person: Person) -> list[tuple[str, str]]:
         return cursor.fetchall()
 
 
-def evidence_for(person: Person) -> tuple[KeyNeed, BlockToOpen]:
-    """An evidence block as inbound makes it."""
-    need = KeyNeed(person.tenant.name, person.subject, "evidence", random_id())
-    event_id, kind = random_id(), "sealpost.message.received.v1"
-    with person.vault.transaction() as cursor:
-        key = person.vault.sealing_keys(cursor, [need])[need]
-    assert isinstance(key, bytes)
-    context = SealContext(person.tenant.name, person.subject, event_id, kind, "evidence", need.gen)
-    block = seal(key, context, b"JA").model_copy(update={"sealed_in": event_id, "type": kind})
-    return need, BlockToOpen(person.tenant.name, person.subject, random_id(), "carrier", "evidence", block)
-
-
 def test_t1_is_one_transaction_with_its_events(world: World, person: Person) -> None:
     person.content_key()
-    evidence_for(person)
+    person.evidence()
     asked = person.erasure()
     before = now_ms()
     destroyed, purged = world.apply(asked)
@@ -88,34 +83,37 @@ def test_t1_is_one_transaction_with_its_events(world: World, person: Person) -> 
     assert person.vault.newest_reach(person.tenant.name, person.subject) is None
 
 
+def offset_of(person: Person) -> int:
+    return int(person.subject[:6], 16)
+
+
+def settle_wake(person: Person) -> Wake:
+    """What inbound leaves when a status of a message to this person comes before the outcome."""
+    value = InboundStatus("pn", f"wamid.{person.subject}", "sent", now_ms())
+    record = Record("sealpost.inbound.whatsapp", 0, offset_of(person), b"ab12", b"sealed", now_ms())
+    name, account = person.tenant.name, person.tenant.account
+    received = Received(random_id(), name, CHANNEL, account, now_ms(), b"k" * 32, value, record)
+    return parking.settle_wake(received, person.subject)
+
+
 def test_nothing_of_the_subject_is_left_but_the_fence(world: World, person: Person) -> None:
+    other = person.tenant.person()
     person.tenant.resolve(person.tenant.sender(person.address, bsuid(), name="Ada"))
-    world.apply(person.given(now_ms()), person.withdrawn(now_ms()))
+    _, yes = person.evidence()
+    world.apply(person.given(now_ms(), evidence=yes.block), person.withdrawn(now_ms()))
     with person.vault.transaction() as cursor:
         person.vault.record_request(
             cursor, person.tenant.name, "api", "r1", b"h", b"a", [], subject=person.subject
         )
-        cursor.execute(
-            "insert into step.due (role, partition, at, key, kind, body) values ('outbound', 0, 1, %s, 'lane', '{}')",
-            [f"{person.subject}/{person.tenant.account}"],
-        )
+        write_wakes(cursor.connection, inbound.ROLE, {0: [settle_wake(other), settle_wake(person)]})
     world.apply(person.erasure())
-    tables = (
-        "addresses",
-        "profiles",
-        "reach",
-        "permissions",
-        "consents",
-        "list_members",
-        "requests",
-        "blocked",
-    )
+    tables = sorted(EMPTIED[VAULT][1] - {"step.due"})
     with world.sql() as cursor:
         for table in tables:
-            cursor.execute(f"select count(*) from vault.{table} where subject = %s", [person.subject])
+            cursor.execute(f"select count(*) from {table} where subject = %s".encode(), [person.subject])
             assert cursor.fetchone() == (0,), table
-        cursor.execute("select count(*) from step.due where key like %s", [f"{person.subject}%"])
-        assert cursor.fetchone() == (0,)
+        cursor.execute("select body ->> 'offset' from step.due")
+        assert cursor.fetchall() == [(str(offset_of(other)),)]
 
 
 def test_repeating_it_writes_the_same_bytes(world: World, person: Person) -> None:
@@ -301,8 +299,8 @@ def test_an_erasure_between_look_up_and_creation_is_noticed(
 
 
 def test_tied_evidence_is_retained_for_legal_alone(world: World, person: Person) -> None:
-    tied, block = evidence_for(person)
-    _, other = evidence_for(person)
+    tied, block = person.evidence()
+    _, other = person.evidence()
     given = person.given(now_ms(), evidence=block.block)
     world.apply(given)
     assert world.other_process().open_blocks([block, other]) == [Plain(b"JA"), Plain(b"JA")]
@@ -327,8 +325,8 @@ def test_tied_evidence_is_retained_for_legal_alone(world: World, person: Person)
 
 
 def test_evidence_that_no_consent_names_is_destroyed_after_its_time(world: World, person: Person) -> None:
-    need, block = evidence_for(person)
-    _, tied = evidence_for(person)
+    need, block = person.evidence()
+    _, tied = person.evidence()
     world.apply(person.given(now_ms(), evidence=tied.block))
     with world.sql() as cursor:
         old = round((FAST.evidence_untied_s + 1) * MS_PER_S)
@@ -343,20 +341,53 @@ def test_evidence_that_no_consent_names_is_destroyed_after_its_time(world: World
 
 
 def test_linked_subjects_are_erased_together(world: World, tenant: Tenant) -> None:
-    person, user = tenant.person(), bsuid()
+    """One transaction destroys the keys of all ids of the person, also of those linked through a third one; no link is left."""
+    person, user, third = tenant.person(), bsuid(), bsuid()
     younger = Person(tenant, tenant.resolve(tenant.sender(user))[0].subject, user)
+    youngest = Person(tenant, tenant.resolve(tenant.sender(third))[0].subject, third)
+    tenant.resolve(tenant.sender(user, third))
     tenant.resolve(tenant.sender(person.address, user))
-    world.apply(person.given(1000), younger.given(1000))
+    _, yes = younger.evidence()
+    world.apply(person.given(1000), younger.given(1000, evidence=yes.block))
     lower(person)
     assert not younger.vault.permissions(tenant.name, younger.subject)[0].active, (
         "a withdrawal counts for both"
     )
-    written = world.apply(person.erasure())
-    assert [event.type.split(".")[2] for event in written] == ["destroyed", "purged", "requested"]
-    asked = written[-1]
-    assert asked.subject == younger.subject
-    assert [event.type.split(".")[2] for event in world.apply(asked)] == ["destroyed", "purged"]
-    assert living_keys(person) == living_keys(younger) == []
+    asked = person.erasure()
+    written = world.apply(asked)
+    assert living_keys(person) == living_keys(youngest) == []
+    assert [kind for kind, _ in living_keys(younger)] == ["evidence"]
+    states = [world.vault.subject_state(tenant.name, p.subject) for p in (person, younger, youngest)]
+    assert [state and state.state for state in states] == ["erased"] * 3
+    with world.sql() as cursor:
+        cursor.execute("select count(*) from vault.links where tenant = %s", [tenant.name])
+        assert cursor.fetchone() == (0,)
+    assert world.vault.find_retained(tenant.name, person.address) == [younger.subject]
+    assert [event.type.split(".")[2] for event in written] == [
+        "destroyed",
+        "purged",
+        "requested",
+        "requested",
+    ]
+    others = written[2:]
+    assert {event.subject for event in others} == {younger.subject, youngest.subject}
+    assert {event.data["t0"] for event in others} == {asked.data["t0"]}
+    assert len({event.data["erasure"] for event in (*others, asked)}) == 3
+    for event in others:
+        assert [found.type.split(".")[2] for found in world.apply(event)] == ["destroyed", "purged"]
+
+
+def test_a_link_made_just_before_t1_counts(world: World, tenant: Tenant) -> None:
+    """T1 waits for the step that finds out that two ids are one person, and then erases both."""
+    person, user = tenant.person(), bsuid()
+    other = Person(tenant, tenant.resolve(tenant.sender(user))[0].subject, user)
+    with ThreadPoolExecutor(1) as pool:
+        with person.vault.transaction() as cursor:
+            person.vault.resolve_senders(cursor, [tenant.sender(person.address, user)])
+            erasing = pool.submit(world.apply, person.erasure())
+            wait_until_blocked(world, 1)
+        erasing.result(10)
+    assert living_keys(person) == living_keys(other) == []
 
 
 def test_a_subject_younger_than_the_restored_vault_is_lost(world: World, tenant: Tenant) -> None:

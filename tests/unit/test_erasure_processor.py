@@ -161,6 +161,17 @@ def test_backups_move_t3_and_the_settlement() -> None:
     assert ledger.until(t3) == ["ErasureSettled"]
 
 
+def test_the_settlement_keeps_to_the_certificate() -> None:
+    """Backups are kept for a shorter time from now on: those of before live as long as the certificate says."""
+    ledger = Ledger(ErasureLedger(Times(), backup_kept_s=30.0 * DAY_S))
+    for heard in (requested(), destroyed(), *(purged(store) for store in STORES)):
+        ledger.give(heard)
+    assert ledger.until(T2) == ["SubjectErased"]
+    ledger.processor = ErasureLedger(Times(), backup_kept_s=0.0)
+    assert ledger.give(purged(STORES[0], TR + 1)) == []
+    assert ledger.until(T1 + 30 * DAY_S * 1000) == ["ErasureSettled"]
+
+
 def test_the_certificate_signs_every_fact() -> None:
     """Signed over canonical JSON: genuine as written, not when anything is changed."""
     private = Ed25519PrivateKey.generate()

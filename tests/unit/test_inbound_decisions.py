@@ -59,6 +59,22 @@ def kinds(drafts: tuple[Draft, ...]) -> list[type]:
 CLAIM = ClaimInfo(MESSAGE, 0, "acme", SUBJECT, "account-1", "newsletter", 2, has_outcome=False)
 
 
+def test_each_address_that_is_bound_has_an_event_of_its_own() -> None:
+    """Two numbers of another subject that is the same person are two events, and no id is made of an address."""
+    other, third = (
+        Address("whatsapp", "phone", "4915112345679"),
+        Address("whatsapp", "phone", "4915112345670"),
+    )
+    value = message()
+    ids = []
+    for bound in ((PHONE, other, BSUID), (third, PHONE, BSUID), (PHONE, BSUID)):
+        decision = decide_message(received(value), value, ResolvedSender(SUBJECT, bound=bound), ())
+        ids.append([draft.id for draft in decision.drafts if isinstance(draft.data, AddressBound)])
+    assert len(set(ids[0])) == 3
+    assert ids[1] == ids[0]
+    assert ids[2] == [ids[0][0], ids[0][2]]
+
+
 def test_a_new_person_is_introduced_before_the_message() -> None:
     """SubjectCreated, one AddressBound an address, ProfileUpdated, then the message."""
     who = ResolvedSender(SUBJECT, created=True, bound=(PHONE, BSUID), name_changed=True)

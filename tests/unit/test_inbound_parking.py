@@ -37,7 +37,7 @@ def test_the_tries() -> None:
 
 def test_a_wake_holds_the_sealed_record_and_nothing_else_about_the_person() -> None:
     """The record comes back byte for byte; neither the provider's id nor its base64 stands in the row."""
-    for wake in (parking.next_wake(RECEIVED, 0, PRODUCTION), parking.settle_wake(RECEIVED)):
+    for wake in (parking.next_wake(RECEIVED, 0, PRODUCTION), parking.settle_wake(RECEIVED, "a" * 32)):
         assert wake is not None
         assert PROVIDER_ID not in orjson.dumps(wake.body).decode()
         due = Due(3, wake.at_ms, 1, wake.key, wake.kind, orjson.loads(orjson.dumps(wake.body)))

@@ -3,6 +3,7 @@
 Events are drafts: their personal fields are named, not yet sealed. Drafts stand in the order in which they are written.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -171,18 +172,25 @@ def _introduction(received: Received, name: str | None, who: ResolvedSender) -> 
         drafts.append(
             Draft(ids.event_id(received.id_key, who.subject, "inbound", "subject_created"), who.subject, data)
         )
+    kinds: Counter[str] = Counter()
     for address in who.bound:
+        kinds[address.kind] += 1
         bound = AddressBound(address_kind=address.kind, account=received.account)
         identity = orjson.dumps({"address": address.value, "kind": address.kind})
-        drafts.append(
-            Draft(received.event_id(f"address_bound.{address.kind}"), who.subject, bound, identity=identity)
-        )
+        slot = _address_slot(address.kind, kinds[address.kind])
+        drafts.append(Draft(received.event_id(slot), who.subject, bound, identity=identity))
     if who.name_changed and name is not None:
         identity = orjson.dumps({"name": name})
         drafts.append(
             Draft(received.event_id("profile_updated"), who.subject, ProfileUpdated(), identity=identity)
         )
     return drafts
+
+
+def _address_slot(kind: str, number: int) -> str:
+    """One act may bind several addresses of a kind: those of another subject that turned out to be the same person. They are
+    numbered, and not named by the address: an id is in clear for ever, and must not confirm a guess at it."""
+    return f"address_bound.{kind}" if number == 1 else f"address_bound.{kind}.{number}"
 
 
 def _content(value: InboundMessage) -> bytes:

@@ -230,7 +230,7 @@ class InboundHandler:
             return Decision()
         if found.claim is not None:
             if not found.claim.has_outcome and found.kind is None:
-                effects.wake(partition, parking.settle_wake(received))
+                effects.wake(partition, parking.settle_wake(received, found.claim.subject))
             return decide_status(received, value, found.claim)
         age_s = (received.at_ms - value.provider_time_ms) / MS_PER_S
         wake = (

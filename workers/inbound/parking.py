@@ -1,6 +1,7 @@
 """Statuses whose message is not known yet: kept as the sealed raw record, tried again, then counted and dropped.
 
 A wake holds nothing but the raw record as the receiver sealed it: no provider id, no number. It is opened anew at each try.
+Whose it is, is not known while the message is not: an erasure cannot find a parked status, which is gone after the last try.
 """
 
 from base64 import b64decode, b64encode
@@ -30,12 +31,15 @@ def next_wake(received: Received, tries: int, times: Times) -> Wake | None:
     schedule = tries_s(times)
     if tries >= len(schedule):
         return None
-    return _wake(received, PARKED, received.at_ms + round(schedule[tries] * MS_PER_S), tries + 1)
+    at_ms = received.at_ms + round(schedule[tries] * MS_PER_S)
+    return _wake(received, PARKED, at_ms, tries + 1, received.id)
 
 
-def settle_wake(received: Received) -> Wake:
-    """Look again whether the message that a status showed as taken has an outcome."""
-    return _wake(received, SETTLE, received.at_ms + round(SETTLE_AFTER_S * MS_PER_S), 1)
+def settle_wake(received: Received, subject: str) -> Wake:
+    """Look again whether the message that a status showed as taken has an outcome. Its key begins with the subject whose
+    message it is: T1 deletes the wake by it."""
+    at_ms = received.at_ms + round(SETTLE_AFTER_S * MS_PER_S)
+    return _wake(received, SETTLE, at_ms, 1, f"{subject}/{received.id}")
 
 
 def record_of(due: Due) -> Record:
@@ -50,7 +54,7 @@ def tries_of(due: Due) -> int:
     return int(due.body["tries"])
 
 
-def _wake(received: Received, kind: str, at_ms: int, tries: int) -> Wake:
+def _wake(received: Received, kind: str, at_ms: int, tries: int, key: str) -> Wake:
     record = received.record
     body: dict[str, Any] = {
         "topic": record.topic,
@@ -59,4 +63,4 @@ def _wake(received: Received, kind: str, at_ms: int, tries: int) -> Wake:
         "value": b64encode(record.value or b"").decode(),
         "tries": tries,
     }
-    return Wake(at_ms, received.id, kind, body)
+    return Wake(at_ms, key, kind, body)

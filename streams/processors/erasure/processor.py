@@ -160,7 +160,7 @@ class _Deciding:
             erased = self._erased(now)
             events.append(self.event("subject_erased", erased))
             wakes.append(self.wake(max(to_ms(erased.tr), to_ms(erased.t3)), SETTLE))
-            now = now.model_copy(update={"erased": True})
+            now = now.model_copy(update={"erased": True, "t3": erased.t3})
         elif self._is_overdue(now):
             events.append(self.event("erasure_incomplete", self._incomplete(now)))
             now = now.model_copy(update={"incomplete": True})
@@ -185,7 +185,8 @@ class _Deciding:
     def _can_settle(self, now: Erasure) -> bool:
         if not now.erased or now.settled or now.t1 is None or now.tr is None:
             return False
-        return self.now_ms >= max(to_ms(now.tr), to_ms(self.ledger.t3(now.t1)))
+        # What the certificate says, whatever is set today.
+        return self.now_ms >= max(to_ms(now.tr), to_ms(now.t3 or self.ledger.t3(now.t1)))
 
     def _incomplete(self, now: Erasure) -> deletions.ErasureIncomplete:
         return deletions.ErasureIncomplete(erasure=self.erasure, missing=self._missing(now))

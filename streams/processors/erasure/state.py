@@ -15,6 +15,8 @@ class Erasure(BaseModel):
     t0: str | None = None
     t1: str | None = None
     tr: str | None = None
+    t3: str | None = None
+    """As the certificate states it."""
     receipts: Mapping[str, str] = Field(default_factory=dict)
     """Store → when it was purged; the earliest receipt of a store counts."""
     refused: bool = False

@@ -1,7 +1,7 @@
 """The query API: what is shown of a person, opened; what is shown once the person is erased."""
 
 import re
-from base64 import urlsafe_b64encode
+from base64 import b64decode, b64encode, urlsafe_b64encode
 from urllib.parse import quote
 
 import psycopg
@@ -353,3 +353,18 @@ def test_erased_in_the_vault_is_erased_at_once(tenant: Tenant, world: ApiWorld) 
     assert effects.outputs
     assert set(person.get()) == {"subject", "state", "erased_at"}
     assert person.get("/messages") == {"state": "erased", "items": []}
+
+
+def test_keys_of_certificates_are_shown_to_who_hands_them_on(tenant: Tenant, world: ApiWorld) -> None:
+    """The public half of the key that signs, for officer and legal of any tenant."""
+    signer = world.vault.certificate_signer()
+    for role in ("officer", "legal"):
+        shown = tenant.call("GET", "/v1/certificates/keys", role)
+        assert shown.status == 200
+        assert {
+            "key": signer.key_id,
+            "algorithm": "Ed25519",
+            "public": b64encode(signer.public).decode(),
+        } in shown.body["keys"]
+        assert all(len(b64decode(found["public"])) == 32 for found in shown.body["keys"])
+    assert tenant.call("GET", "/v1/certificates/keys", "agent").status == 403
