@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import orjson
@@ -129,4 +129,5 @@ def show_tenant(settings: Settings, tenant: str) -> str:
         follower.stop()
     if found is None:
         raise UnknownTenantId(f"tenant {tenant[:80]!r} is not registered")
-    return orjson.dumps(found, option=orjson.OPT_INDENT_2, default=dict).decode()
+    published = {each.name: getattr(found, each.name) for each in fields(found)} | {"dpa": found.dpa}
+    return orjson.dumps(published, option=orjson.OPT_INDENT_2, default=dict).decode()

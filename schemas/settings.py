@@ -46,7 +46,9 @@ class TenantSettings:
     tenant: str
     name: str = ""
     default_language: str = "de"
-    dpa: bool = False
+    dpa_signed_ms: int = -1
+    dpa_ended_ms: int = -1
+    """Times of the newest DpaSigned and DpaEnded, on the vault's clock; both only grow. -1: never."""
     purposes: Mapping[str, str] = field(default_factory=dict)
     notices: Mapping[str, Notice] = field(default_factory=dict)
     """What is shown, by language: of one notice the greatest version ever published."""
@@ -54,6 +56,11 @@ class TenantSettings:
     """Every version ever published, by its reference: what a person was shown must stay findable."""
     accounts: Mapping[str, Account] = field(default_factory=dict)
     offset: int = -1
+
+    @property
+    def dpa(self) -> bool:
+        """True while a data-processing agreement is in force; the same rule as in the vault. Equal times mean ended."""
+        return self.dpa_signed_ms > self.dpa_ended_ms
 
     def needs_consent(self, purpose: str) -> bool:
         """True when each message of this purpose must rest on a consent; unknown purposes do."""
@@ -87,9 +94,9 @@ def fold(settings: TenantSettings, event: Event, offset: int) -> TenantSettings:
             purposes = {**DEFAULT_PURPOSES, **now.purposes}
             return replace(now, name=data.name, default_language=data.default_language, purposes=purposes)
         case tenants.DpaSigned():
-            return replace(now, dpa=True)
+            return replace(now, dpa_signed_ms=max(now.dpa_signed_ms, event.at_ms()))
         case tenants.DpaEnded():
-            return replace(now, dpa=False)
+            return replace(now, dpa_ended_ms=max(now.dpa_ended_ms, event.at_ms()))
         case tenants.PurposeDefined():
             return replace(now, purposes={**now.purposes, data.purpose: data.legal_basis})
         case tenants.NoticePublished():

@@ -27,7 +27,7 @@ NO_TENANT_KEY = b"sealpost: events about tenants that have no keys"
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """A valid event; `acted_ms` is the time of the person's act where the type has one."""
+    """A valid event; `acted_ms` is the time of the person's act where the type has one, of settings the event's time."""
 
     event: Event
     data: EventData
@@ -186,7 +186,7 @@ def _prepare(record: Record) -> Item | Poison:
         data = registry.read(event)
         if record.topic != TENANTS and not is_id(event.subject):
             raise InvalidEvent("the subject is no id")
-        acted_at = getattr(data, "acted_at", None)
+        acted_at = event.time if record.topic == TENANTS else getattr(data, "acted_at", None)
         acted_ms = record.time_ms if acted_at is None else to_ms(acted_at)
     except (InvalidEvent, ValueError) as error:
         return Poison(record, type(error).__name__, _key_subject(record))
