@@ -105,6 +105,21 @@ def migrate(data: Data = None) -> None:
         print(line)
 
 
+@app.command()
+def times(
+    record: Annotated[
+        bool, typer.Option("--set", help="Record those of this environment; all roles must be stopped.")
+    ] = False,
+    data: Data = None,
+) -> None:
+    """Show the times that all processes of an installation must agree on."""
+    from deploy.settings import for_data
+    from deploy.setup import installation_times
+
+    for line in installation_times(for_data(data), record=record):
+        print(line)
+
+
 @tenant_app.command("register")
 def tenant_register(
     tenant: str,

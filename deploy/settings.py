@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
+from pydantic import Field
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -16,6 +17,7 @@ from pydantic_settings import (
 from deploy import instance
 from schemas.constants import Times
 from schemas.errors import ConfigurationError
+from vault.keyring import MasterKey
 
 HOST = "127.0.0.1"
 
@@ -39,6 +41,8 @@ class Settings(BaseSettings):
     embedded: bool = False
     processor_feed: Literal["faust", "batch"] = "faust"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    instance_times: dict[str, float] = Field(default_factory=dict, exclude=True)
+    """Time limits of the embedded instance in `data`, from its file."""
 
     @classmethod
     def settings_customise_sources(
@@ -53,8 +57,14 @@ class Settings(BaseSettings):
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
 
     def times(self) -> Times:
-        """The time limits, from the same environment."""
-        return Times.from_environment(os.environ)
+        """The time limits: from the same environment, else those of the embedded instance, else the defaults."""
+        return Times.from_environment(os.environ, self.instance_times)
+
+    def master_key(self) -> MasterKey:
+        """The installation's master key; MasterKeyInvalid when there is none that can be read."""
+        if self.master_key_file is not None:
+            return MasterKey.from_file(self.master_key_file)
+        return MasterKey.from_environment(os.environ)
 
     def need(self, *names: str) -> None:
         """ConfigurationError that names every setting of `names` which is empty."""
@@ -80,6 +90,7 @@ def for_data(data: Path | None) -> Settings:
             "projections_dsn": settings.projections_dsn or found.projections_dsn,
             "master_key_file": settings.master_key_file or Path(found.master_key_file),
             "data": folder,
+            "instance_times": found.times,
             "embedded": True,
             "replication": 1,
             "partitions": 4,

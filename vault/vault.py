@@ -6,6 +6,7 @@ from vault.connections import ConnectionsPart
 from vault.daykeys import DayKeysPart
 from vault.erasure import ErasurePart
 from vault.housekeeping import HousekeepingPart
+from vault.installation import InstallationPart
 from vault.keys import KeysPart
 from vault.permissions import PermissionsPart
 from vault.permits import PermitsPart
@@ -31,6 +32,7 @@ class Vault(
     CertificatesPart,
     ErasurePart,
     HousekeepingPart,
+    InstallationPart,
 ):
     """All of the vault, one object a process: `Vault(dsn, keyring, times, pool_size=4)`.
 
