@@ -255,6 +255,21 @@ def subject_erase(subject: str, data: Data = None) -> None:
     command(data, "POST", f"/v1/subjects/{subject}/erasure", "officer")
 
 
+@subject_app.command("lost")
+def subject_lost(
+    close: Annotated[
+        bool, typer.Option("--close", help="Erase them everywhere: no backup of the vault holds their keys.")
+    ] = False,
+    data: Data = None,
+) -> None:
+    """List the people whose keys were lost in a restore of the vault; nobody can read what is stored of them."""
+    from deploy.recover import lost
+    from deploy.settings import for_data
+
+    for line in lost(for_data(data), close=close):
+        print(line)
+
+
 @deadletters_app.command("list")
 def deadletters_list(data: Data = None) -> None:
     """One JSON line a dead letter: where from, why, until when it can be replayed. Never its content."""

@@ -12,6 +12,7 @@ from vault.permissions import PermissionsPart
 from vault.permits import PermitsPart
 from vault.requests import RequestsPart
 from vault.resolving import ResolvingPart
+from vault.restoring import RestoringPart
 from vault.subjects import SubjectsPart
 from vault.tenants import TenantsPart
 from vault.tokens import TokensPart
@@ -33,6 +34,7 @@ class Vault(
     ErasurePart,
     HousekeepingPart,
     InstallationPart,
+    RestoringPart,
 ):
     """All of the vault, one object a process: `Vault(dsn, keyring, times, pool_size=4)`.
 
