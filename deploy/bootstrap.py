@@ -4,6 +4,7 @@ Every step is repeatable: a start that was killed half-way is finished by the ne
 """
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 from deploy import instance
@@ -36,7 +37,7 @@ MASTER_KEY_FILE = "master.key"
 GRAPH_VERSION = "v25.0"
 
 
-def describe(data: Path, ports: dict[str, int], dsns: dict[str, str]) -> Instance:
+def describe(data: Path, ports: dict[str, int], dsns: dict[str, str], times: Times) -> Instance:
     """The instance as it starts now: known secrets are kept, addresses are those of today."""
     known = instance.load(data)
     key_file = data / MASTER_KEY_FILE
@@ -62,7 +63,17 @@ def describe(data: Path, ports: dict[str, int], dsns: dict[str, str]) -> Instanc
         tokens=known.tokens if known else None,
         whatsapp=whatsapp,
         access_token=known.access_token if known else random_token(),
+        times=asdict(times),
     )
+
+
+def agree_on_times(found: Instance, times: Times) -> None:
+    """None of its processes runs yet: they are started with the times of today."""
+    vault = Vault(found.vault_dsn, MasterKey.from_file(Path(found.master_key_file)), times)
+    try:
+        vault.agree_on_times()
+    finally:
+        vault.close()
 
 
 def make_sandbox(found: Instance, times: Times) -> Instance:

@@ -120,6 +120,21 @@ def migrate(data: Data = None) -> None:
         print(line)
 
 
+@app.command()
+def times(
+    record: Annotated[
+        bool, typer.Option("--set", help="Record those of this environment; all roles must be stopped.")
+    ] = False,
+    data: Data = None,
+) -> None:
+    """Show the times that all processes of an installation must agree on."""
+    from deploy.settings import for_data
+    from deploy.setup import installation_times
+
+    for line in installation_times(for_data(data), record=record):
+        print(line)
+
+
 @tenant_app.command("register")
 def tenant_register(
     tenant: str,
@@ -255,6 +270,21 @@ def subject_erase(subject: str, data: Data = None) -> None:
     from deploy.api_commands import command
 
     command(data, "POST", f"/v1/subjects/{subject}/erasure", "officer")
+
+
+@subject_app.command("lost")
+def subject_lost(
+    close: Annotated[
+        bool, typer.Option("--close", help="Erase them everywhere: no backup of the vault holds their keys.")
+    ] = False,
+    data: Data = None,
+) -> None:
+    """List the people whose keys were lost in a restore of the vault; nobody can read what is stored of them."""
+    from deploy.recover import lost
+    from deploy.settings import for_data
+
+    for line in lost(for_data(data), close=close):
+        print(line)
 
 
 @deadletters_app.command("list")

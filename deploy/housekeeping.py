@@ -1,7 +1,7 @@
 """What role `clock` does: day keys ahead, day partitions made and dropped, horizons, commands that were never produced, dead
 letters counted.
 
-Everything is repeatable and harmless when two clocks run; one advisory lock keeps the second one idle.
+One advisory lock keeps a second clock idle: it only counts the dead letters, which changes nothing.
 """
 
 import logging
@@ -62,10 +62,11 @@ class Housekeeper:
             try:
                 with connect(self._dsns[0], application_name="sealpost-clock", autocommit=True) as lock:
                     while not stop.is_set():
-                        if self._holds(lock) and boot_s() >= next_round:
-                            self.round(today())
-                            next_round = boot_s() + ROUND_S
-                        self.produce_unsent()
+                        if self._holds(lock):
+                            if boot_s() >= next_round:
+                                self.round(today())
+                                next_round = boot_s() + ROUND_S
+                            self.produce_unsent()
                         self.ready = True
                         if boot_s() >= next_count:
                             self.count_dead_letters()

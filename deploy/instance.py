@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.errors import ConfigurationError
 
@@ -82,6 +82,8 @@ class Instance(BaseModel):
     whatsapp: WhatsAppSandbox
     access_token: str
     """Bearer token that the simulated provider expects."""
+    times: dict[str, float] = Field(default_factory=dict)
+    """Time limits that `sealpost up` was started with, in seconds: every process of the instance takes them."""
 
 
 def write_private(path: Path, content: bytes) -> None:

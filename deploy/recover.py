@@ -1,20 +1,30 @@
 """Positions of the roles beside the log, and setting them after a restore, once the operator has chosen (protocols §1, §7)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import orjson
 import psycopg
 
 from deploy.settings import Settings
+from schemas.clock import now_ms, to_text
 from schemas.errors import ConfigurationError
+from schemas.events.deletions import ErasureRequested
+from schemas.events.registry import build
+from schemas.ids import derived_id, event_id
+from schemas.topics import DELETIONS
 from streams.kafka import group_offsets
 from streams.kafka.admin import ClusterIdentity
+from streams.kafka.producer import OrderedProducer
+from streams.step.contract import Output
 from streams.step.incarnation import read_incarnation, record_incarnation
 from streams.step.postgres import connect
+from vault.restoring import LostSubject
+from vault.vault import Vault
 
 CHOICES = ("start", "end", "kafka", "accept")
 GROUP_PREFIX = "sealpost."
+CLI = "cli"
 
 
 def databases(settings: Settings) -> dict[str, str]:
@@ -105,3 +115,46 @@ def _positions(dsn: str, role: str | None) -> list[tuple[Any, ...]]:
             ).fetchall()
     except psycopg.errors.UndefinedTable:
         raise ConfigurationError("the database has no step tables; run: sealpost migrate") from None
+
+
+def lost(settings: Settings, *, close: bool) -> Iterator[str]:
+    """One JSON line a subject whose keys were lost in a restore of the vault. With `close` an erasure is requested for each, so
+    that every store purges what nobody can read any more: only once no better backup will come."""
+    settings.need("vault_dsn", *(("kafka",) if close else ()))
+    vault = Vault(settings.vault_dsn, settings.master_key(), settings.times())
+    try:
+        vault.check_master_key()
+        found = vault.lost_subjects()
+        if close and found:
+            _request_erasures(settings, vault, found)
+    finally:
+        vault.close()
+    for one in found:
+        line = {
+            "tenant": one.tenant,
+            "subject": one.subject,
+            "noticed": to_text(one.noticed_ms),
+            "closed": close,
+        }
+        yield orjson.dumps(line).decode()
+
+
+def _request_erasures(settings: Settings, vault: Vault, found: Sequence[LostSubject]) -> None:
+    outputs = []
+    for one in found:
+        ids, now = vault.tenant_ids(one.tenant), now_ms()
+        erasure = derived_id(ids, "erasure", one.subject, "restore")
+        request = build(
+            ErasureRequested(erasure=erasure, requested_by="restore", t0=to_text(now)),
+            id=event_id(ids, erasure, CLI, "erasure_requested"),
+            role=CLI,
+            tenant=one.tenant,
+            subject=one.subject,
+            at_ms=now,
+        )
+        outputs.append(Output(DELETIONS, request.key(), request.to_bytes()))
+    producer = OrderedProducer(settings.kafka, client_id="sealpost-cli")
+    try:
+        producer.produce_all(outputs)
+    finally:
+        producer.close()

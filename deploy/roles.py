@@ -4,8 +4,8 @@ The only place where handlers, engine, feeds and workers meet.
 """
 
 import asyncio
+import contextlib
 import logging
-import os
 import signal
 import sys
 import tempfile
@@ -26,6 +26,7 @@ from streams.kafka.admin import ClusterIdentity, KafkaAway
 from streams.kafka.producer import OrderedProducer
 from streams.step.connections import PATIENT, PROMPT, Limits
 from streams.step.contract import Handler
+from streams.step.errors import DatabaseAway
 from streams.step.postgres import connect
 from vault.keyring import MasterKey
 from vault.vault import Vault
@@ -58,9 +59,7 @@ class Process:
 
     def master_key(self) -> MasterKey:
         """The installation's master key."""
-        if self.settings.master_key_file is not None:
-            return MasterKey.from_file(self.settings.master_key_file)
-        return MasterKey.from_environment(os.environ)
+        return self.settings.master_key()
 
     def vault(self, pool_size: int = 4, limits: Limits = PATIENT) -> Vault:
         """The vault of this process."""
@@ -68,6 +67,12 @@ class Process:
         return Vault(
             self.settings.vault_dsn, self.master_key(), self.times, pool_size=pool_size, limits=limits
         )
+
+    def bound_vault(self, pool_size: int = 4, limits: Limits = PATIENT) -> Vault:
+        """The vault of this process, once it is sure that both belong to one installation."""
+        vault, cluster = self.vault(pool_size, limits), ClusterIdentity(self.settings.kafka)
+        vault.bind_installation(cluster.cluster_id, cluster.partitions(topics.CONSENTS))
+        return vault
 
     def folder(self) -> Path | None:
         """Where this role may keep files of its own, in the data folder."""
@@ -149,7 +154,12 @@ def run_receiver(process: Process) -> None:
         cache=folder / "connections.sealed" if folder else None,
         times=process.times,
     )
-    receiver = Receiver(config, process.master_key(), process.vault(2) if settings.vault_dsn else None)
+    vault = process.vault(2) if settings.vault_dsn else None
+    if vault is not None:
+        # It serves without the vault once it knows its connections; what it is told by the wrong key it must not take for truth.
+        with contextlib.suppress(psycopg.Error, DatabaseAway):
+            vault.check_master_key()
+    receiver = Receiver(config, process.master_key(), vault)
     process.ready = receiver.ready
     receiver.run(process.stop)
 
@@ -178,10 +188,11 @@ def run_inbound(process: Process) -> None:
 
     if not process.await_parts(process.settings.vault_dsn):
         return
+    vault = process.bound_vault()
     follower = SettingsFollower(process.settings.kafka)
     follower.start()
     try:
-        handler = InboundHandler(process.vault(), follower, process.times)
+        handler = InboundHandler(vault, follower, process.times)
         run_on_engine(process, handler, process.settings.vault_dsn)
     finally:
         follower.stop()
@@ -194,10 +205,7 @@ def run_vault(process: Process) -> None:
     settings = process.settings
     if not process.await_parts(settings.vault_dsn):
         return
-    vault = process.vault()
-    cluster = ClusterIdentity(settings.kafka)
-    vault.bind_installation(cluster.cluster_id, cluster.partitions(topics.CONSENTS))
-    run_on_engine(process, VaultHandler(vault), settings.vault_dsn)
+    run_on_engine(process, VaultHandler(process.bound_vault()), settings.vault_dsn)
 
 
 def run_projector(process: Process) -> None:
@@ -215,7 +223,7 @@ def run_api(process: Process) -> None:
     settings = process.settings
     if not process.await_parts(settings.vault_dsn, settings.projections_dsn):
         return
-    api = Api(settings, process.vault(8, PROMPT))
+    api = Api(settings, process.bound_vault(8, PROMPT))
     process.ready = api.ready
     api.run(process.stop)
 
@@ -229,12 +237,11 @@ def run_outbound(process: Process) -> None:
     settings = process.settings
     if not process.await_parts(settings.vault_dsn):
         return
+    vault = process.bound_vault()
     follower = SettingsFollower(settings.kafka)
     follower.start()
     channels = {name: registry.channel(name) for name in topics.CHANNELS}
-    worker = OutboundWorker(
-        OutboundConfig(settings.kafka, channels, process.times), process.vault(), follower
-    )
+    worker = OutboundWorker(OutboundConfig(settings.kafka, channels, process.times), vault, follower)
     process.ready = worker.ready
     try:
         worker.run(process.stop)
@@ -251,9 +258,9 @@ def run_streams(process: Process) -> None:
     backup_kept_s = settings.backup_kept_s()
     if not process.await_parts(settings.vault_dsn, settings.streams_dsn):
         return
+    vault = process.bound_vault()
     follower = SettingsFollower(settings.kafka)
     follower.start()
-    vault = process.vault()
     try:
         follower.wait_ready(SETTINGS_S)
         streams = StreamsRole(
@@ -283,9 +290,10 @@ def run_clock(process: Process) -> None:
     dsns = (settings.vault_dsn, settings.streams_dsn, settings.projections_dsn)
     if not process.await_parts(*dsns):
         return
+    vault = process.bound_vault(2)
     producer = OrderedProducer(settings.kafka, client_id="sealpost-clock", give_up=process.stop)
     letters = WaitingLetters(settings.kafka)
-    keeper = Housekeeper(process.vault(2), producer, dsns, letters)
+    keeper = Housekeeper(vault, producer, dsns, letters)
     process.ready = lambda: keeper.ready
     try:
         keeper.run(process.stop)

@@ -18,6 +18,7 @@ from deploy import instance
 from deploy.embedded.folder import is_held
 from schemas.constants import DAY_S, Times
 from schemas.errors import ConfigurationError
+from vault.keyring import MasterKey
 
 HOST = "127.0.0.1"
 
@@ -47,6 +48,8 @@ class Settings(BaseSettings):
     backup_kept_days: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     """How long any backup or archived log of the vault is kept; 0: none are made."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    instance_times: dict[str, float] = Field(default_factory=dict, exclude=True)
+    """Time limits of the embedded instance in `data`, from its file."""
 
     @classmethod
     def settings_customise_sources(
@@ -61,8 +64,14 @@ class Settings(BaseSettings):
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
 
     def times(self) -> Times:
-        """The time limits, from the same environment."""
-        return Times.from_environment(os.environ)
+        """The time limits: from the same environment, else those of the embedded instance, else the defaults."""
+        return Times.from_environment(os.environ, self.instance_times)
+
+    def master_key(self) -> MasterKey:
+        """The installation's master key; MasterKeyInvalid when there is none that can be read."""
+        if self.master_key_file is not None:
+            return MasterKey.from_file(self.master_key_file)
+        return MasterKey.from_environment(os.environ)
 
     def backup_kept_s(self) -> float:
         """How long backups of the vault live: what T3 of a certificate is computed from. An embedded instance makes none;
@@ -108,6 +117,7 @@ def for_data(data: Path | None) -> Settings:
             "projections_dsn": settings.projections_dsn or found.projections_dsn,
             "master_key_file": settings.master_key_file or Path(found.master_key_file),
             "data": folder,
+            "instance_times": found.times,
             "embedded": True,
             "replication": 1,
             "partitions": 4,

@@ -1,9 +1,8 @@
 """Bringing an installation into shape: topics, database schemas; and showing what a tenant has published."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import orjson
@@ -13,6 +12,7 @@ import streams
 import vault as vault_package
 from deploy.settings import Settings
 from schemas import topics
+from schemas.constants import AGREED_TIMES
 from schemas.errors import ConfigurationError
 from schemas.texts import LANGUAGES
 from streams.kafka import admin
@@ -20,7 +20,6 @@ from streams.kafka.producer import OrderedProducer
 from streams.kafka.settings_follower import SettingsFollower
 from streams.step.migrate import apply_migrations as migrate_database
 from vault.connections import AccountLimits
-from vault.keyring import MasterKey
 from vault.vault import Vault
 from workers import registry
 from workers.intake.tenants import Registrar, UnknownTenantId
@@ -104,17 +103,34 @@ def publish_notice(settings: Settings, tenant: str, language: str, url: str, ver
 @contextmanager
 def _registrar(settings: Settings) -> Iterator[tuple[Vault, Registrar]]:
     settings.need("kafka", "vault_dsn")
-    file = settings.master_key_file
-    master = MasterKey.from_file(file) if file else MasterKey.from_environment(os.environ)
     vault, producer = (
-        Vault(settings.vault_dsn, master, settings.times()),
+        Vault(settings.vault_dsn, settings.master_key(), settings.times()),
         OrderedProducer(settings.kafka, client_id="sealpost-cli"),
     )
     try:
+        vault.check_master_key()
         yield vault, Registrar(vault, producer)
     finally:
         producer.close()
         vault.close()
+
+
+def installation_times(settings: Settings, *, record: bool) -> Iterator[str]:
+    """The times that all processes agree on, one line each; with `record` those of this environment are recorded first."""
+    settings.need("vault_dsn")
+    vault = Vault(settings.vault_dsn, settings.master_key(), settings.times())
+    try:
+        if record:
+            vault.agree_on_times()
+        agreed = vault.agreed_times()
+    finally:
+        vault.close()
+    for name in AGREED_TIMES:
+        here = getattr(settings.times(), name)
+        known = "not recorded" if name not in agreed else f"{agreed[name]:g}"
+        yield f"SEALPOST_{name.upper()}: {known}" + (
+            "" if agreed.get(name) in (None, here) else f" (here {here:g})"
+        )
 
 
 def show_tenant(settings: Settings, tenant: str) -> str:
@@ -129,4 +145,5 @@ def show_tenant(settings: Settings, tenant: str) -> str:
         follower.stop()
     if found is None:
         raise UnknownTenantId(f"tenant {tenant[:80]!r} is not registered")
-    return orjson.dumps(found, option=orjson.OPT_INDENT_2, default=dict).decode()
+    published = {each.name: getattr(found, each.name) for each in fields(found)} | {"dpa": found.dpa}
+    return orjson.dumps(published, option=orjson.OPT_INDENT_2, default=dict).decode()

@@ -165,11 +165,13 @@ class Up:
     def _start_roles_when(self, database: "Future[postgres.Postgres]", broker: "Future[kafka.Kafka]") -> None:
         server = database.result()
         dsns = {name: server.dsn(name) for name in ("vault", "streams", "projections")}
-        found = bootstrap.describe(self.options.data, self.ports, dsns)
+        times = Times.from_environment(os.environ)
+        found = bootstrap.describe(self.options.data, self.ports, dsns, times)
         self.found = found
         instance.save(found, self.options.data / instance.INSTANCE_FILE)
         settings = self._settings(found)
         setup.apply_migrations(settings)
+        bootstrap.agree_on_times(found, times)
         self.progress.done("database schemas")
         self._start_roles(found)  # they wait for Kafka and its topics by themselves, and import meanwhile
         broker.result()

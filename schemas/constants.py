@@ -113,9 +113,13 @@ class Times:
         return self.lease_outbound_s + self.http_s + self.claim_margin_s
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str]) -> "Times":
-        """Defaults, each replaced by `SEALPOST_<NAME>` where set; ConfigurationError names what is not a number."""
-        values: dict[str, float] = {}
+    def from_environment(
+        cls, environment: Mapping[str, str], otherwise: Mapping[str, float] | None = None
+    ) -> "Times":
+        """Each `SEALPOST_<NAME>` where set, else what `otherwise` says, else the default; ConfigurationError names what is
+        not a number."""
+        names = {field.name for field in fields(cls)}
+        values = {name: seconds for name, seconds in (otherwise or {}).items() if name in names}
         for field in fields(cls):
             text = environment.get(f"SEALPOST_{field.name.upper()}")
             if text is None:
@@ -130,3 +134,7 @@ class Times:
 
 
 PRODUCTION = Times()
+
+AGREED_TIMES = ("lease_s", "lease_outbound_s", "http_s", "claim_margin_s", "echo_s", "horizon_s", "day_key_s")
+"""Times from which one process concludes what another may still do or hold: the vault records them, and every role compares at
+its start. With others T2 would be stated before a lease has ended, or a claim taken over whose call still runs."""

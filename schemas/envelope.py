@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from schemas.clock import to_ms
 from schemas.errors import SealpostError
 
 SOURCE_PREFIX = "sealpost/"
@@ -88,6 +89,13 @@ class Event(BaseModel):
     def key(self) -> bytes:
         """The record key."""
         return self.subject.encode()
+
+    def at_ms(self) -> int:
+        """`time` in milliseconds; InvalidEvent when it is none."""
+        try:
+            return to_ms(self.time)
+        except ValueError:
+            raise InvalidEvent("the event's time is none") from None
 
     def block(self, key_class: KeyClass) -> SealedBlock | None:
         """The sealed block of a key class, or None; InvalidEvent when it is malformed."""

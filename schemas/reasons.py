@@ -6,6 +6,6 @@ RefusalReason = Literal[
     "erased", "restricted", "no_dpa", "no_consent", "consent_withdrawn", "window_closed", "expired", "cancelled",
     "unreachable", "unknown_purpose", "unknown_account", "unsupported", "clock",
 ]  # fmt: skip
-WaitReason = Literal["vault_behind", "basis", "settings", "busy", "echo"]
+WaitReason = Literal["vault_behind", "basis", "settings", "busy", "echo", "vault_fault"]
 FailureClass = Literal["RETRY", "RATE", "PERM", "WINDOW", "UNREACH", "AUTH", "ACCOUNT"]
 """What a provider's error means for the broker; see channel-apis.md, first table."""

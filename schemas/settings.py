@@ -4,8 +4,9 @@ Every process reads the topic whole before it is ready and follows it; a snapsho
 event that depends on settings carries that offset.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 from schemas.envelope import Event
 from schemas.events import registry, tenants
@@ -45,13 +46,21 @@ class TenantSettings:
     tenant: str
     name: str = ""
     default_language: str = "de"
-    dpa: bool = False
+    dpa_signed_ms: int = -1
+    dpa_ended_ms: int = -1
+    """Times of the newest DpaSigned and DpaEnded, on the vault's clock; both only grow. -1: never."""
     purposes: Mapping[str, str] = field(default_factory=dict)
     notices: Mapping[str, Notice] = field(default_factory=dict)
+    """What is shown, by language: of one notice the greatest version ever published."""
     notice_history: Mapping[str, Notice] = field(default_factory=dict)
     """Every version ever published, by its reference: what a person was shown must stay findable."""
     accounts: Mapping[str, Account] = field(default_factory=dict)
     offset: int = -1
+
+    @property
+    def dpa(self) -> bool:
+        """True while a data-processing agreement is in force; the same rule as in the vault. Equal times mean ended."""
+        return self.dpa_signed_ms > self.dpa_ended_ms
 
     def needs_consent(self, purpose: str) -> bool:
         """True when each message of this purpose must rest on a consent; unknown purposes do."""
@@ -85,25 +94,43 @@ def fold(settings: TenantSettings, event: Event, offset: int) -> TenantSettings:
             purposes = {**DEFAULT_PURPOSES, **now.purposes}
             return replace(now, name=data.name, default_language=data.default_language, purposes=purposes)
         case tenants.DpaSigned():
-            return replace(now, dpa=True)
+            return replace(now, dpa_signed_ms=max(now.dpa_signed_ms, event.at_ms()))
         case tenants.DpaEnded():
-            return replace(now, dpa=False)
+            return replace(now, dpa_ended_ms=max(now.dpa_ended_ms, event.at_ms()))
         case tenants.PurposeDefined():
             return replace(now, purposes={**now.purposes, data.purpose: data.legal_basis})
         case tenants.NoticePublished():
             notice = Notice(data.notice, data.version, data.language, data.url)
-            history = {**now.notice_history, notice.reference: notice}
-            return replace(now, notices={**now.notices, data.language: notice}, notice_history=history)
+            now = replace(now, notice_history={**now.notice_history, notice.reference: notice})
+            shown = now.notices.get(data.language)
+            if shown is not None and shown.notice == notice.notice and shown.version > notice.version:
+                return now
+            return replace(now, notices={**now.notices, data.language: notice})
         case tenants.ChannelApproved():
             account = Account(data.account, event.channel or "", data.connection)
             return replace(now, accounts={**now.accounts, data.account: account})
     return now
 
 
-def fold_all(events: Iterable[tuple[int, Event]]) -> dict[str, TenantSettings]:
-    """Fold a whole topic: (offset, event) in order → settings by tenant."""
-    result: dict[str, TenantSettings] = {}
-    for offset, event in events:
-        current = result.get(event.tenant) or TenantSettings(event.tenant)
-        result[event.tenant] = fold(current, event, offset)
-    return result
+class SettingsFold:
+    """Folds `sealpost.tenants` from its start; not thread-safe.
+
+    A command whose producer got no acknowledgement is produced again, with the same event id: the first one counts, wherever
+    in the topic its repeats lie. Ids are kept for good; the topic holds some events a tenant.
+    """
+
+    def __init__(self) -> None:
+        self._seen: set[str] = set()
+        self._tenants: dict[str, TenantSettings] = {}
+
+    def apply(self, event: Event, offset: int) -> None:
+        """Fold the event at an offset; InvalidEvent, and nothing is changed, when it is none of its type."""
+        if event.id in self._seen:
+            return
+        known = self._tenants.get(event.tenant) or TenantSettings(event.tenant)
+        self._tenants[event.tenant] = fold(known, event, offset)
+        self._seen.add(event.id)
+
+    def snapshot(self) -> Settings:
+        """Settings by tenant as they are now."""
+        return MappingProxyType(dict(self._tenants))

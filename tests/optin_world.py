@@ -23,7 +23,7 @@ SETTINGS = TenantSettings(
     tenant=TENANT,
     name="Backhaus",
     default_language="de",
-    dpa=True,
+    dpa_signed_ms=1,
     purposes={"service": "contract", "newsletter": "consent"},
     notices={
         "de": Notice("notice-1", 3, "de", "https://example.org/de"),

@@ -273,10 +273,13 @@ def bsuid() -> Address:
     return Address(CHANNEL, "bsuid", "DE." + random_id())
 
 
-def tenant_event(tenant: str, data: EventData, channel: str | None = None) -> Event:
-    """An event of `tenants`."""
+def tenant_event(
+    tenant: str, data: EventData, channel: str | None = None, *, at_ms: int | None = None
+) -> Event:
+    """An event of `tenants`, of now."""
+    at = now_ms() if at_ms is None else at_ms
     return registry.build(
-        data, id=random_id(), role="test", tenant=tenant, subject=tenant, at_ms=now_ms(), channel=channel
+        data, id=random_id(), role="test", tenant=tenant, subject=tenant, at_ms=at, channel=channel
     )
 
 

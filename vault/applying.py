@@ -31,7 +31,7 @@ def apply_tenants(vault: Vault, cursor: Cursor, items: Sequence[Item]) -> None:
     for item in items:
         event: Event = item.value.event
         vault.register_tenant(cursor, event.tenant)
-        _apply_tenant(cursor, event, item.value.data)
+        _apply_tenant(cursor, event, item.value.data, item.value.acted_ms)
     offsets = [item.record.offset for item in items if item.record is not None]
     if offsets:
         cursor.execute(
@@ -41,11 +41,14 @@ def apply_tenants(vault: Vault, cursor: Cursor, items: Sequence[Item]) -> None:
         )
 
 
-def _apply_tenant(cursor: Cursor, event: Event, data: EventData) -> None:
+def _apply_tenant(cursor: Cursor, event: Event, data: EventData, acted_ms: int) -> None:
     match data:
         case tenants.DpaSigned() | tenants.DpaEnded():
-            signed = isinstance(data, tenants.DpaSigned)
-            cursor.execute("update vault.tenants set dpa = %s where tenant = %s", [signed, event.tenant])
+            column = b"dpa_signed_ms" if isinstance(data, tenants.DpaSigned) else b"dpa_ended_ms"
+            cursor.execute(
+                b"update vault.tenants set " + column + b" = greatest(" + column + b", %s) where tenant = %s",
+                [acted_ms, event.tenant],
+            )
         case tenants.PurposeDefined():
             cursor.execute(
                 """insert into vault.purposes (tenant, purpose, legal_basis) values (%s, %s, %s)

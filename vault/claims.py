@@ -63,8 +63,9 @@ class ClaimsPart(VaultBase):
     """What became of permits."""
 
     def settle(self, settlements: Sequence[Settlement]) -> list[tuple[Output, ...]]:
-        """Write outcomes in one round trip, committed; one answer each, in order: what to produce now, which is what was
-        stored first (an earlier definite outcome wins over this one). Repeating it changes nothing. Attempt 0 stores nothing."""
+        """Write outcomes in one round trip, committed; one answer each, in order: what to produce now, which is the
+        outcome that counts: what the provider took before every failure, else what was stored first (`vault.outcome_of`).
+        Repeating it changes nothing. Attempt 0 stores nothing."""
         answers = [settlement.outputs for settlement in settlements]
         rows = [
             row for n, settlement in enumerate(settlements) if (row := _as_row(n, settlement)) is not None
@@ -83,30 +84,7 @@ class ClaimsPart(VaultBase):
         done = [False] * len(echoes)
         if not rows:
             return done
-        cursor.execute(
-            """with echoed as materialized (
-                   select distinct on (message, part, tenant) * from json_to_recordset(%s::json) as a(
-                       n integer, tenant text, day date, message uuid, part smallint, provider_index text, outputs text)
-                   order by message, part, tenant, n
-               ), open as (
-                   select e.*, c.attempt from echoed e cross join lateral (
-                       select c.attempt, c.tenant, c.refusal from vault.claims c
-                       where c.day = e.day and c.message = e.message and c.part = e.part order by c.attempt desc limit 1
-                   ) c
-                   where c.tenant = e.tenant and c.refusal is null and not exists (
-                       select from vault.outcomes o
-                       where o.day = e.day and o.message = e.message and o.part = e.part and o.definite
-                       and (o.class <> 'retry' or o.attempt = c.attempt)
-                   )
-               ), written as (
-                   insert into vault.outcomes (day, message, part, attempt, definite, class, provider_index, outputs, at_ms)
-                   select day, message, part, attempt, true, 'submitted', decode(provider_index, 'base64'),
-                       decode(outputs, 'base64'), vault.now_ms() from open order by day, message, part
-                   on conflict do nothing returning message, part
-               )
-               select e.n from open e join written using (message, part)""",
-            [as_json(rows)],
-        )
+        cursor.execute("select n from vault.settle_by_echo(%s::json)", [as_json(rows)])
         for (n,) in cursor.fetchall():
             done[n] = True
         return done

@@ -8,7 +8,8 @@ class VaultError(SealpostError):
 
 
 class MasterKeyInvalid(VaultError):
-    """The master key is missing, malformed or readable by others; correct the file or variable named and start again."""
+    """The master key is missing, malformed, readable by others, or another installation's; correct the file or variable
+    (SEALPOST_MASTER_KEY_FILE, SEALPOST_MASTER_KEY) and start again."""
 
 
 class KeyRefused(VaultError):
@@ -43,4 +44,6 @@ class SubjectContended(VaultError):
 
 
 class InstallationMismatch(VaultError):
-    """The vault belongs to another Kafka cluster or another partition count; point it at its own, or start a new one."""
+    """This process and its vault's installation differ in what all processes must agree on. Another cluster or partition
+    count: point it at its own vault. A setting: give every process the same; to change it for all, stop all roles and run
+    `sealpost times --set`."""

@@ -7,7 +7,6 @@ from schemas.clock import MS_PER_S, now_ms
 from schemas.constants import DAY_S
 from streams.step.contract import Cursor
 from vault.base import VaultBase
-from vault.errors import InstallationMismatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,20 +65,6 @@ class HousekeepingPart(VaultBase):
                        and k.wrapped is null"""
                 )
             return destroyed
-
-    def bind_installation(self, cluster_id: str, partitions: int) -> None:
-        """Record the Kafka cluster and the partition count at first use; InstallationMismatch when they are others."""
-        with self._statement() as cursor:
-            cursor.execute(
-                "insert into vault.installation (cluster_id, partitions) values (%s, %s) on conflict do nothing",
-                [cluster_id, partitions],
-            )
-            cursor.execute("select cluster_id, partitions from vault.installation")
-            row = cursor.fetchone()
-        if row != (cluster_id, partitions):
-            raise InstallationMismatch(
-                f"the vault belongs to cluster {row[0] if row else None}, {row[1] if row else 0} partitions"
-            )
 
     def _oldest_day(self, today: date) -> date:
         return today - timedelta(days=round(self.times.horizon_s / DAY_S))

@@ -119,6 +119,10 @@ class MasterKey:
         """Wrap a secret; `what` (purpose first, then place) is authenticated."""
         return wrap(self._key, what, secret)
 
+    def check_value(self, what: tuple[str, ...]) -> bytes:
+        """Tells this master key from others, and nothing about it."""
+        return check_value(self._key, what)
+
     def unwrap(self, what: tuple[str, ...], wrapped: bytes) -> bytes:
         """Undo `wrap`; KeyRefused when it does not open."""
         return unwrap(self._key, what, wrapped)

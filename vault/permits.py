@@ -24,8 +24,9 @@ from schemas.ids import is_id, message_day
 from schemas.reasons import RefusalReason, WaitReason
 from streams.step.contract import Output
 from streams.step.store import decode_outputs
-from vault.base import TenantSecrets, VaultBase, as_json
+from vault.base import TenantSecrets, as_json
 from vault.binding import address_place
+from vault.claims import ClaimsPart, Settlement
 from vault.errors import KeyRefused
 from vault.keyring import unwrap, unwrap_checked
 from vault.keys import key_place
@@ -34,8 +35,11 @@ from vault.takeover import ClockWatch
 
 LOG = logging.getLogger(__name__)
 PERMITS_MAX = 500
-RETRY_S: dict[str, float] = {"vault_behind": 1.0, "basis": 0.5, "settings": 0.5, "busy": 1.0, "echo": 1.0}
-"""When to ask again where the database names no time."""
+RETRY_S: dict[WaitReason, float] = {
+    "vault_behind": 1.0, "basis": 0.5, "settings": 0.5, "busy": 1.0, "echo": 1.0, "vault_fault": 20.0,
+}  # fmt: skip
+"""When to ask again where the database names no time. A damaged key waits for an operator; each question may cost an attempt,
+and their number (below 2**15) must last for a message's longest life."""
 NO_ID = "0" * 32
 _ASK = """
 select n, verdict, reason, attempt, retry_ms, age_ms, now_ms, kind, address, identity, identity_kcv, content, content_kcv, outputs
@@ -99,7 +103,8 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Not yet: ask again in `retry_after_s`, with a new token."""
+    """Not yet: ask again in `retry_after_s`, with a new token. `vault_fault`: a key of the living subject is missing or was
+    exchanged; the message waits for its repair until it expires."""
 
     reason: WaitReason
     retry_after_s: float
@@ -126,14 +131,14 @@ class Unknown:
 Answer = Permit | Refusal | Wait | Settled | Unknown
 
 
-class PermitsPart(VaultBase):
+class PermitsPart(ClaimsPart):
     """The gate."""
 
     def _start_parts(self) -> None:
         super()._start_parts()
         self._clock_watch = ClockWatch(self.times.takeover_s)
         self._permits_total = metrics.counter("sealpost_permits_total")
-        self._refused_keys = metrics.counter("sealpost_opens_total").labels("corrupt")
+        self._corrupt = metrics.counter("sealpost_opens_total").labels("corrupt")
 
     def permits(self, requests: Sequence[PermitRequest]) -> list[Answer]:
         """Answer up to 500 requests in one round trip, in order; more are cut into batches of 500. Blocking: call it in a
@@ -147,6 +152,10 @@ class PermitsPart(VaultBase):
         )
         for labels, count in counts.items():
             self._permits_total.labels(*labels).inc(count)
+        corrupt = sum(isinstance(answer, Wait) and answer.reason == "vault_fault" for answer in answers)
+        if corrupt:
+            LOG.error("%d permits wait: keys of living subjects are missing or were exchanged", corrupt)
+            self._corrupt.inc(corrupt)
         return answers
 
     def _permits(self, requests: Sequence[PermitRequest]) -> list[Answer]:
@@ -164,8 +173,16 @@ class PermitsPart(VaultBase):
         asked_s = boot_s()
         found = self._ask(rows, self._clock_watch.expected_ms(asked_s))
         self._clock_watch.saw(asked_s, boot_s(), found[0][6])
+        unopened: list[Settlement] = []
         for n, *columns in found:
-            answers[n] = self._answer(requests[n], secrets[requests[n].tenant], asked_s, columns)
+            request = requests[n]
+            answers[n] = self._answer(request, secrets[request.tenant], asked_s, columns)
+            if columns[0] == "permit" and isinstance(answers[n], Wait):
+                unopened.append(
+                    Settlement(request.tenant, request.message, request.part, columns[2], "retry")
+                )
+        if unopened:
+            self.settle(unopened)
         return answers
 
     def _ask(self, rows: list[dict[str, Any]], expected_ms: int | None) -> list[tuple[Any, ...]]:
@@ -188,9 +205,8 @@ class PermitsPart(VaultBase):
                 try:
                     reached, key = _keys(request, secrets, sealed)
                 except KeyRefused as error:
-                    LOG.error("a permit was refused: %s", error)
-                    self._refused_keys.inc()
-                    return Refusal("unreachable", attempt)
+                    LOG.error("a permit waits: %s", error)
+                    return Wait("vault_fault", RETRY_S["vault_fault"])
                 deadline_s = asked_s + self.times.lease_outbound_s - age_ms / MS_PER_S
                 return Permit(reached, key, attempt, deadline_s, now_ms, again=reason == "again")
             case "refuse":

@@ -13,7 +13,7 @@ from schemas.stores import VAULT
 from schemas.topics import CONSENTS, DELETIONS, GUARDED, SUBSCRIPTIONS, TENANTS
 from streams.step.contract import Cursor, Effects, Item, Poison, Record
 from streams.step.deadletter import dead_letter
-from vault import applying
+from vault import applying, restoring
 from vault.base import as_json
 from vault.errors import UnreadableLedger
 from vault.permissions import Lower, Raise, lower_permissions, raise_permissions
@@ -28,7 +28,7 @@ NO_TENANT_KEY = b"sealpost: events about tenants that have no keys"
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """A valid event; `acted_ms` is the time of the person's act where the type has one."""
+    """A valid event; `acted_ms` is the time of the person's act where the type has one, of settings the event's time."""
 
     event: Event
     data: EventData
@@ -52,8 +52,12 @@ class VaultHandler:
     def apply(self, cursor: Cursor, items: Sequence[Item], effects: Effects) -> None:
         """Apply events to the vault: settings, subjects and consents first, erasures last; within each, order does not
         matter, for everything only grows."""
-        kept = self._set_aside(cursor, items, effects)
+        woken = [item for item in items if item.due is not None]
+        kept = self._set_aside(cursor, [item for item in items if item.due is None], effects)
         inputs: list[Applied] = [item.value for item in kept]
+        restoring.fence_destroyed(
+            cursor, [(i.event, i.data) for i in inputs if isinstance(i.data, deletions.KeyDestroyed)]
+        )
         applying.apply_tenants(self._vault, cursor, [item for item in kept if _topic(item) == TENANTS])
         states = applying.hold_subjects(
             cursor, ((i.event.subject, i.event.tenant) for i in inputs if is_id(i.event.subject))
@@ -66,9 +70,15 @@ class VaultHandler:
         )
         applying.apply_lists(cursor, [(i.event, i.data, i.acted_ms) for i in living])
         _apply_consents(cursor, living)
-        for item in kept:
-            if isinstance(item.value.data, deletions.ErasureRequested):
-                self._erase(cursor, item, item.value.event, item.value.data, effects)
+        for item in (*woken, *kept):
+            event = Event.model_validate(item.due.body["event"]) if item.due else item.value.event
+            data = registry.read(event) if item.due else item.value.data
+            if not isinstance(data, deletions.ErasureRequested):
+                continue
+            if restoring.too_early(cursor, item, event):
+                effects.wake(item.partition, restoring.deferred(event))
+            else:
+                self._erase(cursor, item, event, data, effects)
 
     def poisoned(self, cursor: Cursor, poison: Poison, effects: Effects) -> None:
         """Restrict the subject of an unreadable consent or deletion; UnreadableLedger when nobody knows whom it concerns."""
@@ -190,7 +200,7 @@ def _prepare(record: Record) -> Item | Poison:
         data = registry.read(event)
         if record.topic != TENANTS and not is_id(event.subject):
             raise InvalidEvent("the subject is no id")
-        acted_at = getattr(data, "acted_at", None)
+        acted_at = event.time if record.topic == TENANTS else getattr(data, "acted_at", None)
         acted_ms = record.time_ms if acted_at is None else to_ms(acted_at)
     except (InvalidEvent, ValueError) as error:
         return Poison(record, type(error).__name__, _key_subject(record))

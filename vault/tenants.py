@@ -6,6 +6,7 @@ from schemas.ids import random_bytes
 from schemas.settings import DEFAULT_PURPOSES
 from streams.step.contract import Cursor
 from vault.base import VaultBase, as_json
+from vault.errors import UnknownTenant
 from vault.keyring import check_value, wrap
 from vault.sealing import KEY_BYTES
 
@@ -69,9 +70,31 @@ class TenantsPart(VaultBase):
             row = cursor.fetchone()
         return TenantState(tenant, row[0], row[1] or {}) if row else None
 
-    def lower_dpa(self, cursor: Cursor, tenant: str) -> None:
-        """End the agreement at once, in the transaction that records DpaEnded; only the role `vault` raises it."""
-        cursor.execute("update vault.tenants set dpa = false where tenant = %s and dpa", [tenant])
+    def lower_dpa(self, cursor: Cursor, tenant: str) -> int:
+        """End the agreement at once, in the transaction that records DpaEnded; only the role `vault` raises it. The time that
+        DpaEnded must carry: nothing that was signed before it is in force any more, whenever it is applied."""
+        cursor.execute(
+            """update vault.tenants set dpa_ended_ms = greatest(dpa_ended_ms, dpa_signed_ms, vault.now_ms())
+               where tenant = %s returning dpa_ended_ms""",
+            [tenant],
+        )
+        return self._time(cursor, tenant)
+
+    def signing_time(self, tenant: str) -> int:
+        """The time that a DpaSigned of now must carry: the vault's, and later than every end."""
+        with self._statement() as cursor:
+            cursor.execute(
+                "select greatest(vault.now_ms(), dpa_ended_ms + 1) from vault.tenants where tenant = %s",
+                [tenant],
+            )
+            return self._time(cursor, tenant)
+
+    @staticmethod
+    def _time(cursor: Cursor, tenant: str) -> int:
+        row = cursor.fetchone()
+        if row is None:
+            raise UnknownTenant(f"tenant {tenant[:80]!r} has no keys")
+        return int(row[0])
 
     def tenants(self) -> list[str]:
         """All tenants, in order."""

@@ -6,11 +6,13 @@ from vault.connections import ConnectionsPart
 from vault.daykeys import DayKeysPart
 from vault.erasure import ErasurePart
 from vault.housekeeping import HousekeepingPart
+from vault.installation import InstallationPart
 from vault.keys import KeysPart
 from vault.permissions import PermissionsPart
 from vault.permits import PermitsPart
 from vault.requests import RequestsPart
 from vault.resolving import ResolvingPart
+from vault.restoring import RestoringPart
 from vault.subjects import SubjectsPart
 from vault.tenants import TenantsPart
 from vault.tokens import TokensPart
@@ -31,6 +33,8 @@ class Vault(
     CertificatesPart,
     ErasurePart,
     HousekeepingPart,
+    InstallationPart,
+    RestoringPart,
 ):
     """All of the vault, one object a process: `Vault(dsn, keyring, times, pool_size=4)`.
 

@@ -6,7 +6,8 @@ from pydantic import BaseModel, ConfigDict
 
 from schemas.envelope import EventData
 
-Requester = Literal["person", "officer", "retention"]
+Requester = Literal["person", "officer", "retention", "restore"]
+"""`restore`: the keys of the subject were lost with a restore of the vault; an operator closed it."""
 
 
 class PurgeReceipt(BaseModel):

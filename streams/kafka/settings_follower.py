@@ -3,7 +3,6 @@
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
 
 from confluent_kafka import Consumer, Message, TopicPartition
 
@@ -11,7 +10,7 @@ from schemas.clock import boot_s
 from schemas.envelope import Event, InvalidEvent
 from schemas.errors import SealpostError
 from schemas.ids import random_id
-from schemas.settings import TenantSettings, fold
+from schemas.settings import SettingsFold, TenantSettings
 from schemas.topics import TENANTS
 from streams.kafka import admin
 from streams.kafka.consumer import END_OF_PARTITION, NO_POSITION, outsider_settings, raise_unless_passing
@@ -37,7 +36,8 @@ class SettingsFollower:
         self.on_change: list[Callable[[Mapping[str, TenantSettings]], None]] = []
         self._bootstrap = bootstrap
         self._admin = admin.admin_client(bootstrap)
-        self._settings: Mapping[str, TenantSettings] = MappingProxyType({})
+        self._folded = SettingsFold()
+        self._settings: Mapping[str, TenantSettings] = self._folded.snapshot()
         self._next_offset = 0
         self._moved = threading.Condition()
         self._stopping = threading.Event()
@@ -116,14 +116,13 @@ class SettingsFollower:
             consumer.close()
 
     def _fold(self, messages: list[Message]) -> None:
-        changed = dict(self._settings)
         next_offset = self._next_offset
         for message in messages:
             error = message.error()
             offset = int(message.offset() or 0)
             if error is None:
                 next_offset = offset + 1
-                self._fold_one(changed, message.value(), offset)
+                self._fold_one(message.value(), offset)
             elif error.code() == END_OF_PARTITION:
                 next_offset = max(next_offset, offset)
             elif error.code() == NO_POSITION:
@@ -131,7 +130,7 @@ class SettingsFollower:
             else:
                 raise_unless_passing(error)
         with self._moved:
-            self._settings = MappingProxyType(changed)
+            self._settings = self._folded.snapshot()
             moved = next_offset != self._next_offset
             self._next_offset = next_offset
             self._moved.notify_all()
@@ -139,13 +138,9 @@ class SettingsFollower:
             for callback in self.on_change:
                 callback(self._settings)
 
-    @staticmethod
-    def _fold_one(changed: dict[str, TenantSettings], value: bytes | None, offset: int) -> None:
+    def _fold_one(self, value: bytes | None, offset: int) -> None:
         try:
-            event = Event.from_bytes(value)
-            changed[event.tenant] = fold(
-                changed.get(event.tenant) or TenantSettings(event.tenant), event, offset
-            )
+            self._folded.apply(Event.from_bytes(value), offset)
         except InvalidEvent as error:
             # What stood before goes on to hold; role vault dead-letters the same record and raises the alarm.
             LOG.error("settings event at offset %d ignored: %s", offset, error)

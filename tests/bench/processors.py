@@ -88,8 +88,9 @@ def on(feed: Feed, parts: Ground, dsn: str, world: ReceivingWorld, settings: Set
         dsn,
         settings,
         world.vault.tenant_ids,
-        world.vault.certificate_signer,
+        world.vault.certificate_signer(),
         parts.folder / "streams",
+        backup_kept_s=0.0,
         feed=feed,
         chosen=(Subscriber(name=name),),
     )

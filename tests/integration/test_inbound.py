@@ -1,8 +1,12 @@
 """The role inbound on real Kafka and PostgreSQL, fed by a real receiver: each fragment once, in order, sealed."""
 
+import threading
 from base64 import b64decode, b64encode
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -15,6 +19,7 @@ from schemas.ids import message_id, random_id, random_token
 from streams.step.contract import Output
 from tests.embedded_fixtures import KafkaServer, PostgresServer
 from tests.receiving_world import (
+    TIMES,
     ReceivingWorld,
     Running,
     Site,
@@ -321,6 +326,77 @@ def test_nothing_personal_is_in_clear(world: ReceivingWorld, running: Running) -
         for (row,) in world.rows(f"select t::text from {table} t"):  # names from the catalogue
             assert not any(m in row.encode() for m in clear), table
             assert not any(m.hex() in row for m in clear), table
+
+
+def damage(world: ReceivingWorld, site: Site, statement: str) -> None:
+    """Change the tenant's rows by hand; leases on what stood there before run out."""
+    with world.vaults.sql() as cursor:
+        cursor.execute(statement.encode(), [site.tenant])
+        assert cursor.rowcount
+    threading.Event().wait(world.times.lease_s)
+
+
+def exchanged(table: str) -> str:
+    """The wrapped keys of a table's rows are no such keys any more."""
+    return f"update vault.{table} set wrapped = decode(repeat('ab', 60), 'hex') where tenant = %s"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        exchanged("day_keys"),
+        "update vault.tenants set wrapped_ids = decode(repeat('ab', 60), 'hex') where tenant = %s",
+        exchanged("keys") + " and class = 'identity'",
+    ],
+    ids=["day key", "tenant's id key", "a person's key"],
+)
+def test_the_damaged_key_of_one_tenant_stops_no_other(
+    world: ReceivingWorld, running: Running, statement: str
+) -> None:
+    """Its fragments are dead letters with the class of the error, to be replayed once the row is repaired; it alarms."""
+    site, other, numbers = world.site(), world.site(), [new_number() for _ in range(8)]
+    handle(world, running, site, webhook(change(site, *(text(number, "Hallo") for number in numbers))))
+    damage(world, site, statement)
+    alarmed = refused()
+    renamed = [(number, "Ada") for number in numbers]
+    for one in (site, other, site):
+        items = [text(number, "noch einmal") for number in numbers]
+        assert running.post(one, webhook(change(one, *items, names=renamed))) == 200
+    world.await_inbound()
+    assert len(world.events(topics.MESSAGES, other.tenant)) == len(numbers)
+    assert len(world.events(topics.MESSAGES, site.tenant)) == len(numbers), "only those of before"
+    assert Counter(letter["reason"] for letter in world.letters(site.tenant)) == {
+        "KeyRefused": 2 * len(numbers)
+    }
+    assert refused() == alarmed + 2 * len(numbers)
+
+
+def test_a_parked_status_of_a_tenant_with_a_damaged_key_is_a_dead_letter_alone(
+    kafka_server: KafkaServer, postgres_server: PostgresServer, tmp_path: Path
+) -> None:
+    """Its last try comes when leases on the key have run out."""
+    times = replace(TIMES, lease_s=0.5, lease_outbound_s=0.4, status_parked_s=4.5)
+    dsn = postgres_server.fresh_database("inbound")
+    world = ReceivingWorld(kafka_server.bootstrap, dsn, tmp_path, times)
+    with closing(world), world.inbound(), world.receiver() as running:
+        site, other, number = world.site(), world.site(), new_number()
+        alarmed = refused()
+        wamid = f"wamid.{random_id()}"
+        for one in (site, other):
+            both = webhook(change(one, text(number, "Hallo"), status(wamid, "sent", number)))
+            handle(world, running, one, both)
+        assert world.parked() == 2
+        damage(world, site, exchanged("day_keys"))
+        send(world, other, number, wamid)
+        await_until("both wakes are over", lambda: world.parked() == 0)
+        await_until("one is a dead letter", lambda: refused() == alarmed + 1)
+        assert types(world.events(topics.STATUSES, other.tenant)) == ["message.sent"]
+        assert world.events(topics.STATUSES, site.tenant) == []
+
+
+def refused() -> float:
+    """Dead letters of inbound for a damaged key."""
+    return sample("sealpost_deadletters_total", role="inbound", **{"class": "KeyRefused"})
 
 
 def test_what_is_written_opened_and_how_long_it_took_is_counted(

@@ -7,16 +7,18 @@ from typing import Any
 import orjson
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from schemas.clock import now_ms
 from schemas.constants import EVENT_MAX_BYTES
-from schemas.ids import derived_id
+from schemas.ids import derived_id, random_id
 from schemas.topics import DEADLETTERS
 from streams.kafka.producer import ProduceFailed
 from streams.step import store
 from streams.step.contract import Cursor, Item, Output, Record
 from streams.step.engine import DatabaseAway, Engine, Fenced, PositionInvalid, StopPartition
 from streams.step.errors import IncarnationChanged
+from streams.step.incarnation import read_incarnation, record_incarnation
 from tests.embedded_fixtures import KafkaServer, PostgresServer
 from tests.integration.step_topics import make_anew
 from tests.step_world import ID_KEY, Counting, World, expected_counts
@@ -322,12 +324,34 @@ def test_a_restored_database_is_refused_by_those_who_ask_for_it(world: World) ->
     engine = world.engine()
     engine.take_over(ALL)
     with psycopg.connect(world.dsn) as connection:
-        connection.execute("update step.incarnation set timeline = timeline - 1")
+        connection.execute("update step.incarnation set incarnation = 'another'")
     careful = Counting(world.source, world.target)
     careful.refuse_new_incarnation = True  # type: ignore[attr-defined]  # an attribute handlers may have
     with pytest.raises(IncarnationChanged, match="sealpost recover"):
         world.engine(careful).take_over(ALL)
     world.engine().take_over(ALL)
+    world.engine(careful).take_over(ALL)
+
+
+def test_a_copy_on_the_same_server_is_another_incarnation(
+    world: World, postgres_server: PostgresServer
+) -> None:
+    """A dump restored beside the original has its system id and timeline; the vault's permits and the engine both see it."""
+    world.produce(range(4))
+    careful = Counting(world.source, world.target)
+    careful.refuse_new_incarnation = True  # type: ignore[attr-defined]  # an attribute handlers may have
+    engine = world.engine(careful)
+    engine.take_over(ALL)
+    engine.close()
+    original = conninfo_to_dict(world.dsn)["dbname"]
+    copy = f"copy_{random_id()[:8]}"
+    with psycopg.connect(postgres_server.admin_dsn(), autocommit=True) as connection:
+        connection.execute(f'create database "{copy}" template "{original}"')
+    world.dsn = postgres_server.dsn(copy)
+    with pytest.raises(IncarnationChanged, match="sealpost recover"):
+        world.engine(careful).take_over(ALL)
+    with psycopg.connect(world.dsn) as connection, connection.cursor() as cursor:
+        record_incarnation(cursor, careful.role, read_incarnation(cursor))
     world.engine(careful).take_over(ALL)
 
 

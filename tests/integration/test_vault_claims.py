@@ -70,6 +70,17 @@ def settle(
     return person.vault.settle([made])[0]
 
 
+def taken_over(world: World, person: Person) -> PermitRequest:
+    """Attempt 1 was granted to a worker that froze, attempt 2 to another one."""
+    request = person.ask(delivery="at_least_once")
+    assert isinstance(person.vault.permits([request])[0], Permit)
+    age(world, request, TAKEOVER_MS + ECHO_MS)
+    granted = again(person, request)
+    assert isinstance(granted, Permit)
+    assert granted.attempt == 2
+    return request
+
+
 def test_the_same_token_gets_the_same_answer_and_no_more_time(person: Person) -> None:
     request = person.ask()
     asked = boot_s()
@@ -148,6 +159,47 @@ def test_what_was_stored_first_is_what_everybody_writes(person: Person) -> None:
     assert settle(person, request, 1, "submitted", "first") == outputs("first")
     assert settle(person, request, 1, "failed", "second") == outputs("first")
     assert again(person, request) == Settled(outputs("first"))
+
+
+def test_the_failure_of_a_frozen_worker_does_not_contradict_what_was_taken(
+    world: World, person: Person
+) -> None:
+    """It thaws after another has taken its claim over and sent: whoever asks, the message is submitted."""
+    request = taken_over(world, person)
+    assert settle(person, request, 2, "submitted", "taken") == outputs("taken")
+    assert settle(person, request, 1, "failed", "no") == outputs("taken")
+    assert again(person, request) == Settled(outputs("taken"))
+    assert settle(person, request, 2, "submitted", "taken") == outputs("taken")
+
+
+def test_of_two_failures_the_one_stored_first_counts(world: World, person: Person) -> None:
+    request = taken_over(world, person)
+    assert settle(person, request, 2, "failed", "second attempt") == outputs("second attempt")
+    assert settle(person, request, 1, "failed", "first attempt") == outputs("second attempt")
+    assert again(person, request) == Settled(outputs("second attempt"))
+
+
+def test_what_the_provider_took_counts_also_when_a_failure_came_first(world: World, person: Person) -> None:
+    request = taken_over(world, person)
+    assert settle(person, request, 1, "failed", "no") == outputs("no")
+    assert settle(person, request, 2, "submitted", "taken") == outputs("taken")
+    assert again(person, request) == Settled(outputs("taken"))
+    echo = EchoSettlement(person.tenant.name, request.message, 0, outputs("echo"))
+    with person.vault.transaction() as cursor:
+        assert person.vault.settle_by_echo(cursor, [echo]) == [False]
+
+
+def test_two_attempts_are_settled_one_after_the_other(world: World, person: Person) -> None:
+    """An echo settles attempt 2 in a transaction under way: attempt 1 waits and is told its outcome."""
+    request = taken_over(world, person)
+    echo = EchoSettlement(person.tenant.name, request.message, 0, outputs("echo"))
+    with ThreadPoolExecutor(1) as pool:
+        with person.vault.transaction() as cursor:
+            assert person.vault.settle_by_echo(cursor, [echo]) == [True]
+            failing = pool.submit(settle, person, request, 1, "failed", "no")
+            wait_until_blocked(world, 1)
+        assert failing.result(10) == outputs("echo")
+    assert again(person, request) == Settled(outputs("echo"))
 
 
 def test_a_released_claim_is_granted_again_at_once(person: Person) -> None:

@@ -14,6 +14,7 @@ from schemas.clock import now_ms, to_text
 from schemas.envelope import Event
 from schemas.events import subscriptions, tenants
 from schemas.ids import random_id
+from schemas.settings import SettingsFold
 from schemas.topics import CONSENTS, DEADLETTERS, DELETIONS, SUBSCRIPTIONS, TENANTS
 from streams.step.contract import Effects, Item, Poison, Record
 from tests.embedded_fixtures import PostgresServer
@@ -161,6 +162,61 @@ def test_settings_reach_the_gate(world: World, person: Person) -> None:
     assert (state.dpa, state.purposes["weather"], state.purposes["service"]) == (True, "consent", "contract")
     assert person.vault.tenant_state("nobody") is None
     assert person.tenant.name in person.vault.tenants()
+
+
+def dpa_signed(tenant: Tenant, at_ms: int) -> Event:
+    data = tenants.DpaSigned(version="1", signed_at=to_text(at_ms))
+    return tenant_event(tenant.name, data, at_ms=at_ms)
+
+
+def dpa_ended(tenant: Tenant, at_ms: int) -> Event:
+    return tenant_event(tenant.name, tenants.DpaEnded(ended_at=to_text(at_ms)), at_ms=at_ms)
+
+
+def in_force(tenant: Tenant) -> bool:
+    state = tenant.world.vault.tenant_state(tenant.name)
+    assert state is not None
+    return state.dpa
+
+
+def test_an_agreement_ends_the_same_in_every_order_and_repetition(world: World) -> None:
+    """In the vault and in every process that follows the settings."""
+    for acts, holds in (((1, -2, 3), True), ((1, 3, -4), False), ((2, -2), False)):
+        for order in permutations([*acts, acts[0]]):
+            tenant, fold = world.tenant(dpa=False), SettingsFold()
+            for offset, at in enumerate(order):
+                event = dpa_signed(tenant, at) if at > 0 else dpa_ended(tenant, -at)
+                world.apply(event)
+                fold.apply(event, offset)
+            assert in_force(tenant) is fold.snapshot()[tenant.name].dpa is holds, order
+
+
+def test_a_signature_of_before_does_not_raise_what_an_end_has_lowered(world: World) -> None:
+    """The API has answered that nothing is sent any more; role vault is still behind, or reads the log again from its start."""
+    tenant = world.tenant(dpa=False)
+    person, vault = tenant.person(), world.vault
+    first = dpa_signed(tenant, vault.signing_time(tenant.name))
+    with vault.transaction() as cursor:
+        end = dpa_ended(tenant, vault.lower_dpa(cursor, tenant.name))
+    world.apply(first)
+    assert vault.permits([person.ask()]) == [Refusal("no_dpa", 1)]
+    world.apply(end)
+    world.apply(dpa_signed(tenant, vault.signing_time(tenant.name)))
+    assert isinstance(vault.permits([person.ask()])[0], Permit)
+    world.apply(first)
+    world.apply(end)
+    assert isinstance(vault.permits([person.ask()])[0], Permit)
+
+
+def test_what_is_signed_after_an_end_is_in_force_whatever_the_clock_does(world: World) -> None:
+    """Also when the database's clock was ahead at the end."""
+    tenant = world.tenant()
+    world.apply(dpa_ended(tenant, now_ms() + 3_600_000))
+    world.apply(dpa_signed(tenant, world.vault.signing_time(tenant.name)))
+    assert in_force(tenant)
+    with world.vault.transaction() as cursor:
+        world.vault.lower_dpa(cursor, tenant.name)
+    assert not in_force(tenant)
 
 
 def corrupt(world: World, person: Person, topic: str = CONSENTS, key: bytes | None = None) -> Record:

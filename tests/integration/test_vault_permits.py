@@ -6,15 +6,16 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from schemas.clock import boot_s, month_of_ms, now_ms, today
 from schemas.events import tenants
-from schemas.ids import message_id, random_id
+from schemas.ids import message_id, random_id, random_token
 from tests.embedded_fixtures import PostgresServer
 from tests.vault_world import CHANNEL, FAST, Person, Tenant, World, bsuid, tenant_event
 from vault.claims import Settlement
 from vault.permissions import Lower
-from vault.permits import Permit, PermitRequest, Refusal, Settled, Unknown, Wait
+from vault.permits import Answer, Permit, PermitRequest, Refusal, Settled, Unknown, Wait
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,7 @@ def person(tenant: Tenant) -> Person:
     return tenant.person()
 
 
-def answer(person: Person, request: PermitRequest) -> object:
+def answer(person: Person, request: PermitRequest) -> Answer:
     return person.vault.permits([request])[0]
 
 
@@ -92,7 +93,6 @@ def test_a_batch_is_answered_in_order(tenant: Tenant) -> None:
         ({"purpose": "newsletter", "kind": "template"}, "no_consent"),
         ({"subject": "0" * 31 + "1"}, "unreachable"),
         ({"subject": "nonsense"}, "unreachable"),
-        ({"content_gen": "1999-01"}, "unreachable"),
     ],
 )
 def test_reasons(person: Person, change: dict[str, object], reason: str) -> None:
@@ -294,12 +294,69 @@ def test_a_message_that_went_out_is_never_called_rejected(world: World, person: 
 def test_an_exchanged_key_is_refused_not_used(world: World, tenant: Tenant) -> None:
     one, other = tenant.person(), tenant.person()
     with world.sql() as cursor:
+        cursor.execute("select wrapped from vault.keys where subject = %s", [one.subject])
+        ((wrapped,),) = cursor.fetchall()
         cursor.execute(
             "update vault.keys k set wrapped = o.wrapped from vault.keys o where k.subject = %s and o.subject = %s",
             [one.subject, other.subject],
         )
-    assert answer(one, one.ask()) == Refusal("unreachable", 1)
+    request, corrupt = one.ask(delivery="at_most_once"), opens_corrupt()
+    for turn in range(1, 4):
+        assert_waits_for_repair(answer(one, replace(request, token=random_token())))
+        assert opens_corrupt() == corrupt + turn
     assert isinstance(answer(other, other.ask()), Permit)
+    with world.sql() as cursor:
+        cursor.execute("update vault.keys set wrapped = %s where subject = %s", [wrapped, one.subject])
+    permit = answer(one, replace(request, token=random_token()))
+    assert isinstance(permit, Permit), "nobody was called, so nothing is in doubt"
+    assert permit.again is False
+
+
+@pytest.mark.parametrize("key_class", ["identity", "content"])
+def test_a_missing_key_is_a_fault_of_the_vault(world: World, person: Person, key_class: str) -> None:
+    """As after a restore of an older backup: it alarms, leaves no claim, and the message goes once the row is back."""
+    person.content_key()
+    request, corrupt = person.ask(content_gen=month_of_ms(now_ms())), opens_corrupt()
+    with world.sql() as cursor:
+        cursor.execute(
+            "create temporary table kept as select * from vault.keys where subject = %s", [person.subject]
+        )
+        cursor.execute("alter table vault.keys disable trigger guard_key")
+        cursor.execute(
+            "delete from vault.keys where subject = %s and class = %s", [person.subject, key_class]
+        )
+        cursor.execute("alter table vault.keys enable always trigger guard_key")
+        assert_waits_for_repair(answer(person, request))
+        assert opens_corrupt() == corrupt + 1
+        cursor.execute("select count(*) from vault.claims where message = %s", [request.message])
+        assert cursor.fetchone() == (0,)
+        assert answer(person, replace(request, expires_ms=1)) == Refusal("expired", 1)
+        cursor.execute("insert into vault.keys select * from kept where class = %s", [key_class])
+    later = person.ask(content_gen=request.content_gen)
+    assert isinstance(answer(person, later), Permit)
+
+
+def test_a_destroyed_generation_is_a_refusal(world: World, person: Person) -> None:
+    person.content_key()
+    corrupt = opens_corrupt()
+    with world.sql() as cursor:
+        cursor.execute(
+            "update vault.keys set wrapped = null, destroyed_ms = 1 where subject = %s and class = 'content'",
+            [person.subject],
+        )
+    request = person.ask(content_gen=month_of_ms(now_ms()))
+    assert answer(person, request) == Refusal("unreachable", 1)
+    assert opens_corrupt() == corrupt
+
+
+def opens_corrupt() -> float:
+    """What has alarmed so far."""
+    return REGISTRY.get_sample_value("sealpost_opens_total", {"result": "corrupt"}) or 0
+
+
+def assert_waits_for_repair(waiting: Answer) -> None:
+    assert isinstance(waiting, Wait)
+    assert waiting.reason == "vault_fault"
 
 
 def test_one_round_trip(person: Person, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -272,7 +272,7 @@ def test_the_question_expires() -> None:
     [
         (replace(SETTINGS, notices={}), "no_notice"),
         (replace(SETTINGS, purposes={"service": "contract"}), "no_purpose"),
-        (replace(SETTINGS, dpa=False), "no_dpa"),
+        (replace(SETTINGS, dpa_ended_ms=1), "no_dpa"),
     ],
 )
 def test_no_question_without_what_it_needs(settings: object, reason: str) -> None:

@@ -17,7 +17,6 @@ from schemas.events import registry
 from schemas.events.inbound import FragmentReceived
 from schemas.metrics import counter
 from streams.step.contract import Record
-from streams.step.errors import StopPartition
 from vault.errors import CorruptFragment, KeyRefused, UnknownTenant
 from vault.ingress import INGRESS_ALGORITHM
 from vault.vault import Vault
@@ -44,7 +43,8 @@ class StrangeFragment(SealpostError):
 
 
 UNREADABLE = (InvalidEvent, ChannelError, UnknownTenant, CorruptFragment, DayKeyDestroyed, StrangeFragment)
-"""What `FragmentReader.read` raises for a record that can never be read; everything else says something about the process."""
+"""What `FragmentReader.read` raises for a record that can never be read. It raises KeyRefused for one that can be read once the
+tenant's row in the vault is repaired; everything else says something about the process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +88,8 @@ class FragmentReader:
         return BatchKeys(self._vault)
 
     def read(self, record: Record, keys: BatchKeys) -> Received:
-        """What a record holds; one of UNREADABLE when it never tells. StopPartition when the vault's keys do not open with this
-        process's master key; and what the database raises while it is away."""
+        """What a record holds; one of UNREADABLE when it never tells, KeyRefused when a key of its tenant is damaged (that the
+        master key is the right one was seen at the start); and what the database raises while it is away."""
         event = Event.from_bytes(record.value)
         data = registry.read(event)
         if not isinstance(data, FragmentReceived) or event.channel is None:
@@ -98,9 +98,9 @@ class FragmentReader:
         try:
             id_key = keys.ids(event.tenant)
             plaintext = self._open(event.tenant, data, keys)
-        except KeyRefused as error:
-            # Not the record's fault: dead-lettering everything would be the worst answer to a wrong master key.
-            raise StopPartition(str(error)) from None
+        except KeyRefused:
+            self._corrupt.inc()
+            raise
         try:
             raw = orjson.loads(plaintext)["fragment"]
         except (orjson.JSONDecodeError, KeyError, TypeError):

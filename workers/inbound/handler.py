@@ -14,6 +14,7 @@ from streams.kafka.settings_follower import SettingsFollower
 from streams.step.contract import Cursor, Effects, Item, Poison, Record
 from streams.step.errors import DatabaseAway
 from vault.claims import ClaimInfo, EchoSettlement
+from vault.errors import KeyRefused
 from vault.permissions import Lower
 from vault.subjects import ResolvedSender, Sender
 from vault.vault import Vault
@@ -88,13 +89,13 @@ class InboundHandler:
     # ---- the contract -------------------------------------------------------------------------------------------------
 
     def prepare(self, records: Sequence[Record]) -> list[Item | Poison]:
-        """Open and parse; what can never be read is Poison."""
+        """Open and parse; what cannot be read is Poison: one tenant's damaged key stops no other's fragments."""
         answers: list[Item | Poison] = []
         keys = self._reader.keys()
         for record in records:
             try:
                 received = self._reader.read(record, keys)
-            except UNREADABLE as error:
+            except (*UNREADABLE, KeyRefused) as error:
                 answers.append(Poison(record, type(error).__name__))
             else:
                 answers.append(Item(received.id, record.partition, record.time_ms, received, record))
@@ -145,6 +146,7 @@ class InboundHandler:
         self._settings_read = True
 
     def _input(self, item: Item, dropped: Counter[tuple[str, str]]) -> _Input | None:
+        """None for a wake that is over. KeyRefused goes to the engine, which dead-letters the wake alone."""
         if item.due is None:
             return _Input(item, item.value)
         try:

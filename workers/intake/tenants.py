@@ -74,17 +74,18 @@ class Registrar:
     def sign_dpa(self, tenant: str, version: str, signed_at: str | None = None) -> None:
         """Put the data-processing agreement on record. It holds once the role `vault` has applied it: `await_dpa`."""
         self._require(tenant)
-        signed = tenants.DpaSigned(version=version, signed_at=signed_at or to_text(now_ms()))
-        self._publish(tenant, signed)
+        at_ms = self._vault.signing_time(tenant)
+        signed = tenants.DpaSigned(version=version, signed_at=signed_at or to_text(at_ms))
+        self._publish(tenant, signed, at_ms=at_ms)
 
     def end_dpa(self, tenant: str) -> None:
         """End the agreement: the vault refuses from this moment, the event follows."""
         self._require(tenant)
         request = random_id()
-        ended = tenants.DpaEnded(ended_at=to_text(now_ms()))
-        outputs = (_output(_event(tenant, ended, request)),)
         with self._vault.transaction() as cursor:
-            self._vault.lower_dpa(cursor, tenant)
+            at_ms = self._vault.lower_dpa(cursor, tenant)
+            ended = tenants.DpaEnded(ended_at=to_text(at_ms))
+            outputs = (_output(_event(tenant, ended, request, at_ms=at_ms)),)
             self._vault.record_request(cursor, tenant, SOURCE, request, b"", b"", outputs)
         self._finish(tenant, request, outputs, produced=False)
 
@@ -127,9 +128,15 @@ class Registrar:
             raise UnknownTenantId(f"tenant {tenant[:80]!r} is not registered")
 
     def _publish(
-        self, tenant: str, data: EventData, *, channel: str | None = None, event_id: str | None = None
+        self,
+        tenant: str,
+        data: EventData,
+        *,
+        channel: str | None = None,
+        event_id: str | None = None,
+        at_ms: int | None = None,
     ) -> None:
-        event = _event(tenant, data, event_id or random_id(), channel)
+        event = _event(tenant, data, event_id or random_id(), channel, at_ms)
         self._producer.produce_all((_output(event),), PRODUCE_LIMIT_S)
 
     def _finish(self, tenant: str, request: str, outputs: Sequence[Output], *, produced: bool) -> None:
@@ -162,8 +169,11 @@ def _registration(ids: bytes, tenant: str, name: str, default_language: Language
     return outputs
 
 
-def _event(tenant: str, data: EventData, event: str, channel: str | None = None) -> Event:
-    return build(data, id=event, role=ROLE, tenant=tenant, subject=tenant, at_ms=now_ms(), channel=channel)
+def _event(
+    tenant: str, data: EventData, event: str, channel: str | None = None, at_ms: int | None = None
+) -> Event:
+    at = now_ms() if at_ms is None else at_ms
+    return build(data, id=event, role=ROLE, tenant=tenant, subject=tenant, at_ms=at, channel=channel)
 
 
 def _output(event: Event) -> Output:

@@ -1,0 +1,64 @@
+"""Settings folded from the topic: repeats change nothing, notices do not go back."""
+
+from schemas.envelope import Event, EventData
+from schemas.events import registry
+from schemas.events.tenants import DpaEnded, DpaSigned, NoticePublished, PurposeDefined, TenantRegistered
+from schemas.ids import random_id
+from schemas.settings import SettingsFold, TenantSettings
+
+TENANT = "shop"
+SIGNED_AT = "2026-01-01T00:00:00.000Z"
+
+
+def event(data: EventData, at_ms: int = 0) -> Event:
+    return registry.build(data, id=random_id(), role="test", tenant=TENANT, subject=TENANT, at_ms=at_ms)
+
+
+def folded(*events: Event) -> TenantSettings:
+    """The tenant's settings once these stand in the topic, from offset 0 on."""
+    fold = SettingsFold()
+    for offset, one in enumerate(events):
+        fold.apply(one, offset)
+    return fold.snapshot()[TENANT]
+
+
+def registered() -> Event:
+    return event(TenantRegistered(name="Shop", default_language="de"))
+
+
+def notice(version: int, language: str = "de", name: str = "privacy") -> Event:
+    url = f"https://shop.example/{name}/{version}"
+    data = {"notice": name, "version": version, "language": language, "url": url}
+    return event(NoticePublished.model_validate(data))
+
+
+def test_a_repeated_end_does_not_end_the_agreement_that_followed() -> None:
+    """Role clock produces a command again whose acknowledgement came late: an agreement signed since is in force."""
+    signed, ended = (
+        (event(DpaSigned(version="1", signed_at=SIGNED_AT), at) for at in (1, 3)),
+        event(DpaEnded(ended_at=SIGNED_AT), 2),
+    )
+    first, second = signed
+    assert folded(registered(), first, ended, second, ended).dpa is True
+    assert folded(registered(), first, ended, second, ended, first).dpa is True
+    assert folded(registered(), first, ended, first).dpa is False
+
+
+def test_a_repeated_purpose_does_not_bring_the_old_basis_back() -> None:
+    old = event(PurposeDefined(purpose="weather", legal_basis="contract"))
+    new = event(PurposeDefined(purpose="weather", legal_basis="consent"))
+    assert folded(registered(), old, new, old).needs_consent("weather")
+
+
+def test_a_repeat_moves_no_offset() -> None:
+    """What depends on settings names the offset it saw, and role vault applies an event once: nobody waits for a repeat."""
+    first = registered()
+    assert folded(first, first, first).offset == 0
+
+
+def test_of_a_notice_the_greatest_version_is_shown() -> None:
+    """Whatever is published again or late; every version stays findable."""
+    shop = folded(notice(1), notice(2), notice(1), notice(5, "en"), notice(4, "en"))
+    assert {language: shown.version for language, shown in shop.notices.items()} == {"de": 2, "en": 5}
+    assert set(shop.notice_history) == {"privacy/1/de", "privacy/2/de", "privacy/5/en", "privacy/4/en"}
+    assert folded(notice(7), notice(1, name="terms")).notices["de"].notice == "terms"
