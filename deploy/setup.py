@@ -32,7 +32,7 @@ def apply_topics(settings: Settings) -> list[str]:
     settings.need("kafka")
     return admin.apply_topics(
         settings.kafka,
-        topics.catalogue(),
+        topics.catalogue(settings.times()),
         partitions=settings.partitions,
         replication=settings.replication,
         embedded=settings.embedded,

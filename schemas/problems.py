@@ -25,6 +25,7 @@ _ALL = (
     Problem("too_large", 413, "The body is too large"),
     Problem("unknown_recipient", 422, "Nobody has written from this address"),
     Problem("invalid", 422, "A field is missing or wrong"),
+    Problem("clock", 503, "The clock of this server differs from the vault's; the operator must set it"),
     Problem("unavailable", 503, "A part that this needs is away; repeat the request"),
 )
 PROBLEMS = {problem.code: problem for problem in _ALL}

@@ -6,7 +6,7 @@ so that one subject is one partition number everywhere.
 
 from dataclasses import dataclass, field
 
-from schemas.constants import DAY_S, DEADLETTER_MAX_BYTES
+from schemas.constants import DAY_S, DEADLETTER_MAX_BYTES, PRODUCTION, Times
 
 EMBEDDED_PARTITIONS = 4
 CLUSTER_PARTITIONS = 48
@@ -51,8 +51,8 @@ def outbound(channel: str, *, bulk: bool = False) -> str:
     return f"sealpost.outbound.{channel}.bulk" if bulk else f"sealpost.outbound.{channel}"
 
 
-def catalogue() -> tuple[Topic, ...]:
-    """Every topic of an installation."""
+def catalogue(times: Times = PRODUCTION) -> tuple[Topic, ...]:
+    """Every topic of an installation, kept as long as its times say: their relations hold only if Kafka keeps to them."""
     topics = [
         Topic(SUBSCRIPTIONS, UNLIMITED),
         Topic(CONSENTS, UNLIMITED),
@@ -61,12 +61,14 @@ def catalogue() -> tuple[Topic, ...]:
         Topic(DELETIONS, UNLIMITED),
         Topic(TENANTS, UNLIMITED, partitions=1),
         Topic(
-            DEADLETTERS, 9 * DAY_S, config={**_DAY_SEGMENTS, "max.message.bytes": str(DEADLETTER_MAX_BYTES)}
+            DEADLETTERS,
+            round(times.day_key_s),
+            config={**_DAY_SEGMENTS, "max.message.bytes": str(DEADLETTER_MAX_BYTES)},
         ),
         Topic(INGRESS_KEYS, 14 * DAY_S, partitions=1, compact=True),
     ]
     for channel in CHANNELS:
-        topics.append(Topic(inbound(channel), 7 * DAY_S, config=_DAY_SEGMENTS))
-        topics.append(Topic(outbound(channel), 8 * DAY_S))
-        topics.append(Topic(outbound(channel, bulk=True), 8 * DAY_S))
+        topics.append(Topic(inbound(channel), round(times.inbound_kept_s), config=_DAY_SEGMENTS))
+        topics.append(Topic(outbound(channel), round(times.outbound_kept_s)))
+        topics.append(Topic(outbound(channel, bulk=True), round(times.outbound_kept_s)))
     return tuple(topics)

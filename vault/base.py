@@ -90,6 +90,12 @@ class VaultBase:
         with self._lease_pool.connection() as connection:
             yield connection.cursor()
 
+    def clock_ms(self, cursor: Cursor) -> int:
+        """The database's clock, which all permits go by."""
+        row = cursor.execute("select vault.now_ms()").fetchone()
+        assert row is not None
+        return int(row[0])
+
     def close(self) -> None:
         """Close all connections."""
         self._pool.close()

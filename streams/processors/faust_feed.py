@@ -104,6 +104,7 @@ class ProcessorFeed:
         self._data_dir = data_dir
         self._assignment = _Assignment()
         self._back_off = _BackOff()
+        self._turn_due_s = 0.0
         self._batch: _Batch | None = None
         self._stopping = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=self.role)
@@ -268,8 +269,15 @@ class ProcessorFeed:
         elif self._batch is not None:
             handled = await self._in_thread(functools.partial(self._stepper.step, self._batch.records))
             self._resolve(handled)
+            if boot_s() >= self._turn_due_s:
+                await self._turn()
         else:
-            await self._in_thread(self._stepper.turn)
+            await self._turn()
+
+    async def _turn(self) -> None:
+        """Wakes, `caught_up`, lag: between batches, and under steady load after a batch once it is time."""
+        await self._in_thread(self._stepper.turn)
+        self._turn_due_s = boot_s() + TURN_S
 
     async def _take_over(self, now: _Assignment) -> None:
         given = now.given or frozenset()

@@ -15,10 +15,12 @@ from schemas.clock import now_ms
 from schemas.errors import SealpostError
 from streams.kafka import admin, group_offsets
 from streams.kafka.consumer import consumer_settings
+from streams.kafka.producer import OrderedProducer
 from streams.processors.faust_feed import FaustEnded, group_error
+from streams.step.contract import Output
 from tests import faust_role
 from tests.embedded_fixtures import KafkaServer, PostgresServer
-from tests.step_world import Counting, World, await_until, expected_counts
+from tests.step_world import Counting, World, await_until, expected_counts, value
 
 LIMIT_S = 40.0
 SESSION_S = 6.0
@@ -99,6 +101,44 @@ def test_everything_is_read_from_the_start_and_followed(
     await_until(lambda: total(world) == 412, LIMIT_S, "after a restart")
     assert len(world.awaited_outputs(412)) == 412
     assert len(world.records(world.target)) == 412
+
+
+def test_wakes_and_the_look_at_the_log_s_ends_do_not_wait_for_a_lull(
+    world: World, started: list[Running], tmp_path: Path
+) -> None:
+    """A batch always waits: what has come due is handled, and that the ends were reached is said, all the same."""
+    world.produce(range(100))
+    feed = start(started, world, tmp_path)
+    await_until(lambda: total(world) == 100, LIMIT_S, "it reads")
+    lull = threading.Event()
+    numbers = iter(range(1_000, 1_000_000))
+
+    def load() -> None:
+        producer = OrderedProducer(world.bootstrap, client_id="load")
+        while not lull.is_set():
+            some = [next(numbers) for _ in range(20)]
+            producer.produce_all([Output(world.source, f"k{n % 20}".encode(), value(n)) for n in some], 20)
+            lull.wait(0.02)
+        producer.close()
+
+    def slow(_cursor: Any, _items: Any) -> None:
+        lull.wait(0.05)
+
+    feed.handler.before_apply = slow
+    loading = threading.Thread(target=load)
+    loading.start()
+    try:
+        await_until(lambda: total(world) > 300, LIMIT_S, "the load has begun")
+        reached = len(feed.handler.reached)
+        world.produce([100], wake_at=now_ms() + 300)
+        await_until(
+            lambda: any(word.startswith("due:") for word in feed.handler.order), 10, "the wake is handled"
+        )
+        await_until(lambda: len(feed.handler.reached) > reached, 10, "the ends are looked at")
+        assert loading.is_alive()
+    finally:
+        lull.set()
+        loading.join(20)
 
 
 def test_a_group_that_is_ahead_of_the_database_loses_nothing(

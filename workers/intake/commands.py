@@ -256,7 +256,7 @@ class Commands:
         state = self._vault.hold_active(cursor, tenant, subject)
         if state is None or state.state not in ("active", "restricted"):
             raise self._unknown_recipient(tenant)
-        now = now_ms()
+        now = self._time(cursor, tenant)
         message = message_id(day_of_ms(now), identity.ids, identity.request, ROLE, "message")
         requested_id = event_id(identity.ids, message, ROLE, "message_requested")
         block = self._seal(cursor, tenant, subject, requested_id, month_of_ms(now), body.content)
@@ -319,6 +319,14 @@ class Commands:
             request=identity.request,
             sealed=Sealed(content=block),
         )
+
+    def _time(self, cursor: Cursor, tenant: str) -> int:
+        """Now. Expiry, generation and every wait are counted from it: where this host's clock is wrong nothing is recorded."""
+        now, skew_ms = now_ms(), round(self._times.clock_skew_s * MS_PER_S)
+        if abs(self._vault.clock_ms(cursor) - now) > skew_ms:
+            self._count(tenant, "clock")
+            raise Refusal("clock")
+        return now
 
     def _seal(
         self, cursor: Cursor, tenant: str, subject: str, event: str, month: str, content: BaseModel

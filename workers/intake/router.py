@@ -73,7 +73,15 @@ def _add_messages(router: APIRouter, parts: CommandParts, gate: Gate) -> None:
         "/messages",
         status_code=202,
         response_model=models.Accepted,
-        responses=described("no_dpa", "idempotency_conflict", "unknown_recipient", "invalid", "too_large"),
+        responses=described(
+            "no_dpa",
+            "idempotency_conflict",
+            "unknown_recipient",
+            "invalid",
+            "too_large",
+            "unavailable",
+            "clock",
+        ),
         summary="Ask for a message",
     )
     async def send_message(

@@ -28,6 +28,17 @@ class Message:
     """The sealed content; None when the command names one of Sealpost's own texts."""
 
     @property
+    def asked_ms(self) -> int:
+        """When it was asked for, never later than the broker had it."""
+        return min(self.requested_ms, self.record.time_ms)
+
+    @property
+    def ahead_s(self) -> float:
+        """How far its writer's clock was ahead of the broker's at least. That it was behind cannot be told from a writer that
+        had waited."""
+        return (self.requested_ms - self.record.time_ms) / clock.MS_PER_S
+
+    @property
     def bulk(self) -> bool:
         """True when the command came through a bulk topic."""
         return self.record.topic.endswith(BULK_SUFFIX)

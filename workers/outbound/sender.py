@@ -10,6 +10,7 @@ from typing import Literal
 from schemas import clock, ids
 from schemas.constants import Times
 from schemas.content import TemplateContent, TextContent
+from schemas.events.statuses import MessageRejected
 from schemas.settings import TenantSettings
 from streams.kafka.producer import AsyncProducer, ProduceFailed
 from streams.kafka.settings_follower import SettingsFollower
@@ -196,7 +197,13 @@ class Sender:
             return Again(0.0, "lost")
         if isinstance(answer, Permit):
             measures.stage("permit").observe(_age_s(message))
-        return decisions.on_answer(answer, asked, self._next_jitter())
+        decided = decisions.on_answer(answer, asked, self._next_jitter())
+        if isinstance(decided, Call) and message.ahead_s > self._parts.times.clock_skew_s:
+            # Its expiry is wrong by as much. The permit's claim holds its place, so that a redelivery is not sent after all.
+            return Finish(
+                "rejected", statuses.Verdict(MessageRejected, reason="clock"), decided.permit.attempt
+            )
+        return decided
 
     async def _call(
         self, message: Message, permit: Permit, access: AccountCredentials | None, way: _Way
@@ -248,7 +255,7 @@ class Sender:
         wanted = message.command.settings
         if wanted is None or self._parts.settings.offset >= wanted:
             return False
-        return clock.now_ms() - message.requested_ms < self._parts.times.basis_wait_s * clock.MS_PER_S
+        return clock.now_ms() - message.asked_ms < self._parts.times.basis_wait_s * clock.MS_PER_S
 
     async def _conclude(
         self, message: Message, decided: Next, permit: Permit | None, waits: Waits
@@ -389,7 +396,7 @@ def permit_request(message: Message, token: str) -> PermitRequest:
         channel=message.channel,
         purpose=command.purpose,
         kind=kind,
-        requested_at_ms=message.requested_ms,
+        requested_at_ms=message.asked_ms,
         expires_ms=message.expires_ms,
         delivery=command.delivery,
         token=token,

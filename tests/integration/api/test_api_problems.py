@@ -5,9 +5,12 @@ from typing import Any
 
 import pytest
 
+from schemas import topics
+from schemas.clock import now_ms
 from schemas.http import BODY_MAX_BYTES
 from schemas.ids import random_id
 from tests.api_world import ApiWorld, Person, Reply, Tenant
+from workers.intake import commands
 
 RED = "red-4711"
 NOBODY = "0" * 32
@@ -126,6 +129,23 @@ def test_a_message_to_somebody(
     to = ada.to if by_address else {"subject": ada.subject}
     reply = tenant.call("POST", "/v1/messages", "producer", {**GOOD, "to": to, **change})
     assert refused(reply) == fields
+
+
+@pytest.mark.parametrize("ahead_s", [-400, 400])
+def test_a_server_whose_clock_is_wrong_records_nothing(
+    world: ApiWorld, tenant: Tenant, monkeypatch: pytest.MonkeyPatch, ahead_s: int
+) -> None:
+    """It says that it is at fault, not the caller; the same request is taken once the clock is set."""
+    person, key = tenant.person(), random_id()
+    monkeypatch.setattr(commands, "now_ms", lambda: now_ms() + ahead_s * 1000)
+    reply = tenant.send(person.to, idempotency_key=key)
+    assert (reply.status, reply.problem) == (503, "clock")
+    monkeypatch.undo()
+    assert tenant.send(person.to, idempotency_key=key).status == 202
+    written = [
+        event for event in world.written(topics.MESSAGES, tenant.name) if event.subject == person.subject
+    ]
+    assert len(written) == 1
 
 
 def test_fields_that_are_missing(tenant: Tenant) -> None:

@@ -380,3 +380,20 @@ def test_stages_and_opens_are_counted(world: SendingWorld) -> None:
 def stage_count(stage: str) -> float:
     """How often a stage was observed."""
     return sample("sealpost_stage_delay_seconds_count", stage=stage)
+
+
+def test_what_was_asked_for_later_than_the_broker_had_it_is_rejected(world: SendingWorld) -> None:
+    """The writer's clock was ahead, and with it the expiry. A command that was late to be produced goes, and a redelivery of a
+    rejected one is not sent."""
+    anna, skew_ms = world.somebody(), round(TIMES.clock_skew_s * 1000)
+    now = now_ms()
+    ahead = text_command(anna.person, "ahead", requested_at=to_text(now + skew_ms + 60_000))
+    near = text_command(anna.person, "near", requested_at=to_text(now + skew_ms - 60_000))
+    late = text_command(anna.person, "late", requested_at=to_text(now - 10 * skew_ms))
+    with world.outbound():
+        world.send(ahead, near, late, ahead)
+        world.await_all([ahead, near, late])
+        await_until("all are finished", lambda: world.committed() == 4)
+    assert set(world.became(message_of(ahead))) == {"rejected:clock"}
+    assert world.outcomes(ahead) == [(1, "rejected")]
+    assert world.provider.bodies(anna.number) == ["near", "late"]
