@@ -49,7 +49,7 @@ def behind(instance: RunningInstance, ends: dict[Part, int]) -> dict[str, int]:
     return {role: count for role, count in found.items() if count > 0}
 
 
-def await_quiet(instance: RunningInstance, limit_s: float = 60.0) -> dict[Part, int]:
+def await_quiet(instance: RunningInstance, limit_s: float = 120.0) -> dict[Part, int]:
     """Wait until no role has anything left to handle and nothing is written any more; where the topics end."""
     bootstrap = instance.ready["kafka"]
     ends, since_s = log_ends(bootstrap), time.monotonic()

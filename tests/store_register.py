@@ -52,6 +52,7 @@ STAYS: dict[str, dict[str, str]] = {
         "vault.accounts": "of the tenant",
         "vault.tokens": "of who uses Sealpost",
         "vault.signing_keys": "of the installation",
+        "vault.master_key": "of the installation: a check value, no key",
     },
     "streams": {**_STEP, "streams.fence": "the fence"},
     "projections": {

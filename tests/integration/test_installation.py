@@ -119,6 +119,7 @@ def test_every_role_that_opens_the_vault_refuses_what_does_not_belong_to_it(
         "SEALPOST_VAULT_DSN": world.dsn,
         "SEALPOST_STREAMS_DSN": dsns["streams"],
         "SEALPOST_PROJECTIONS_DSN": dsns["projections"],
+        "SEALPOST_BACKUP_KEPT_DAYS": "0",
     }
     stranger = environment | {"SEALPOST_MASTER_KEY": b64encode(random_bytes(32)).decode()}
     hasty = environment | {"SEALPOST_MASTER_KEY": b64encode(secret).decode(), "SEALPOST_LEASE_S": "30"}
