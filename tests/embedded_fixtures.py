@@ -5,7 +5,7 @@ uses the handle: pause, resume, kill (it comes back by itself), stop, start.
 """
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import psycopg
@@ -15,9 +15,12 @@ from psycopg import sql
 from deploy.embedded import kafka, ports, postgres
 from deploy.embedded.supervisor import Child, Supervisor
 from schemas.ids import random_id
+from tests.faults.proxy import Proxy
 
 TEST_ROLE = "sealpost_test"
 BACK_LIMIT_S = 60.0
+DOORS = 2
+"""Proxies that can stand before the broker at one time."""
 
 
 class Controlled:
@@ -62,10 +65,15 @@ class Controlled:
 class KafkaServer(Controlled):
     """The session's broker."""
 
-    def __init__(self, part: kafka.Kafka) -> None:
+    def __init__(self, part: kafka.Kafka, doors: Sequence[kafka.Door] = ()) -> None:
         super().__init__(part.child, part)
         self.bootstrap = part.bootstrap
         """`host:port` for clients."""
+        self._doors = doors
+
+    def proxy(self, door: int = 0) -> Proxy:
+        """A proxy before the broker: clients that bootstrap from its address are told to use nothing else."""
+        return Proxy(self._doors[door].port, self._doors[door].told)
 
     def __str__(self) -> str:
         return self.bootstrap
@@ -85,6 +93,14 @@ class PostgresServer(Controlled):
     def dsn(self, database: str) -> str:
         """As the ordinary role that owns what `fresh_database` makes."""
         return self.part.admin_dsn(database).replace(f"//{postgres.ADMIN}:", f"//{TEST_ROLE}:")
+
+    def proxy(self) -> Proxy:
+        """A proxy before the server."""
+        return Proxy(self.part.port)
+
+    def through(self, proxy: Proxy, dsn: str) -> str:
+        """Where the same database is reached through a proxy."""
+        return dsn.replace(f":{self.part.port}/", f":{proxy.port}/")
 
     def fresh_database(self, name: str = "test") -> str:
         """Make an empty database whose name begins with `name`; where its owner, an ordinary role, connects."""
@@ -120,9 +136,13 @@ def supervisor() -> Iterator[Supervisor]:
 @pytest.fixture(scope="session")
 def kafka_server(supervisor: Supervisor, embedded_folder: Path) -> KafkaServer:
     """A running broker without topics; tests make their own, with names nobody else uses."""
-    chosen = ports.choose(("kafka", "kafka_controller"), embedded_folder)
+    names = [(f"kafka_door{number}", f"kafka_told{number}") for number in range(DOORS)]
+    chosen = ports.choose(
+        ("kafka", "kafka_controller", *(name for both in names for name in both)), embedded_folder
+    )
+    doors = [kafka.Door(chosen[inner], chosen[told]) for inner, told in names]
     port, controller_port = chosen["kafka"], chosen["kafka_controller"]
-    return KafkaServer(kafka.start(supervisor, embedded_folder, port, controller_port, print))
+    return KafkaServer(kafka.start(supervisor, embedded_folder, port, controller_port, print, doors), doors)
 
 
 @pytest.fixture(scope="session")
