@@ -6,6 +6,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from schemas.clock import boot_s
+from schemas.constants import BROKER_ANSWER_S
 from schemas.errors import SealpostError
 from streams.kafka import admin
 from streams.step.contract import Record
@@ -47,6 +48,7 @@ def consumer_settings(
         "session.timeout.ms": round(session_s * 1000),
         "heartbeat.interval.ms": max(100, round(session_s * 1000 / 5)),
         "max.poll.interval.ms": round(max(MAX_POLL_S, session_s) * 1000),
+        "socket.timeout.ms": round(BROKER_ANSWER_S * 1000),
         "fetch.queue.backoff.ms": FETCH_BACKOFF_MS,
         "allow.auto.create.topics": False,
         "log.connection.close": False,
