@@ -63,7 +63,7 @@ class Kafka:
 
     def ready(self) -> bool:
         """True when metadata answers now."""
-        return _answers(self.bootstrap)
+        return answers(self.bootstrap)
 
     def await_ready(self) -> None:
         """Wait until metadata answers; ChildFailed with the end of the log when it does not."""
@@ -210,7 +210,8 @@ def _fresh_folder(folder: Path) -> Path:
     return folder
 
 
-def _answers(bootstrap: str) -> bool:
+def answers(bootstrap: str) -> bool:
+    """True when a broker at this address gives metadata now."""
     # Without its log: while the broker starts, refused connections are just what we wait for to end.
     client = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
     try:
