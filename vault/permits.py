@@ -13,7 +13,7 @@ Claims are not in backups: after a restore or a promotion, what was asked for be
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from schemas import metrics
@@ -48,9 +48,10 @@ class PermitRequest:
     """One (message, part) whose call can start at once.
 
     `kind` "free_form" needs an open window. `basis`: id of the consent event relied on. `settings`: offset in `tenants` that the
-    writer had seen. Times in milliseconds. `token`: a random word per attempt (`schemas.ids.random_token`): asking again with the
-    same token gets the same answer while the lease lasts. `content_gen`: generation of the content block to open, None when
-    there is none. `partition`: the command's partition number; without it the slowest partition of the follower decides.
+    writer had seen. Times in milliseconds. `token`: a random word per attempt (`schemas.ids.random_token`): the same question
+    with the same token gets the same answer while the lease lasts; another token is another question, made anew. `content_gen`:
+    generation of the content block to open, None when there is none. `partition`: the command's partition number; without it
+    the slowest partition of the follower decides.
     """
 
     tenant: str
@@ -69,6 +70,8 @@ class PermitRequest:
     settings: int | None = None
     content_gen: str | None = None
     partition: int | None = None
+    made_s: float = field(default_factory=boot_s, compare=False)
+    """Boot second at which it was made: no claim of its token is older."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +229,7 @@ def _as_row(n: int, request: PermitRequest) -> dict[str, Any] | None:
         "settings": request.settings,
         "gen": request.content_gen,
         "partition": request.partition,
+        "waited": round((boot_s() - request.made_s) * MS_PER_S),
     }
 
 

@@ -330,6 +330,24 @@ def test_a_fresh_process_does_not_take_over_at_its_first_look(world: World, pers
     vault.close()
 
 
+def test_the_same_token_gets_its_answer_whatever_is_known_of_the_clocks(world: World, person: Person) -> None:
+    """The first answer of a process was lost: its token is its own at the second question too, and gets no more time."""
+    request = person.ask()
+    assert isinstance(person.vault.permits([request])[0], Permit)
+    process = world.other_process()
+    repeated = process.permits([request])[0]
+    assert isinstance(repeated, Permit)
+    assert repeated.attempt == 1
+    assert repeated.deadline_s <= request.made_s + FAST.lease_outbound_s + 0.001
+    process.close()
+    process = world.other_process()
+    old = replace(request, made_s=request.made_s - FAST.lease_outbound_s)
+    waiting = process.permits([old])[0]
+    assert isinstance(waiting, Wait)
+    assert waiting.reason == "busy"
+    process.close()
+
+
 def test_nothing_is_kept_beyond_the_horizon(world: World, person: Person) -> None:
     request = person.ask()
     person.vault.permits([request])
