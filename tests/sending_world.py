@@ -27,6 +27,7 @@ from tests.vault_world import CHANNEL, Tenant
 from tests.vault_world import Person as Living
 from vault.outcomes import Plain
 from vault.sealing import SealContext, open_block
+from vault.vault import Vault
 from workers.channel import SimulatedAccount, SimulatorSettings
 from workers.channels.whatsapp import simulator
 from workers.channels.whatsapp.channel import CHANNEL as WHATSAPP
@@ -234,9 +235,12 @@ class SendingWorld:
         self.world.producer.produce_all([commands.output_of(event, bulk=bulk) for event in events])
 
     @contextmanager
-    def outbound(self, group: str | None = None, limits: Limits | None = None) -> Iterator[OutboundWorker]:
-        """The role in a thread, ready; ended in order."""
-        settings, vault = SettingsFollower(self.bootstrap), self.world.vaults.other_process(self.times)
+    def outbound(
+        self, group: str | None = None, limits: Limits | None = None, dsn: str | None = None
+    ) -> Iterator[OutboundWorker]:
+        """The role in a thread, ready; ended in order. `dsn`: another way to the vault's database."""
+        settings = SettingsFollower(self.bootstrap)
+        vault = Vault(dsn or self.dsn, self.world.vaults.master, self.times)
         settings.start()
         config = OutboundConfig(
             self.bootstrap, {CHANNEL: WHATSAPP}, self.times, limits or self.limits, group or self.group
