@@ -5,6 +5,7 @@ restarts; its ports may be others at each start. Nothing personal is in its log:
 """
 
 import base64
+import os
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -77,10 +78,12 @@ def start(
     controller_port: int,
     say: Say,
     doors: Sequence[Door] = (),
+    environment: Mapping[str, str] | None = None,
 ) -> Kafka:
     """Fetch and verify the jars if need be, format the folder once, start, and return when metadata answers.
 
-    JarsUnavailable, ChecksumMismatch, or ChildFailed with the end of its log. Nothing runs after an error.
+    `environment` is added to the one we have. JarsUnavailable, ChecksumMismatch, or ChildFailed with the end of its log.
+    Nothing runs after an error.
     """
     class_path = verified(cache_folder(data), say)
     home = data / NAME
@@ -92,7 +95,9 @@ def start(
     if not home.exists():
         say("Kafka: formatting its folder (once)")
         _format(java, data, port, controller_port)
-    child = supervisor.start(Program(NAME, (*java, "kafka.Kafka", str(settings)), log, folder=temporary))
+    argv = (*java, "kafka.Kafka", str(settings))
+    added = {**os.environ, **(environment or {})}
+    child = supervisor.start(Program(NAME, argv, log, environment=added, folder=temporary))
     kafka = Kafka(child, f"{HOST}:{port}")
     try:
         kafka.await_ready()

@@ -85,6 +85,7 @@ class Killer:
         """Processes struck."""
         self._victims = victims
         self._strikes = strikes
+        self._carried_out = 0
         self._stop = threading.Event()
         self._frozen: list[threading.Timer] = []
         self._thread = threading.Thread(target=self._run, name="killer", daemon=True)
@@ -97,6 +98,11 @@ class Killer:
     def done(self) -> bool:
         """True when the schedule is at its end."""
         return not self._thread.is_alive()
+
+    @property
+    def progress(self) -> float:
+        """The part of the schedule that is carried out."""
+        return self._carried_out / max(1, len(self._strikes))
 
     def stop(self) -> None:
         """Strike no more; whoever is frozen is thawed."""
@@ -113,6 +119,7 @@ class Killer:
                 return
             for role in strike.whom:
                 self._strike(strike, role)
+            self._carried_out += 1
 
     def _strike(self, strike: Strike, role: str) -> None:
         names = list(self._victims.instances(role))

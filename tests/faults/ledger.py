@@ -82,6 +82,17 @@ class Allowed:
     given_ms: int = 0
     withdrawn_ms: int = 0
 
+    @property
+    def active(self) -> bool:
+        """The rule of protocols §5."""
+        return self.given_ms > self.withdrawn_ms
+
+    def is_right(self, wanted: "Allowed") -> bool:
+        """A yes that a stop followed at once may have been closed by it before it was heard: then it leaves no trace."""
+        if self.withdrawn_ms != wanted.withdrawn_ms:
+            return False
+        return self.given_ms == wanted.given_ms or (not wanted.active and self.given_ms == 0)
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:
@@ -246,7 +257,8 @@ def statuses_are_the_join(truth: Truth) -> Iterator[str]:
 
 
 def permissions_are_the_fold_of_acts(truth: Truth) -> Iterator[str]:
-    """Vault, projection and processor agree with what the persons said, in the order in which they said it."""
+    """Vault, projection and processor agree with what the persons said, in the order in which they said it, and with one
+    another."""
     acts: dict[str, list[tuple[int, Kind]]] = defaultdict(list)
     for record in truth.of_type(RECEIVED):
         if record.data.get("intent") is not None:
@@ -255,8 +267,12 @@ def permissions_are_the_fold_of_acts(truth: Truth) -> Iterator[str]:
     for store, found in truth.permissions.items():
         for subject in acts.keys() | found.keys():
             wanted = Allowed() if subject in erased else fold(acts.get(subject, ()))
-            if found.get(subject, Allowed()) != wanted:
+            if not found.get(subject, Allowed()).is_right(wanted):
                 yield f"{store}: subject {subject} has {found.get(subject)}, the acts say {wanted}"
+    for subject in {subject for found in truth.permissions.values() for subject in found}:
+        seen = {store: found.get(subject, Allowed()) for store, found in truth.permissions.items()}
+        if len(set(seen.values())) > 1:
+            yield f"stores differ about subject {subject}: {seen}"
 
 
 def fold(acts: Sequence[tuple[int, Kind]]) -> Allowed:

@@ -126,7 +126,7 @@ def allowed_in(truth: Truth, store: str, **allowed: Allowed) -> Truth:
     """The same with another permission in one store."""
     changed = {
         **truth.permissions[store],
-        **{{"ada": ADA, "eve": EVE}[name]: one for name, one in allowed.items()},
+        **{{"ada": ADA, "bob": BOB, "eve": EVE}[name]: one for name, one in allowed.items()},
     }
     return replace(truth, permissions={**truth.permissions, store: changed})
 
@@ -208,6 +208,15 @@ def test_each_rule_finds_what_breaks_it(rule: str, how: str, break_: Callable[[T
     findings = judge(break_(right()))
     assert rule in {finding.rule for finding in findings}, how
     assert all(finding.words for finding in findings)
+
+
+def test_a_yes_that_a_stop_followed_at_once_may_leave_no_trace() -> None:
+    """In all stores alike; and only where it is withdrawn."""
+    given_and_withdrawn = Allowed(5, 9)
+    assert Allowed(5, 9).is_right(given_and_withdrawn)
+    assert Allowed(0, 9).is_right(given_and_withdrawn)
+    assert not Allowed(0, 8).is_right(given_and_withdrawn)
+    assert not Allowed(0, 3).is_right(Allowed(5, 3))
 
 
 def test_every_rule_is_broken_once() -> None:
