@@ -39,7 +39,7 @@ RETRY_S: dict[str, float] = {"vault_behind": 1.0, "basis": 0.5, "settings": 0.5,
 NO_ID = "0" * 32
 _ASK = """
 select n, verdict, reason, attempt, retry_ms, age_ms, now_ms, kind, address, identity, identity_kcv, content, content_kcv, outputs
-from vault.permits(%s::json, %s, %s, %s, %s, %s, %s, %s, %s)
+from vault.permits(%s::json, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 """
 
 
@@ -164,21 +164,22 @@ class PermitsPart(VaultBase):
         if not rows:
             return answers
         asked_s = boot_s()
-        found = self._ask(rows, self._clock_watch.expected_ms(asked_s))
+        found = self._ask(rows, asked_s)
         self._clock_watch.saw(asked_s, boot_s(), found[0][6])
         for n, *columns in found:
             answers[n] = self._answer(requests[n], secrets[requests[n].tenant], asked_s, columns)
         return answers
 
-    def _ask(self, rows: list[dict[str, Any]], expected_ms: int | None) -> list[tuple[Any, ...]]:
-        times = self.times
+    def _ask(self, rows: list[dict[str, Any]], asked_s: float) -> list[tuple[Any, ...]]:
+        times, watch = self.times, self._clock_watch
         limits = (
             times.lease_outbound_s, times.takeover_s, times.echo_s, times.follower_behind_s, times.basis_wait_s,
             times.window_s - times.window_margin_s,
         )  # fmt: skip
-        milliseconds = [round(limit * MS_PER_S) for limit in limits]
+        milliseconds: list[int | None] = [round(limit * MS_PER_S) for limit in limits]
+        milliseconds += [watch.expected_ms(asked_s), watch.agreed_ms(asked_s), ClockWatch.STEP_MS]
         with self._statement() as cursor:
-            cursor.execute(_ASK, [as_json(rows), *milliseconds, expected_ms, ClockWatch.STEP_MS], binary=True)
+            cursor.execute(_ASK, [as_json(rows), *milliseconds], binary=True)
             return cursor.fetchall()
 
     def _answer(
