@@ -1,16 +1,24 @@
-"""Runs under fire: `python -m tests.faults.deep [--seed N] [PART …]`.
+"""The run under fire, short for the tests and long for `make test-deep`: `python -m tests.faults.deep [--seed N] [PART …]`.
 
-Each part is an installation of its own; without parts all are run.
+Each part is an installation of its own in a process of its own. `kills` takes as long as all others together, so it runs
+beside them.
 """
 
+import argparse
+import shutil
+import subprocess
+import sys
+import tempfile
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from deploy.up import ROLES
 from tests.acceptance_instance import SHORT_TIMES
-from tests.faults.fire import Report, await_rest
+from tests.faults import outages
+from tests.faults.fire import ROOT, Report, await_rest, commit
 from tests.faults.installation import Installation, running_installation
 from tests.faults.killer import Killer, schedule
 from tests.faults.traffic import Traffic
@@ -54,6 +62,21 @@ SHORT = Plan(
     rest_s=120.0,
     times=SHORT_TIMES,
 )
+DEEP = Plan(
+    strikes=225,
+    gap_s=4.7,
+    messages=20_000,
+    rate_per_s=20.0,
+    people=300,
+    erasures=8,
+    frozen_s=(1.0, 4.0, 13.0),
+    spells=30,
+    spell_s=(1.0, 3.0, 8.0),
+    rest_s=420.0,
+)
+"""Times are the production's. Frozen for 13 s is frozen past the session."""
+BESIDE: tuple[tuple[str, ...], ...] = (("kills",), ("outages", "disk", "clock"))
+"""Parts that run one after the other, each row beside the others."""
 
 
 def run_kills(folder: Path, plan: Plan) -> Report:
@@ -107,3 +130,71 @@ def _change_while(installation: Installation, killer: Killer, plan: Plan) -> Non
 def _erase_some(traffic: Traffic, count: int) -> None:
     for person in traffic.people[:count]:
         traffic.erase(person)
+
+
+PARTS: Mapping[str, Callable[[Path, int], Report]] = {
+    "kills": lambda folder, seed: run_kills(folder, replace(DEEP, seed=seed)),
+    "outages": lambda folder, seed: outages.run_outages(folder, outages.Outages(seed)),
+    "disk": lambda folder, seed: outages.run_disk(folder, outages.Outages(seed)),
+    "clock": lambda folder, seed: outages.run_clock(folder, outages.Outages(seed)),
+}
+
+
+def run_all(names: Sequence[str], seed: int, folder: Path) -> list[str]:
+    """Run parts in processes of their own; the names of those that failed. Their output comes when each ends."""
+    failed: list[str] = []
+
+    def run_row(row: Sequence[str]) -> None:
+        for name in row:
+            argv = [
+                sys.executable,
+                "-m",
+                "tests.faults.deep",
+                "--seed",
+                str(seed),
+                "--here",
+                str(folder / name),
+                name,
+            ]
+            done = subprocess.run(
+                argv, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+            )
+            (folder / f"{name}.out").write_text(done.stdout)
+            shown = done.stdout.splitlines()[-40:]
+            print("\n".join(line for line in shown if not line.startswith("%")), flush=True)
+            if done.returncode:
+                failed.append(name)
+
+    rows = [[name for name in row if name in names] for row in BESIDE]
+    with ThreadPoolExecutor(len(rows)) as pool:
+        for ended in [pool.submit(run_row, row) for row in rows]:
+            ended.result()
+    return failed
+
+
+def main() -> int:
+    """Run the parts asked for; 1 when one of them found something."""
+    parser = argparse.ArgumentParser(prog="python -m tests.faults.deep")
+    parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--here", type=Path, help="run one part in this process and this folder")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all without")
+    given = parser.parse_args()
+    names = given.parts or list(PARTS)
+    if unknown := set(names) - set(PARTS):
+        parser.error(f"unknown: {', '.join(sorted(unknown))}")
+    if given.here is not None:
+        PARTS[names[0]](given.here, given.seed).passed()
+        return 0
+    print(f"seed {given.seed}, commit {commit()}: {', '.join(names)}", flush=True)
+    folder = Path(tempfile.mkdtemp(prefix="sealpost-deep-"))
+    failed = run_all(names, given.seed, folder)
+    if failed:
+        print(f"FAILED: {', '.join(failed)} (seed {given.seed}, commit {commit()}); logs in {folder}")
+        return 1
+    shutil.rmtree(folder)
+    print(f"all right: {', '.join(names)} (seed {given.seed}, commit {commit()})")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -102,7 +102,8 @@ class Installation:
     def _start_postgres(self) -> PostgresServer:
         self.postgres_folder.mkdir(parents=True, exist_ok=True)
         port = self._ports["postgres"]
-        return PostgresServer(postgres.start(self.supervisor, self.postgres_folder, port, print, SMALL))
+        started = postgres.start(self.supervisor, self.postgres_folder, port, print, SMALL, self.environment)
+        return PostgresServer(started)
 
     def _prepare(self) -> None:
         """Schemas, topics and the sandbox tenant; the account's API and all addresses lead through the proxies."""

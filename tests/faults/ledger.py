@@ -258,13 +258,10 @@ def statuses_are_the_join(truth: Truth) -> Iterator[str]:
 
 def permissions_are_the_fold_of_acts(truth: Truth) -> Iterator[str]:
     """Vault, projection and processor agree with what the persons said, in the order in which they said it, and with one
-    another."""
-    acts: dict[str, list[tuple[int, Kind]]] = defaultdict(list)
-    for record in truth.of_type(RECEIVED):
-        if record.data.get("intent") is not None:
-            acts[record.subject].append((to_ms(record.data["acted_at"]), record.data["intent"]))
-    erased = truth.destroyed()
-    for store, found in truth.permissions.items():
+    another. Acts are dated by the broker's clock: where that stepped, their order is not theirs, and only the stores are
+    compared."""
+    acts, erased = _acts(truth), truth.destroyed()
+    for store, found in truth.permissions.items() if not truth.step_ms else ():
         for subject in acts.keys() | found.keys():
             wanted = Allowed() if subject in erased else fold(acts.get(subject, ()))
             if not found.get(subject, Allowed()).is_right(wanted):
@@ -289,6 +286,26 @@ def fold(acts: Sequence[tuple[int, Kind]]) -> Allowed:
         elif kind == "stop":
             withdrawn, asked = at_ms, 0
     return Allowed(given, withdrawn)
+
+
+def _acts(truth: Truth) -> dict[str, list[tuple[int, Kind]]]:
+    """Subject → acts with their times, in the order of the log."""
+    acts: dict[str, list[tuple[int, Kind]]] = defaultdict(list)
+    for record in truth.of_type(RECEIVED):
+        if record.data.get("intent") is not None:
+            acts[record.subject].append((to_ms(record.data["acted_at"]), record.data["intent"]))
+    return acts
+
+
+def stops_without_effect(truth: Truth) -> list[str]:
+    """Subjects whose last act is a stop and who may be written to all the same: a clock that stepped back dated the stop before
+    the yes. No rule, for permissions are defined by the times of the acts (protocols §5); to be seen."""
+    vault = truth.permissions.get("vault", {})
+    return sorted(
+        subject
+        for subject, acts in _acts(truth).items()
+        if acts[-1][1] == "stop" and vault.get(subject, Allowed()).active
+    )
 
 
 def webhooks_become_messages_once(truth: Truth) -> Iterator[str]:

@@ -18,6 +18,7 @@ from tests.faults.ledger import (
     fold,
     judge,
     second_deliveries,
+    stops_without_effect,
 )
 
 T = 1_795_600_000_000
@@ -217,6 +218,20 @@ def test_a_yes_that_a_stop_followed_at_once_may_leave_no_trace() -> None:
     assert Allowed(0, 9).is_right(given_and_withdrawn)
     assert not Allowed(0, 8).is_right(given_and_withdrawn)
     assert not Allowed(0, 3).is_right(Allowed(5, 3))
+
+
+def test_a_stop_that_is_dated_before_the_yes_is_seen() -> None:
+    """And with stepped clocks the stores are still compared with one another."""
+    truth = right()
+    late = Logged(
+        "messages", 0, 99, T, "5" * 32, ledger.RECEIVED, ADA, {"intent": "stop", "acted_at": to_text(T)}
+    )
+    stepped = replace(truth, log=[*truth.log, late], written={**truth.written, late.id: True}, step_ms=1)
+    assert stops_without_effect(truth) == []
+    assert stops_without_effect(stepped) == [ADA]
+    assert judge(stepped) == []
+    differ = allowed_in(stepped, "vault", ada=Allowed(given_ms=1))
+    assert {finding.rule for finding in judge(differ)} == {"permissions_are_the_fold_of_acts"}
 
 
 def test_every_rule_is_broken_once() -> None:

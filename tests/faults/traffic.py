@@ -6,6 +6,7 @@ error asks again with the same idempotency key, as a business would.
 
 import random
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from http.client import HTTPException
@@ -74,6 +75,8 @@ class Said:
     accepted: dict[str, str] = field(default_factory=dict)
     """Message → delivery."""
     erasures: set[str] = field(default_factory=set)
+    webhooks: Counter[int] = field(default_factory=Counter)
+    """First answers to webhooks, by HTTP status (502: none)."""
     refused: dict[str, int] = field(default_factory=dict)
     """What the API answered instead of 202 → how often."""
 
@@ -212,6 +215,7 @@ class Traffic:
             "POST", f"{self._installation.simulator_url}/control/inbound", body=body, timeout_s=CALL_S
         )
         assert answer.body["id"] == wamid
+        self.said.webhooks[answer.status] += 1
 
     def _send(self, person: Person, chance: random.Random, number: int) -> None:
         """The business asks for a message, again and again under one key until it is answered."""
