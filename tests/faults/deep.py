@@ -114,7 +114,7 @@ def run_kills(folder: Path, plan: Plan) -> Report:
 
 
 def _change_while(installation: Installation, killer: Killer, plan: Plan) -> None:
-    """1 → 3 → 2 instances and another feed, at quarters of the schedule."""
+    """1 → 3 → 2 instances; in the second half another feed, and members that keep their names."""
     whole_s = plan.strikes * plan.gap_s
     for count, part in ((3, 0.25), (2, 0.75)):
         await_until(lambda: killer.progress >= part, whole_s * 4, "the killer goes on")  # noqa: B023  # called at once
@@ -122,8 +122,9 @@ def _change_while(installation: Installation, killer: Killer, plan: Plan) -> Non
             installation.scale(role, count)
         if count == 3:
             await_until(lambda: killer.progress >= 0.5, whole_s * 4, "the killer goes on")
-            installation.feed = "batch"
-            installation.restart("streams")
+            installation.feed, installation.named = "batch", True
+            for role in SCALED:
+                installation.restart(role)
     await_until(lambda: killer.done, whole_s * 4, "the killer has done")
 
 

@@ -59,9 +59,12 @@ class Installation:
     folder: Path
     times: Mapping[str, str]
     feed: str
+    """Of the processors: `faust` or `batch`."""
     postgres_folder: Path
     environment: Mapping[str, str]
     """Beside the settings, for parts and roles alike."""
+    named: bool = False
+    """Roles started from now on are static members of their groups."""
     supervisor: Supervisor = field(default_factory=Supervisor)
     faults: list[Fault] = field(default_factory=list)
     """What was done to parts and lines; the killer keeps its own."""
@@ -178,6 +181,7 @@ class Installation:
                 "SEALPOST_PORT": str(self._ports[name]),
                 "SEALPOST_METRICS_PORT": str(self._ports[f"metrics {name}"]),
                 "SEALPOST_PROCESSOR_FEED": self.feed,
+                **({"SEALPOST_MEMBER": name} if self.named else {}),
             },
         )
 
