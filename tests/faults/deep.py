@@ -90,7 +90,7 @@ def run_kills(folder: Path, plan: Plan) -> Report:
         length_s = plan.strikes * plan.gap_s
         spells = forecast(plan.seed, plan.spells, gap_s=length_s / (plan.spells + 1), lasts_s=plan.spell_s)
         weather = Weather(installation, spells)
-        installation.provider_takes(plan.delay_s)
+        installation.provider_takes(plan.delay_s, traffic.silent)
         traffic.start()
         killer.start()
         weather.start()

@@ -136,7 +136,7 @@ class Report:
         for killer in killers:
             self.blows.update(killer.blows)
             installation.faults += killer.faults
-        truth = Reader(installation, traffic.said).truth()
+        truth = Reader(installation, traffic.said, traffic.silent).truth()
         truth.step_ms = step_ms
         self.inward, self.outward = traffic.inward, traffic.outward
         self.seconds, self.unknown = second_deliveries(truth), unknown_messages(truth)

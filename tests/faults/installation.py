@@ -7,7 +7,7 @@ PostgreSQL and the provider. The test itself goes to the parts directly.
 import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -248,10 +248,12 @@ class Installation:
         """Note something that was done to a part or a line."""
         self.faults.append(Fault(now_ms(), what, whom))
 
-    def provider_takes(self, seconds: float) -> None:
-        """How long the provider takes to answer a request from now on."""
-        body = {"next": 10_000_000, "delay_s": seconds, "when": "after"}
-        assert call("POST", f"{self.simulator_url}/control/faults", body=body).status == 200
+    def provider_takes(self, seconds: float, silent: Iterable[str] = ()) -> None:
+        """How long the provider takes to answer a request from now on, and of whose messages it reports nothing."""
+        usual = {"delay_s": seconds, "when": "after"}
+        bodies = [{**usual, "next": 10_000_000}, *({**usual, "to": to, "statuses": []} for to in silent)]
+        for body in bodies:
+            assert call("POST", f"{self.simulator_url}/control/faults", body=body).status == 200
 
     @property
     def simulator_url(self) -> str:

@@ -59,10 +59,11 @@ PROJECTION_TABLES = ("subject", "address", "consent", "permission", "subscriptio
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """Reads one installation; `said` is what the traffic did."""
+    """Reads one installation; `said` is what the traffic did, `silent` of whom the provider reports nothing."""
 
     installation: Installation
     said: Said
+    silent: Sequence[str]
 
     def truth(self) -> Truth:
         """Everything, as it stands now."""
@@ -99,7 +100,11 @@ class Reader:
         messages = call("GET", f"{self.installation.simulator_url}/control/messages", timeout_s=60).body[
             "messages"
         ]
-        return [Delivery(str(m["biz_opaque_callback_data"]), to_ms(m["at"])) for m in messages]
+        silent = set(self.silent)
+        return [
+            Delivery(str(m["biz_opaque_callback_data"]), to_ms(m["at"]), m["to"] not in silent)
+            for m in messages
+        ]
 
     def _attempts(self) -> list[Attempt]:
         return [

@@ -78,7 +78,7 @@ def traffic_on(
         folder, postgres_folder=postgres_folder, environment=environment
     ) as installation:
         traffic = Traffic(installation, seed=plan.seed, people=plan.people, rate_per_s=plan.rate_per_s)
-        installation.provider_takes(0.1)
+        installation.provider_takes(0.1, traffic.silent)
         traffic.start()
         sleep_s(plan.before_s)
         yield installation, traffic, report

@@ -154,6 +154,18 @@ BROKEN: list[tuple[str, str, Callable[[Truth], Truth]]] = [
     ),
     (
         "everything_has_its_end",
+        "submitted, and what was reported is lost",
+        lambda t: replace(
+            with_log(
+                with_log(with_log(t, without=STATUS("read"), message=M2), without=STATUS("sent"), message=M2),
+                without=STATUS("delivered"),
+                message=M2,
+            ),
+            statuses={**t.statuses, M2: "submitted"},
+        ),
+    ),
+    (
+        "everything_has_its_end",
         "rejected without a reason",
         lambda t: with_log(t, without=STATUS("rejected"), reason=None),
     ),
@@ -211,11 +223,22 @@ def test_each_rule_finds_what_breaks_it(rule: str, how: str, break_: Callable[[T
     assert all(finding.words for finding in findings)
 
 
+def test_submitted_is_an_end_where_the_provider_reports_nothing() -> None:
+    (broken,) = [
+        break_(right()) for _, how, break_ in BROKEN if how == "submitted, and what was reported is lost"
+    ]
+    assert judge(broken)
+    silent = [replace(one, reported=False) for one in broken.deliveries]
+    assert judge(replace(broken, deliveries=silent)) == []
+
+
 def test_a_yes_that_a_stop_followed_at_once_may_leave_no_trace() -> None:
     """In all stores alike; and only where it is withdrawn."""
     given_and_withdrawn = Allowed(5, 9)
     assert Allowed(5, 9).is_right(given_and_withdrawn)
     assert Allowed(0, 9).is_right(given_and_withdrawn)
+    assert Allowed(2, 9).is_right(given_and_withdrawn)
+    assert not Allowed(6, 9).is_right(given_and_withdrawn)
     assert not Allowed(0, 8).is_right(given_and_withdrawn)
     assert not Allowed(0, 3).is_right(Allowed(5, 3))
 

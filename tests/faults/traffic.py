@@ -20,6 +20,8 @@ from tests.step_world import await_until
 
 CHANNEL = "whatsapp"
 FIRST_NUMBER = 491_520_000_000
+SILENT = 4
+"""Of one person in so many the provider reports nothing: no echo settles what a kill has left unknown."""
 LANES = 6
 """Threads each way; a person belongs to one of them."""
 ACTS_MAX = 8
@@ -127,6 +129,11 @@ class Traffic:
     def outward(self) -> int:
         """Messages that were accepted."""
         return len(self.said.accepted)
+
+    @property
+    def silent(self) -> list[str]:
+        """Numbers of whose messages the provider reports nothing."""
+        return [person.number for person in self.people[::SILENT]]
 
     def start(self) -> None:
         """Begin to write, both ways."""
