@@ -97,18 +97,15 @@ def run_kills(folder: Path, plan: Plan) -> Report:
         erasing = threading.Thread(target=_erase_some, args=(traffic, plan.erasures), daemon=True)
         erasing.start()
         _change_while(installation, killer, plan)
-        length_s = 3 * plan.messages / plan.rate_per_s
-        await_until(
-            lambda: min(traffic.inward, traffic.outward) >= plan.messages,
-            length_s,
-            "all messages are written",
-        )
+        limit_s = length_s + 3 * plan.messages / plan.rate_per_s
+        await_until(lambda: traffic.written(plan.messages), limit_s, "all messages are written")
         killer.stop()
+        weather.stop()
         erasing.join()
         traffic.stop()
         installation.await_ready()
         await_rest(installation, plan.rest_s)
-        report.spells = weather.spells
+        report.spells, report.blows = weather.spells, weather.blows
         report.judge(installation, traffic, [killer])
     return report
 
@@ -151,10 +148,8 @@ def run_all(names: Sequence[str], seed: int, folder: Path) -> list[str]:
                 sys.executable,
                 "-m",
                 "tests.faults.deep",
-                "--seed",
-                str(seed),
-                "--here",
-                str(folder / name),
+                f"--seed={seed}",
+                f"--here={folder / name}",
                 name,
             ]
             done = subprocess.run(
