@@ -4,10 +4,12 @@
 --
 -- Planned for index look-ups whatever the statistics say: a plan made while today's partition was empty must not scan it later.
 -- Take-overs need a database clock that agrees with the caller's boot clock: `expected_ms` is what the caller expects it to
--- show now (null: it does not know yet).
+-- show now (null: it does not know yet). Whose token it is gets its answer again without that: `waited` says how long the caller
+-- has had the token on its boot clock, and no claim of it is older. A claim of a time to come was made before the database's
+-- clock stepped back: it is at least as old as the clocks have agreed since (`agreed_ms`); it must not block its lane until then.
 create function vault.permits(
     asked json, lease_ms bigint, takeover_ms bigint, echo_ms bigint, behind_ms bigint, basis_ms bigint, window_ms bigint,
-    expected_ms bigint, step_ms bigint
+    expected_ms bigint, agreed_ms bigint, step_ms bigint
 )
 returns table (
     n integer, verdict text, reason text, attempt integer, retry_ms bigint, age_ms bigint, now_ms bigint,
@@ -39,11 +41,11 @@ begin
         from json_to_recordset(asked) as a(
             n integer, tenant text, subject uuid, message uuid, part smallint, day date, account text, channel text,
             purpose text, free_form boolean, requested bigint, expires bigint, once boolean, token text, basis uuid,
-            settings bigint, gen text, partition integer
+            settings bigint, gen text, partition integer, waited bigint
         )
     ),
     stand as materialized (
-        select i.*, s.state, c.attempt as last_attempt, c.refusal, o.outputs as stored, now_at - c.at_ms as age,
+        select i.*, s.state, c.attempt as last_attempt, c.refusal, o.outputs as stored, g.age,
             case
                 when s.state in ('erased', 'lost') then 'fenced'
                 when d.day is null then 'over'
@@ -51,10 +53,10 @@ begin
                 when o.class <> 'retry' then 'settled'
                 when c.attempt is null or (o.class = 'retry' and o.attempt = c.attempt) then 'free'
                 when c.refusal is not null then 'refused'
+                when c.token = i.token and g.age < lease_ms then 'mine'
                 when not clock_agrees then 'busy'
-                when c.token = i.token and now_at - c.at_ms < lease_ms then 'mine'
-                when now_at - c.at_ms < takeover_ms then 'busy'
-                when now_at - c.at_ms < takeover_ms + echo_ms then 'echo'
+                when g.age < takeover_ms then 'busy'
+                when g.age < takeover_ms + echo_ms then 'echo'
                 when i.once then 'unknown'
                 else 'again'
             end as standing
@@ -66,6 +68,13 @@ begin
             where c.day = i.day and c.message = i.message and c.part = i.part
             order by c.attempt desc limit 1
         ) c on true
+        left join lateral (
+            select case
+                when c.token = i.token and not clock_agrees then i.waited
+                when c.at_ms > now_at + step_ms then agreed_ms
+                else now_at - c.at_ms
+            end as age
+        ) g on true
         left join lateral (
             select o.class, o.attempt, o.outputs from vault.outcomes o
             where c.attempt is not null and o.day = i.day and o.message = i.message and o.part = i.part
