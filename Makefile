@@ -2,14 +2,15 @@
 
 PYTHON ?= python3
 ARGS ?=
+SEED ?= 20261125
 BIN := .venv/bin
 SOURCES := schemas vault streams workers projections deploy sealpost tests
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run test check format bench lock
+.PHONY: help venv run test test-deep check format bench lock
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
 
 venv: ## prepare .venv from requirements.lock; does nothing when nothing has changed
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -22,6 +23,9 @@ run: venv ## start everything and walk the tour; ARGS="--exit-after-tour --data 
 test: venv ## everything: format, lint, types, imports, tidiness, and all tests on a real Kafka and PostgreSQL
 	@$(MAKE) --no-print-directory --silent lint
 	$(BIN)/pytest -n 3 --dist loadfile $(ARGS)
+
+test-deep: venv ## under fire on production times, 35 minutes; SEED=n chooses another schedule, ARGS="kills outages disk clock" parts
+	@exec $(BIN)/python -m tests.faults.deep --seed $(SEED) $(ARGS)
 
 check: venv ## the quick part: format, lint, types, imports, tidiness
 	@$(MAKE) --no-print-directory --silent lint

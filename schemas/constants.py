@@ -28,6 +28,10 @@ DEADLETTER_MAX_BYTES = 8 * 1024 * 1024
 WEBHOOK_MAX_BYTES = 3 * 1024 * 1024
 """Largest webhook body: WhatsApp payloads may reach 3 MB."""
 
+BROKER_ANSWER_S = 10.0
+"""A broker that has not answered a request for so long is left, and the partition's leader is looked up anew. A frozen leader
+keeps its connections open: without a limit of ours librdkafka waits for it a minute, long after another broker leads."""
+
 BATCH_RECORDS = 1_000
 """Records of one step; more gains little, costs latency and memory."""
 

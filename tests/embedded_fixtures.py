@@ -5,7 +5,7 @@ uses the handle: pause, resume, kill (it comes back by itself), stop, start.
 """
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from psycopg import sql
 from deploy.embedded import kafka, ports, postgres
 from deploy.embedded.supervisor import Child, Supervisor
 from schemas.ids import random_id
+from tests.faults.proxy import Proxy
 
 TEST_ROLE = "sealpost_test"
 BACK_LIMIT_S = 60.0
@@ -24,6 +25,8 @@ SHARED = {"fsync": "off"}
 """Of the session's server: tests kill processes, never the machine, and what a process wrote outlives it. With a hundred
 databases an end in order, or a recovery, would flush tens of thousands of files, for longer than a busy disk is given. What
 `sealpost up` starts keeps its own settings."""
+DOORS = 2
+"""Proxies that can stand before the broker at one time."""
 
 
 class Controlled:
@@ -68,10 +71,15 @@ class Controlled:
 class KafkaServer(Controlled):
     """The session's broker."""
 
-    def __init__(self, part: kafka.Kafka) -> None:
+    def __init__(self, part: kafka.Kafka, doors: Sequence[kafka.Door] = ()) -> None:
         super().__init__(part.child, part)
         self.bootstrap = part.bootstrap
         """`host:port` for clients."""
+        self._doors = doors
+
+    def proxy(self, door: int = 0) -> Proxy:
+        """A proxy before the broker: clients that bootstrap from its address are told to use nothing else."""
+        return Proxy(self._doors[door].port, self._doors[door].told)
 
     def __str__(self) -> str:
         return self.bootstrap
@@ -91,6 +99,14 @@ class PostgresServer(Controlled):
     def dsn(self, database: str) -> str:
         """As the ordinary role that owns what `fresh_database` makes."""
         return self.part.admin_dsn(database).replace(f"//{postgres.ADMIN}:", f"//{TEST_ROLE}:")
+
+    def proxy(self) -> Proxy:
+        """A proxy before the server."""
+        return Proxy(self.part.port)
+
+    def through(self, proxy: Proxy, dsn: str) -> str:
+        """Where the same database is reached through a proxy."""
+        return dsn.replace(f":{self.part.port}/", f":{proxy.port}/")
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
@@ -144,9 +160,13 @@ def supervisor() -> Iterator[Supervisor]:
 @pytest.fixture(scope="session")
 def kafka_server(supervisor: Supervisor, embedded_folder: Path) -> KafkaServer:
     """A running broker without topics; tests make their own, with names nobody else uses."""
-    chosen = ports.choose(("kafka", "kafka_controller"), embedded_folder)
+    names = [(f"kafka_door{number}", f"kafka_told{number}") for number in range(DOORS)]
+    chosen = ports.choose(
+        ("kafka", "kafka_controller", *(name for both in names for name in both)), embedded_folder
+    )
+    doors = [kafka.Door(chosen[inner], chosen[told]) for inner, told in names]
     port, controller_port = chosen["kafka"], chosen["kafka_controller"]
-    return KafkaServer(kafka.start(supervisor, embedded_folder, port, controller_port, print))
+    return KafkaServer(kafka.start(supervisor, embedded_folder, port, controller_port, print, doors), doors)
 
 
 @pytest.fixture(scope="session")

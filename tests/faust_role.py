@@ -1,8 +1,9 @@
 """A role process on the Faust feed for fault tests: `python -m tests.faust_role '<json>'`.
 
-JSON: bootstrap, dsn, source, target, role, group, session_s, data_dir, first (topics read first), freeze (`[point, file]` or
-null: at this point of the engine the process stops itself with SIGSTOP, once, if the file is there). Ends on SIGTERM with 0;
-when a feed gives up, with 1 and the reason as the last line of its error output. Says `taken` once it is ready.
+JSON: bootstrap, dsn, source, target, role, group, session_s, data_dir, first (topics read first), line (another way to the
+broker, for Faust alone), freeze (`[point, file]` or null: at this point of the engine the process stops itself with SIGSTOP,
+once, if the file is there). Ends on SIGTERM with 0; when a feed gives up, with 1 and the reason as the last line of its error
+output. Says `taken` once it is ready.
 """
 
 import logging
@@ -53,7 +54,8 @@ def run(config: dict[str, Any], stop: threading.Event, handler: Counting | None 
         stepper = Stepper(
             engine, config["dsn"], config["bootstrap"], group=config["group"], first_topics=config["first"]
         )
-        return [ProcessorFeed(stepper, config["bootstrap"], times=times, data_dir=Path(config["data_dir"]))]
+        line = config.get("line", config["bootstrap"])
+        return [ProcessorFeed(stepper, line, times=times, data_dir=Path(config["data_dir"]))]
 
     feeds = FaustFeeds(make)
     threading.Thread(target=_tell, args=(feeds, stop), daemon=True).start()

@@ -164,9 +164,11 @@ class ReceivingWorld:
     # Roles
 
     @contextmanager
-    def receiver(self, *, vault: bool = True, cache: Path | None = None, **more: Any) -> Iterator["Running"]:
-        """A receiver in a thread, ready."""
-        config = ReceiverConfig(self.bootstrap, cache=cache, times=self.times, **more)
+    def receiver(
+        self, *, vault: bool = True, cache: Path | None = None, bootstrap: str | None = None, **more: Any
+    ) -> Iterator["Running"]:
+        """A receiver in a thread, ready. `bootstrap`: another way to the broker."""
+        config = ReceiverConfig(bootstrap or self.bootstrap, cache=cache, times=self.times, **more)
         found = self.vaults.other_process(self.times) if vault else None
         role = Receiver(config, self.vaults.master, found)
         stop = threading.Event()

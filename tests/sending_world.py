@@ -251,9 +251,12 @@ class SendingWorld:
         *,
         channel: Channel = WHATSAPP,
         meddle: Callable[[Vault], None] | None = None,
+        dsn: str | None = None,
     ) -> Iterator[OutboundWorker]:
-        """The role in a thread, ready; ended in order, what it raised is raised here. `meddle` may make its vault misbehave."""
-        settings, vault = SettingsFollower(self.bootstrap), self.world.vaults.other_process(self.times)
+        """The role in a thread, ready; ended in order, what it raised is raised here. `meddle` may make its vault misbehave,
+        `dsn` is another way to the vault's database."""
+        settings = SettingsFollower(self.bootstrap)
+        vault = Vault(dsn or self.dsn, self.world.vaults.master, self.times)
         settings.start()
         if meddle is not None:
             meddle(vault)

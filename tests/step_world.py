@@ -131,6 +131,8 @@ class World:
     dsn: str
     name: str = field(default_factory=lambda: random_id()[:8])
     partitions: int = PARTITIONS
+    replication: int = 1
+    """3 on a cluster: there a topic must have two replicas in sync."""
 
     def __post_init__(self) -> None:
         self.source, self.target, self.urgent = (
@@ -143,8 +145,8 @@ class World:
             self.bootstrap,
             [*catalogue, Topic(DEADLETTERS, -1, config=large)],
             self.partitions,
-            1,
-            embedded=True,
+            self.replication,
+            embedded=self.replication == 1,
         )
 
     def produce(

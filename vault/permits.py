@@ -13,7 +13,7 @@ Claims are not in backups: after a restore or a promotion, what was asked for be
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from schemas import metrics
@@ -43,7 +43,7 @@ and their number (below 2**15) must last for a message's longest life."""
 NO_ID = "0" * 32
 _ASK = """
 select n, verdict, reason, attempt, retry_ms, age_ms, now_ms, kind, address, identity, identity_kcv, content, content_kcv, outputs
-from vault.permits(%s::json, %s, %s, %s, %s, %s, %s, %s, %s)
+from vault.permits(%s::json, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 """
 
 
@@ -52,9 +52,10 @@ class PermitRequest:
     """One (message, part) whose call can start at once.
 
     `kind` "free_form" needs an open window. `basis`: id of the consent event relied on. `settings`: offset in `tenants` that the
-    writer had seen. Times in milliseconds. `token`: a random word per attempt (`schemas.ids.random_token`): asking again with the
-    same token gets the same answer while the lease lasts. `content_gen`: generation of the content block to open, None when
-    there is none. `partition`: the command's partition number; without it the slowest partition of the follower decides.
+    writer had seen. Times in milliseconds. `token`: a random word per attempt (`schemas.ids.random_token`): the same question
+    with the same token gets the same answer while the lease lasts; another token is another question, made anew. `content_gen`:
+    generation of the content block to open, None when there is none. `partition`: the command's partition number; without it
+    the slowest partition of the follower decides.
     """
 
     tenant: str
@@ -73,6 +74,8 @@ class PermitRequest:
     settings: int | None = None
     content_gen: str | None = None
     partition: int | None = None
+    made_s: float = field(default_factory=boot_s, compare=False)
+    """Boot second at which it was made: no claim of its token is older."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +174,7 @@ class PermitsPart(ClaimsPart):
         if not rows:
             return answers
         asked_s = boot_s()
-        found = self._ask(rows, self._clock_watch.expected_ms(asked_s))
+        found = self._ask(rows, asked_s)
         self._clock_watch.saw(asked_s, boot_s(), found[0][6])
         unopened: list[Settlement] = []
         for n, *columns in found:
@@ -185,15 +188,16 @@ class PermitsPart(ClaimsPart):
             self.settle(unopened)
         return answers
 
-    def _ask(self, rows: list[dict[str, Any]], expected_ms: int | None) -> list[tuple[Any, ...]]:
-        times = self.times
+    def _ask(self, rows: list[dict[str, Any]], asked_s: float) -> list[tuple[Any, ...]]:
+        times, watch = self.times, self._clock_watch
         limits = (
             times.lease_outbound_s, times.takeover_s, times.echo_s, times.follower_behind_s, times.basis_wait_s,
             times.window_s - times.window_margin_s,
         )  # fmt: skip
-        milliseconds = [round(limit * MS_PER_S) for limit in limits]
+        milliseconds: list[int | None] = [round(limit * MS_PER_S) for limit in limits]
+        milliseconds += [watch.expected_ms(asked_s), watch.agreed_ms(asked_s), ClockWatch.STEP_MS]
         with self._statement() as cursor:
-            cursor.execute(_ASK, [as_json(rows), *milliseconds, expected_ms, ClockWatch.STEP_MS], binary=True)
+            cursor.execute(_ASK, [as_json(rows), *milliseconds], binary=True)
             return cursor.fetchall()
 
     def _answer(
@@ -244,6 +248,7 @@ def _as_row(n: int, request: PermitRequest) -> dict[str, Any] | None:
         "settings": request.settings,
         "gen": request.content_gen,
         "partition": request.partition,
+        "waited": round((boot_s() - request.made_s) * MS_PER_S),
     }
 
 

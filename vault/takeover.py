@@ -22,6 +22,7 @@ class ClockWatch:
         self._pause_s = pause_s
         self._lock = Lock()
         self._offset_ms: float | None = None
+        self._agreeing_since_s = 0.0
         self._paused_until_s = 0.0
 
     def expected_ms(self, at_boot_s: float) -> int | None:
@@ -31,12 +32,22 @@ class ClockWatch:
                 return None
             return round(at_boot_s * MS_PER_S + self._offset_ms)
 
+    def agreed_ms(self, at_boot_s: float) -> int:
+        """How long the clocks have agreed, as far as is known here: 0 before the first reading."""
+        with self._lock:
+            if self._offset_ms is None:
+                return 0
+            return max(0, round((at_boot_s - self._agreeing_since_s) * MS_PER_S))
+
     def saw(self, before_s: float, after_s: float, database_ms: int) -> None:
         """The database showed `database_ms` at some moment between these two boot times."""
         least, most = database_ms - after_s * MS_PER_S, database_ms - before_s * MS_PER_S
         with self._lock:
             known = self._offset_ms
-            if known is not None and not least - self.STEP_MS <= known <= most + self.STEP_MS:
+            if known is None:
+                self._agreeing_since_s = after_s
+            elif not least - self.STEP_MS <= known <= most + self.STEP_MS:
+                self._agreeing_since_s = after_s
                 self._paused_until_s = after_s + self._pause_s
                 LOG.warning(
                     "the database's clock stepped against the boot clock; take-overs pause for %.0f s",

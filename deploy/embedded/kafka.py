@@ -8,6 +8,7 @@ import base64
 import os
 import shutil
 import subprocess
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,6 +47,14 @@ assert INDEX_BYTES // 8 * 4096 >= SEGMENT_BYTES, "an index must be able to hold 
 
 
 @dataclass(frozen=True, slots=True)
+class Door:
+    """One more way in: the broker listens on `port` and tells those who come there to use `told`, the port of a proxy."""
+
+    port: int
+    told: int
+
+
+@dataclass(frozen=True, slots=True)
 class Kafka:
     """A running broker."""
 
@@ -55,32 +64,40 @@ class Kafka:
 
     def ready(self) -> bool:
         """True when metadata answers now."""
-        return _answers(self.bootstrap)
+        return answers(self.bootstrap)
 
     def await_ready(self) -> None:
         """Wait until metadata answers; ChildFailed with the end of the log when it does not."""
         self.child.await_ready(self.ready, START_LIMIT_S)
 
 
-def start(supervisor: Supervisor, data: Path, port: int, controller_port: int, say: Say) -> Kafka:
+def start(
+    supervisor: Supervisor,
+    data: Path,
+    port: int,
+    controller_port: int,
+    say: Say,
+    doors: Sequence[Door] = (),
+    environment: Mapping[str, str] | None = None,
+) -> Kafka:
     """Fetch and verify the jars if need be, format the folder once, start, and return when metadata answers.
 
-    JarsUnavailable, ChecksumMismatch, or ChildFailed with the end of its log. Nothing runs after an error.
+    `environment` is added to the one we have. JarsUnavailable, ChecksumMismatch, or ChildFailed with the end of its log.
+    Nothing runs after an error.
     """
     class_path = verified(cache_folder(data), say)
     home = data / NAME
     settings = data / "kafka.properties"
-    settings.write_text(properties(home, port, controller_port))
+    settings.write_text(properties(broker_settings(home, port, controller_port, doors)))
     temporary = _fresh_folder(data / "kafka.tmp")
     log = data / "logs" / "kafka.log"
     java = java_command(class_path, temporary, log.parent)
     if not home.exists():
         say("Kafka: formatting its folder (once)")
         _format(java, data, port, controller_port)
-    program = Program(
-        NAME, (*java, "kafka.Kafka", str(settings)), log, folder=temporary, environment=_environment()
-    )
-    child = supervisor.start(program)
+    argv = (*java, "kafka.Kafka", str(settings))
+    added = {**_environment(), **(environment or {})}
+    child = supervisor.start(Program(NAME, argv, log, environment=added, folder=temporary))
     kafka = Kafka(child, f"{HOST}:{port}")
     try:
         kafka.await_ready()
@@ -118,16 +135,23 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "LC_ALL": "C.UTF-8"}
 
 
-def properties(home: Path, port: int, controller_port: int) -> str:
-    """The text of the broker's settings file."""
-    settings: dict[str, object] = {
+def broker_settings(
+    home: Path, port: int, controller_port: int, doors: Sequence[Door] = ()
+) -> dict[str, object]:
+    """The broker's settings: one node, broker and controller in one."""
+    inner = f"PLAINTEXT://{HOST}:{port}"
+    names = [f"DOOR{number}" for number in range(len(doors))]
+    heard = [f"{name}://{HOST}:{door.port}" for name, door in zip(names, doors, strict=True)]
+    told = [f"{name}://{HOST}:{door.told}" for name, door in zip(names, doors, strict=True)]
+    plain = [f"{name}:PLAINTEXT" for name in ("PLAINTEXT", "CONTROLLER", *names)]
+    return {
         "process.roles": "broker,controller",
         "node.id": 1,
         "controller.quorum.voters": f"1@{HOST}:{controller_port}",
         "controller.listener.names": "CONTROLLER",
-        "listeners": f"PLAINTEXT://{HOST}:{port},CONTROLLER://{HOST}:{controller_port}",
-        "advertised.listeners": f"PLAINTEXT://{HOST}:{port}",
-        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "listeners": ",".join((inner, f"CONTROLLER://{HOST}:{controller_port}", *heard)),
+        "advertised.listeners": ",".join((inner, *told)),
+        "listener.security.protocol.map": ",".join(plain),
         "log.dirs": home,
         "log.message.timestamp.type": "LogAppendTime",
         "message.max.bytes": RECORD_MAX_BYTES,
@@ -155,6 +179,10 @@ def properties(home: Path, port: int, controller_port: int) -> str:
         "num.io.threads": 4,
         "num.recovery.threads.per.data.dir": 2,
     }
+
+
+def properties(settings: Mapping[str, object]) -> str:
+    """The text of a settings file."""
     return "".join(f"{name}={_escaped(str(value))}\n" for name, value in settings.items())
 
 
@@ -169,7 +197,7 @@ def _format(java: tuple[str, ...], data: Path, port: int, controller_port: int) 
     """Make the log folder under another name and rename it, so that a cut-off format is done again, not used."""
     unfinished = _fresh_folder(data / "kafka.new")
     settings = data / "kafka-format.properties"
-    settings.write_text(properties(unfinished, port, controller_port))
+    settings.write_text(properties(broker_settings(unfinished, port, controller_port)))
     argv = (
         *java,
         "kafka.tools.StorageTool",
@@ -204,7 +232,8 @@ def _fresh_folder(folder: Path) -> Path:
     return folder
 
 
-def _answers(bootstrap: str) -> bool:
+def answers(bootstrap: str) -> bool:
+    """True when a broker at this address gives metadata now."""
     # Without its log: while the broker starts, refused connections are just what we wait for to end.
     client = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
     try:

@@ -108,12 +108,17 @@ class Postgres:
 
 
 def start(
-    supervisor: Supervisor, data: Path, port: int, say: Say, settings: Mapping[str, str] | None = None
+    supervisor: Supervisor,
+    data: Path,
+    port: int,
+    say: Say,
+    settings: Mapping[str, str] | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> Postgres:
     """Make the cluster once, start, make the databases that are missing, and return when it takes connections.
 
-    `settings` go over SETTINGS. NoUserForPostgres, PasswordsMissing, or ChildFailed with the end of the log. Nothing runs
-    after an error.
+    `settings` go over SETTINGS, `environment` is added to the server's. NoUserForPostgres, PasswordsMissing, or ChildFailed
+    with the end of the log. Nothing runs after an error.
     """
     home, programs = data / NAME, program_folder()
     used = runner(data, home, programs, DEATH_SIGNAL)
@@ -131,7 +136,7 @@ def start(
         NAME,
         tuple(argv),
         data / "logs" / "postgres.log",
-        environment=_environment(),
+        environment={**_environment(), **(environment or {})},
         stop_signal=signal.SIGINT,  # "fast": does not wait for clients to leave
         grace_s=GRACE_S,
         last_signal=signal.SIGQUIT,  # "immediate"; its children are in groups of their own and would outlive a SIGKILL

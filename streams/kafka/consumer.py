@@ -8,6 +8,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from schemas.clock import boot_s
+from schemas.constants import BROKER_ANSWER_S
 from schemas.errors import SealpostError
 from schemas.topics import catalogue
 from streams.kafka import admin
@@ -83,6 +84,7 @@ def outsider_settings(bootstrap: str, *, group: str, client_id: str) -> dict[str
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
         "partition.assignment.strategy": "range",
+        "socket.timeout.ms": round(BROKER_ANSWER_S * 1000),
         "fetch.queue.backoff.ms": FETCH_BACKOFF_MS,
         "allow.auto.create.topics": False,
         "log.connection.close": False,

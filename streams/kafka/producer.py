@@ -8,7 +8,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from schemas.clock import boot_s
-from schemas.constants import DEADLETTER_MAX_BYTES
+from schemas.constants import BROKER_ANSWER_S, DEADLETTER_MAX_BYTES
 from schemas.errors import SealpostError
 from streams.step.contract import Output
 
@@ -55,6 +55,7 @@ def producer_settings(
         "compression.type": "none",
         "message.max.bytes": PRODUCER_MAX_BYTES,
         "message.timeout.ms": 0 if delivery_timeout_s is None else max(1, round(delivery_timeout_s * 1000)),
+        "socket.timeout.ms": round(BROKER_ANSWER_S * 1000),
         "queue.buffering.max.messages": 500_000,
         "queue.buffering.max.kbytes": 512 * KILO,
         "allow.auto.create.topics": False,

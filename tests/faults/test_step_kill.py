@@ -1,67 +1,20 @@
 """The step under SIGKILL at every gap, frozen past its session, and with its database killed under it."""
 
-import os
 import random
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
-import orjson
 import pytest
 
 from schemas.clock import now_ms
-from schemas.ids import derived_id, random_id
-from streams.step.fault_points import FAULT_FILE, POINTS
+from schemas.ids import random_id
+from streams.step.fault_points import POINTS
 from tests.embedded_fixtures import KafkaServer, PostgresServer
-from tests.step_world import ID_KEY, World, await_until, expected_counts
+from tests.step_processes import Role, judge, total
+from tests.step_world import World, await_until
 
-ROOT = Path(__file__).parents[2]
 LIMIT_S = 40.0
-SESSION_S = 6.0
-"""The broker's smallest session timeout."""
-
-
-class Role:
-    """Role processes of one world, one after the other or beside one another."""
-
-    def __init__(self, world: World, folder: Path) -> None:
-        self.world = world
-        self.fault_file = folder / "fault"
-        self.log = folder / "log"
-        self.processes: list[subprocess.Popen[bytes]] = []
-
-    def start(self, group: str | None = None, batch: int = 40) -> "subprocess.Popen[bytes]":
-        """Start one; without `group` in a group of its own, which spares waiting for the session of a dead member."""
-        config = {
-            "bootstrap": self.world.bootstrap,
-            "dsn": self.world.dsn,
-            "source": self.world.source,
-            "target": self.world.target,
-            "role": "counting",
-            "group": group or random_id(),
-            "priority": None,
-            "session_s": SESSION_S,
-            "batch": batch,
-        }
-        with self.log.open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "tests.step_role", orjson.dumps(config).decode()],
-                cwd=ROOT,
-                env={**os.environ, FAULT_FILE: str(self.fault_file)},
-                stderr=log,
-            )
-        self.processes.append(process)
-        return process
-
-    def arm(self, point: str, count: int = 1, *, stop: bool = False) -> None:
-        """Name the point at which the next process dies, or freezes."""
-        self.fault_file.write_text(f"counting {point} {count}{' stop' if stop else ''}")
-
-    def frozen(self, process: "subprocess.Popen[bytes]") -> bool:
-        """True when a process is stopped."""
-        return Path(f"/proc/{process.pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "T"
 
 
 @pytest.fixture
@@ -73,31 +26,7 @@ def world(kafka_server: KafkaServer, postgres_server: PostgresServer) -> World:
 def role(world: World, tmp_path: Path) -> Iterator[Role]:
     made = Role(world, tmp_path)
     yield made
-    for process in made.processes:
-        if process.poll() is None:
-            process.kill()
-        process.wait(10)
-    print(made.log.read_text()[-4000:])
-
-
-def judge(world: World, numbers: Sequence[int], waking: Sequence[int], *, tidy: bool = True) -> None:
-    """State is the fold of the log, outputs are complete and once by id, wakes were handled once."""
-    expected = expected_counts(numbers)
-    for number in waking:
-        expected[f"k{number % 20}"] += 1
-    outputs = world.outputs()  # asserts that what was sent again is equal in every byte
-    wanted = [derived_id(ID_KEY, "out", world.source, derived_id(ID_KEY, str(n))) for n in numbers]
-    wanted += [derived_id(ID_KEY, "out", "due", derived_id(ID_KEY, str(n))) for n in waking]
-    assert world.counts() == expected
-    assert sorted(output["id"] for output in outputs) == sorted(wanted)
-    assert world.rows("select count(*) from step.due") == [(0,)]
-    # An owner that had to go before it was idle leaves acknowledged outputs recorded; the next one drops them.
-    assert not tidy or world.rows("select count(*) from step.outbox") == [(0,)]
-    assert world.letters() == []
-
-
-def total(world: World) -> int:
-    return sum(world.counts().values())
+    made.close()
 
 
 def test_killed_at_every_gap_of_the_step(world: World, role: Role) -> None:

@@ -11,6 +11,7 @@ from schemas.clock import boot_s, today
 from schemas.ids import message_id, random_id, random_token
 from streams.step.contract import Output
 from tests.embedded_fixtures import PostgresServer
+from tests.receiving_world import await_until
 from tests.vault_world import CHANNEL, FAST, Person, Tenant, World, wait_until_blocked
 from vault.claims import EchoSettlement, OutcomeClass, Settlement
 from vault.permits import Answer, Permit, PermitRequest, Refusal, Settled, Unknown, Wait
@@ -380,6 +381,46 @@ def test_a_fresh_process_does_not_take_over_at_its_first_look(world: World, pers
     assert isinstance(vault.permits([replace(request, token="b")])[0], Wait)
     assert isinstance(vault.permits([replace(request, token="c")])[0], Permit)
     vault.close()
+
+
+def test_a_claim_of_a_time_to_come_does_not_block_its_lane_until_then(world: World, person: Person) -> None:
+    """The database's clock was two hours ahead when the worker died, and is right again: the claim is as old as the clocks have
+    agreed since, busy and waiting for the echo as long as any other."""
+    request = person.ask(delivery="at_least_once")
+    person.vault.permits([request])
+    age(world, request, -2 * 3_600_000)
+    vault = world.other_process()
+    vault.permits([person.ask()])
+    seen: list[str] = []
+
+    def granted() -> bool:
+        answer = vault.permits([replace(request, token=random_token())])[0]
+        seen.append(answer.reason if isinstance(answer, Wait) else type(answer).__name__)
+        return isinstance(answer, Permit)
+
+    began = boot_s()
+    await_until("the next attempt", granted, 10.0)
+    assert boot_s() - began >= FAST.takeover_s + FAST.echo_s - 0.1
+    assert list(dict.fromkeys(seen)) == ["busy", "echo", "Permit"]
+    vault.close()
+
+
+def test_the_same_token_gets_its_answer_whatever_is_known_of_the_clocks(world: World, person: Person) -> None:
+    """The first answer of a process was lost: its token is its own at the second question too, and gets no more time."""
+    request = person.ask()
+    assert isinstance(person.vault.permits([request])[0], Permit)
+    process = world.other_process()
+    repeated = process.permits([request])[0]
+    assert isinstance(repeated, Permit)
+    assert repeated.attempt == 1
+    assert repeated.deadline_s <= request.made_s + FAST.lease_outbound_s + 0.001
+    process.close()
+    process = world.other_process()
+    old = replace(request, made_s=request.made_s - FAST.lease_outbound_s)
+    waiting = process.permits([old])[0]
+    assert isinstance(waiting, Wait)
+    assert waiting.reason == "busy"
+    process.close()
 
 
 def test_nothing_is_kept_beyond_the_horizon(world: World, person: Person) -> None:

@@ -210,6 +210,16 @@ def test_skipped_tests_say_why() -> None:
     none(findings())
 
 
+def test_no_fault_test_is_skipped() -> None:
+    """What can go wrong is made to go wrong on every machine: a fault that cannot be made is a failure, not a gap."""
+    none(
+        source.at(node.lineno, f"{last_name(node)} in a fault test")
+        for source in sources("tests/faults")
+        for node in source.nodes()
+        if isinstance(node, ast.Name | ast.Attribute) and last_name(node) in {*SKIPS, "importorskip"}
+    )
+
+
 def test_channels_look_alike() -> None:
     """Every channel folder has exactly the files of DESIGN §4, so that who knows one knows all."""
     folders = (
