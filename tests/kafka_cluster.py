@@ -50,8 +50,13 @@ class Broker:
         self.child.stop()
 
     def start(self) -> None:
-        """Start it again after `kill`."""
+        """Start it again after `kill`, and wait until it answers: who asks for metadata must not ask one that is starting."""
         self.child.start()
+        self.await_answer()
+
+    def await_answer(self) -> None:
+        """Wait until it gives metadata, for which two of the three must run."""
+        self.child.await_ready(lambda: kafka.answers(self.address), LIMIT_S)
         self.silent = False
 
     def freeze(self) -> None:
@@ -60,9 +65,9 @@ class Broker:
         assert self.child.send(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """SIGCONT."""
+        """SIGCONT, and wait until it answers."""
         assert self.child.send(signal.SIGCONT)
-        self.silent = False
+        self.await_answer()
 
 
 class Cluster:
@@ -113,10 +118,10 @@ class Cluster:
     def heal(self) -> None:
         """Whatever a test did to the brokers: all run again."""
         for broker in self.brokers.values():
-            broker.start()
-            broker.thaw()
+            broker.child.start()
+            broker.child.send(signal.SIGCONT)
         for broker in self.brokers.values():
-            broker.child.await_ready(lambda: kafka.answers(broker.address), LIMIT_S)  # noqa: B023  # called at once
+            broker.await_answer()
 
 
 @contextmanager

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from schemas.ids import random_id
-from streams.kafka import admin
-from streams.kafka.producer import OrderedProducer
+from streams.kafka.producer import OrderedProducer, ProduceFailed
 from streams.step.contract import Output
 from tests.embedded_fixtures import PostgresServer
 from tests.kafka_cluster import Cluster, running_cluster
@@ -157,22 +156,21 @@ def test_the_leader_freezes_in_the_middle_of_a_batch(
 def test_fewer_than_two_in_sync_take_nothing(
     cluster: Cluster, world: World, role: Role, writer: Writer
 ) -> None:
-    """With one broker left nothing is acknowledged, and nothing is lost: it goes on when a second one is back."""
+    """With one broker left nothing is acknowledged, and nothing is lost: it goes on when a second one is back. What was not
+    acknowledged goes to a topic that nobody reads: it may be in the log in the end, or not."""
     writer.write()
     role.start(batch=40)
     writer.await_counted()
     left = cluster.leader(world.target, 0)
     others = [broker for broker in cluster.brokers.values() if broker is not left]
-    before = admin.end_offsets(cluster.bootstrap, world.target)
     for broker in others:
         broker.kill()
     stuck = OrderedProducer(left.address, client_id="stuck")
-    with pytest.raises(Exception, match="not acknowledged"):
-        stuck.produce_all([Output(world.target, b"k0", b"{}")], 5.0)
+    with pytest.raises(ProduceFailed, match="not acknowledged"):
+        stuck.produce_all([Output(world.urgent, b"k0", b"{}")], 5.0)
     stuck.close()
     for broker in others:
         broker.start()
     cluster.await_whole(world.target)
-    assert admin.end_offsets(cluster.bootstrap, world.target) == before
     writer.write()
     end(role, world, writer)
