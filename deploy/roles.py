@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Callable, Coroutine
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 
@@ -27,7 +27,7 @@ from streams.kafka.producer import OrderedProducer
 from streams.step.connections import PATIENT, PROMPT, Limits
 from streams.step.contract import Handler
 from streams.step.errors import DatabaseAway
-from streams.step.postgres import connect
+from streams.step.postgres import connect, is_away
 from vault.keyring import MasterKey
 from vault.vault import Vault
 
@@ -38,6 +38,11 @@ WAIT_S = 0.3
 SETTINGS_S = 60.0
 """To read the settings topic to its end at start."""
 Ready = Callable[[], bool]
+Answer = TypeVar("Answer")
+
+
+class Stopped(SealpostError):
+    """The process was told to stop before what it waited for was there. Nothing is wrong."""
 
 
 class Process:
@@ -70,9 +75,30 @@ class Process:
 
     def bound_vault(self, pool_size: int = 4, limits: Limits = PATIENT) -> Vault:
         """The vault of this process, once it is sure that both belong to one installation."""
-        vault, cluster = self.vault(pool_size, limits), ClusterIdentity(self.settings.kafka)
-        vault.bind_installation(cluster.cluster_id, cluster.partitions(topics.CONSENTS))
+        vault = self.vault(pool_size, limits)
+
+        def bind() -> None:
+            cluster = ClusterIdentity(self.settings.kafka)
+            vault.bind_installation(cluster.cluster_id, cluster.partitions(topics.CONSENTS))
+
+        self.once_answered("the vault", bind)
         return vault
+
+    def once_answered(self, what: str, ask: Callable[[], Answer]) -> Answer:
+        """What `ask` says as soon as Kafka and PostgreSQL answer; Stopped when told to stop before."""
+        answers: list[Answer] = []
+
+        def there() -> bool:
+            try:
+                answers.append(ask())
+            except Exception as error:
+                if not is_away(error) and not isinstance(error, KafkaAway):
+                    raise
+            return bool(answers)
+
+        if not self._await(what, there):
+            raise Stopped("told to stop while waiting")
+        return answers[0]
 
     def folder(self) -> Path | None:
         """Where this role may keep files of its own, in the data folder."""
@@ -130,6 +156,8 @@ def run(role: str, settings: Settings) -> int:
     process = Process(role, settings)
     try:
         ROLES[role](process)
+    except Stopped:
+        return 0
     except SealpostError as error:
         logger.error("%s: %s", type(error).__name__, error)
         return 1
@@ -268,7 +296,7 @@ def run_streams(process: Process) -> None:
             settings.streams_dsn,
             follower,
             vault.tenant_ids,
-            vault.certificate_signer(),
+            process.once_answered("the vault", vault.certificate_signer),
             process.folder() or Path(tempfile.mkdtemp(prefix="sealpost-streams-")),
             feed=settings.processor_feed,
             times=process.times,

@@ -35,6 +35,8 @@ ANSWER_DELAY_S = 0.06
 """How long the provider takes: so that calls are in flight whenever a kill comes."""
 OPEN = """select c.message, c.part from vault.claims c where c.refusal is null and not exists (
     select from vault.outcomes o where o.day = c.day and o.message = c.message and o.part = c.part and o.attempt >= c.attempt)"""
+UNANSWERED = """select c.message, c.part from vault.claims c where c.refusal is null and not exists (
+    select from vault.outcomes o where o.day = c.day and o.message = c.message and o.part = c.part and o.attempt = c.attempt)"""
 
 ACTIVE = """select count(*) from pg_stat_activity
     where datname = current_database() and state <> 'idle' and pid <> pg_backend_pid() and backend_type = 'client backend'"""
@@ -141,12 +143,13 @@ def judge(
     print(
         f"{len(record)} deliveries of {len(commands)}; {len(unknown)} unknown; delivered twice: {sorted(twice)}"
     )
+    # On a busy machine a call may also end without an answer in time: its claim has no outcome of its own then.
+    unanswered = Counter(f"{message.hex}.{part}" for message, part in world.world.rows(UNANSWERED))
     for echo, count in accepted.items():
-        assert count <= 1 + sum(echo in found for found in open_at_kill), (
-            "at most once more a kill that found it open"
-        )
+        found_open = sum(echo in found for found in open_at_kill)
+        assert count <= 1 + max(found_open, unanswered[echo]), "at most once more a call whose end nobody knows"
     assert not twice & once
-    assert unknown <= was_open & once
+    assert unknown <= (was_open | unanswered.keys()) & once
     for command in commands:
         if echo_of(command) not in unknown:
             # A thawed process may still read the answer that its successor had given up: submitted wins over unknown.
