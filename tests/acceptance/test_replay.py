@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import psycopg
+import pytest
 from confluent_kafka import KafkaError
 from confluent_kafka.admin import AdminClient
 
@@ -75,6 +76,7 @@ def committed(bootstrap: str) -> int:
     return sum(group_offsets.read(bootstrap, "sealpost.outbound", parts).values())
 
 
+@pytest.mark.finding(4)
 def test_nothing_is_sent_when_everything_is_read_again(tmp_path: Path) -> None:
     """Sign-up, chat, rejected newsletter, return after STOP, erasure; then all offsets and processor state are gone:
     the provider hears nothing, the projections say the same."""

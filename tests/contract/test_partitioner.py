@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import faust
+import pytest
 from aiokafka import AIOKafkaProducer
 
 from schemas.ids import derived_id, random_id
@@ -33,6 +34,7 @@ def _where(bootstrap: str, topic: str) -> dict[bytes, int]:
     return {record.key or b"": record.partition for record in read_to_end(bootstrap, topic, timeout_s=30)}
 
 
+@pytest.mark.finding(22)
 def test_both_clients_put_every_key_into_the_same_partition(kafka_server: KafkaServer) -> None:
     bootstrap = kafka_server.bootstrap
     ours, fausts = (f"partitioner.{random_id()[:8]}" for _ in range(2))

@@ -82,6 +82,7 @@ def end(process_role: Role, world: World, writer: Writer) -> None:
     judge(world, writer.numbers, range(0))
 
 
+@pytest.mark.finding(17)
 def test_brokers_are_lost_in_turn_under_load(
     cluster: Cluster, world: World, role: Role, writer: Writer
 ) -> None:
@@ -122,6 +123,7 @@ def test_leaders_move_under_load(cluster: Cluster, world: World, role: Role, wri
 
 
 @pytest.mark.parametrize("then", ["it wakes up", "the role is killed"])
+@pytest.mark.finding(17)
 def test_the_leader_freezes_in_the_middle_of_a_batch(
     cluster: Cluster, world: World, role: Role, writer: Writer, then: str
 ) -> None:

@@ -121,6 +121,7 @@ def test_an_agent_that_raises(world: World, tmp_path: Path) -> None:
     finish(world, tmp_path, range(40))
 
 
+@pytest.mark.finding(6)
 def test_a_shutdown_inside_a_batch(world: World, tmp_path: Path) -> None:
     """A plain `take` that is stopped inside a batch has acknowledged it. Ours finishes its step; what is not handled stays."""
     world.produce(range(40))
@@ -157,6 +158,7 @@ def test_a_shutdown_inside_a_batch(world: World, tmp_path: Path) -> None:
     finish(world, tmp_path, range(40))
 
 
+@pytest.mark.finding(6)
 def test_noack_take_acknowledges_nothing(world: World, tmp_path: Path) -> None:
     """Everything was taken, nothing acknowledged by hand: nothing is committed, not even at the stop."""
     world.produce(range(40))
@@ -206,6 +208,7 @@ def roles() -> Iterator[list[Role]]:
 
 
 @pytest.mark.parametrize("point", ["before_commit", "before_produce"])
+@pytest.mark.finding(6)
 def test_a_frozen_owner_over_a_rebalance(world: World, tmp_path: Path, roles: list[Role], point: str) -> None:
     """An owner that is frozen inside a step for longer than its session, and then goes on: the other has taken over meanwhile,
     the frozen one's step is fenced or was recorded and is produced once by id; state is the fold of the log."""

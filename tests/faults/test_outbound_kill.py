@@ -147,7 +147,9 @@ def judge(
     unanswered = Counter(f"{message.hex}.{part}" for message, part in world.world.rows(UNANSWERED))
     for echo, count in accepted.items():
         found_open = sum(echo in found for found in open_at_kill)
-        assert count <= 1 + max(found_open, unanswered[echo]), "at most once more a call whose end nobody knows"
+        assert count <= 1 + max(found_open, unanswered[echo]), (
+            "at most once more a call whose end nobody knows"
+        )
     assert not twice & once
     assert unknown <= (was_open | unanswered.keys()) & once
     for command in commands:
@@ -170,6 +172,7 @@ def await_delivered(world: SendingWorld, count: int) -> None:
     await_until(f"{count} delivered", lambda: len(world.provider.messages()) >= count, 60.0)
 
 
+@pytest.mark.finding(1)
 def test_killed_five_times_under_five_hundred_messages(world: SendingWorld, role: Killed) -> None:
     rng = random.Random(SEED)
     print(f"seed {SEED}")

@@ -29,6 +29,7 @@ def role(world: World, tmp_path: Path) -> Iterator[Role]:
     made.close()
 
 
+@pytest.mark.finding(5, 6)
 def test_killed_at_every_gap_of_the_step(world: World, role: Role) -> None:
     """Every point of the engine, each at its first and at a later step, with repeats in the log and wakes under way."""
     seed = random.Random(3)
@@ -55,6 +56,7 @@ def test_killed_at_every_gap_of_the_step(world: World, role: Role) -> None:
 
 
 @pytest.mark.parametrize("point", ["before_commit", "after_commit", "mid_produce"])
+@pytest.mark.finding(6, 12)
 def test_frozen_past_its_session(world: World, role: Role, point: str) -> None:
     """The frozen owner holds an open transaction, or outputs not yet sent; the next owner goes on; then it wakes up."""
     group = random_id()

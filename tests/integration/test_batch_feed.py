@@ -201,6 +201,7 @@ def test_the_database_is_frozen_gone_and_back(
     assert running.error is None
 
 
+@pytest.mark.finding(14)
 def test_a_topic_made_anew_stops_the_role_in_words(world: World, started: list[Running]) -> None:
     running = start(started, world)
     world.produce(range(100))

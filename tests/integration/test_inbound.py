@@ -113,6 +113,7 @@ def test_what_is_written_is_counted(world: ReceivingWorld, running: Running) -> 
     await_until("all is counted", lambda: counts() == written)
 
 
+@pytest.mark.finding(13)
 def test_a_batch_is_handled_once_however_often_it_comes(world: ReceivingWorld, running: Running) -> None:
     """3 entries × 2 changes × messages and statuses; the same webhook five times changes no topic of facts."""
     site = world.site()
@@ -163,6 +164,7 @@ def test_a_batch_is_handled_once_however_often_it_comes(world: ReceivingWorld, r
     assert world.parked() == 0
 
 
+@pytest.mark.finding(13)
 def test_statuses_in_any_order(world: ReceivingWorld, running: Running) -> None:
     """A status before its message waits; reversed ones and a failure are written as they come; foreign ones are dropped."""
     site, number = world.site(), new_number()

@@ -402,6 +402,7 @@ def test_what_cannot_be_handled(installation: Installation, tmp_path: Path) -> N
         running.end()
 
 
+@pytest.mark.finding(9)
 def test_a_wake_waits_until_the_log_has_been_read(installation: Installation) -> None:
     """After a long absence wakes are due before the records that came before them are read: they wait for `caught_up`."""
     world, dsn, person = installation, fresh(installation), random_id()

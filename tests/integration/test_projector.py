@@ -120,6 +120,7 @@ def test_equal_times_of_yes_and_no_stay_visible(models: ReadModels, person: Pers
     assert row["given_at"] == row["withdrawn_at"]
 
 
+@pytest.mark.finding(12)
 def test_applying_twice_equals_once(models: ReadModels, person: Person) -> None:
     """A batch again, its events one by one, under new offsets: the same rows."""
     story = person.whole_story()
@@ -146,6 +147,7 @@ def test_the_order_of_topics_does_not_show(postgres_server: PostgresServer, pers
     assert all(result == results[0] for result in results[1:])
 
 
+@pytest.mark.finding(8)
 def test_purge_and_fence(models: ReadModels, person: Person) -> None:
     """KeyDestroyed empties every table of the person, leaves a fence and one receipt; late events make no row."""
     neighbour = Person(person.tenant)
@@ -171,6 +173,7 @@ def test_purge_and_fence(models: ReadModels, person: Person) -> None:
     assert models.rows(person.tenant) == left
 
 
+@pytest.mark.finding(8)
 def test_a_purge_in_the_middle_of_a_batch(models: ReadModels, person: Person) -> None:
     """What stands before and behind KeyDestroyed in one batch leaves no row."""
     story = person.whole_story()
@@ -194,6 +197,7 @@ def test_states_of_an_erasure(models: ReadModels, person: Person, seed: int) -> 
     assert receipts["store"] == "projections.v1"
 
 
+@pytest.mark.finding(21)
 def test_unknown_types_are_counted_and_bad_records_are_poison(models: ReadModels, person: Person) -> None:
     """A type of tomorrow is a row without content; a record that is none is dead-lettered, its subject marked stale."""
     tomorrow = person.created().model_copy(update={"type": "sealpost.subject.praised.v3", "id": random_id()})
@@ -261,6 +265,7 @@ def log(kafka_server: KafkaServer) -> str:
     return kafka_server.bootstrap
 
 
+@pytest.mark.finding(23)
 def test_rebuild_from_the_log(log: str, postgres_server: PostgresServer) -> None:
     """On the real engine: repeats in the log, a purge among them; a second database gives equal rows and a receipt that
     every reader drops as a repeat."""

@@ -94,6 +94,7 @@ def test_the_limit_of_a_body(world: ReceivingWorld) -> None:
     assert letter["reason"] == "UnparseableBody"
 
 
+@pytest.mark.finding(35)
 def test_fragments_are_sealed_and_in_order(world: ReceivingWorld) -> None:
     """Every part of a batch is a record of its own, in order per person; nothing personal stands in clear."""
     site = world.site()
@@ -139,6 +140,7 @@ def test_authentic_but_not_parseable(world: ReceivingWorld) -> None:
     assert world.records(RAW, site.tenant) == []
 
 
+@pytest.mark.finding(34)
 def test_without_an_agreement_nothing_is_stored(world: ReceivingWorld) -> None:
     """200 and a count; an agreement signed a moment before is seen; ended, nothing is stored any more."""
     site = world.site(dpa=False)
@@ -170,6 +172,7 @@ def test_new_connections_and_accounts_are_found_at_once(world: ReceivingWorld) -
     assert "unser" in orjson.dumps(opened(world, record.value)[2]).decode()
 
 
+@pytest.mark.finding(16)
 def test_postgres_away(world: ReceivingWorld, postgres_server: PostgresServer) -> None:
     """The receiver goes on, and another one starts from the sealed file alone."""
     site = world.site()

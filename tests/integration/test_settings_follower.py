@@ -45,6 +45,7 @@ def event(tenant: str, data: TenantRegistered | DpaSigned | DpaEnded) -> Output:
     return Output(topics.TENANTS, tenant.encode(), made.to_bytes())
 
 
+@pytest.mark.finding(10)
 def test_it_reads_all_and_follows(follower: SettingsFollower, producer: OrderedProducer) -> None:
     tenant = random_id()
     registered = event(tenant, TenantRegistered(name="Shop", default_language="de"))

@@ -58,6 +58,7 @@ def test_state_and_outputs_are_the_fold_of_the_log(world: World) -> None:
     assert sum(row[0] for row in world.rows("select next_offset from step.position")) == 200
 
 
+@pytest.mark.finding(29)
 def test_repeats_are_dropped_within_a_batch_and_later_and_after_midnight(world: World) -> None:
     world.produce([*range(50), *range(50)])
     engine = world.engine()
@@ -125,6 +126,7 @@ def test_another_owner_fences_and_nothing_is_written(world: World) -> None:
     assert len(world.outputs()) == 40
 
 
+@pytest.mark.finding(5)
 def test_what_was_recorded_is_produced_by_the_next_owner_byte_for_byte(world: World) -> None:
     world.produce(range(30))
 
@@ -240,6 +242,7 @@ def test_a_missing_table_dead_letters_nothing(world: World) -> None:
     assert world.rows("select * from step.position") == []
 
 
+@pytest.mark.finding(30)
 def test_conflicts_repeat_the_step(world: World) -> None:
     world.produce(range(20))
     handler = Counting(world.source, world.target)
@@ -259,6 +262,7 @@ def test_conflicts_repeat_the_step(world: World) -> None:
     assert len(world.outputs()) == 20
 
 
+@pytest.mark.finding(9)
 def test_due_rows_come_first_once_and_in_order(world: World) -> None:
     start = now_ms()
     world.produce([3], wake_at=start - 10)
@@ -292,6 +296,7 @@ def _due_letters(world: World) -> list[dict[str, Any]]:
     return [letter for letter in letters if letter["origin"]["topic"] == "step.due"][-1:]
 
 
+@pytest.mark.finding(14)
 def test_a_position_of_another_log_is_refused(world: World) -> None:
     world.produce(range(40))
     engine = world.engine()

@@ -82,6 +82,7 @@ def taken_over(world: World, person: Person) -> PermitRequest:
     return request
 
 
+@pytest.mark.finding(1)
 def test_the_same_token_gets_the_same_answer_and_no_more_time(person: Person) -> None:
     request = person.ask()
     asked = boot_s()
@@ -105,6 +106,7 @@ def test_the_same_token_after_the_lease_is_as_good_as_none(world: World, person:
     assert waiting.reason == "busy"
 
 
+@pytest.mark.finding(1)
 def test_busy_then_echo_then_the_next_attempt(world: World, person: Person) -> None:
     request = person.ask(delivery="at_least_once")
     assert isinstance(person.vault.permits([request])[0], Permit)
@@ -124,6 +126,7 @@ def test_busy_then_echo_then_the_next_attempt(world: World, person: Person) -> N
     assert isinstance(again(person, request), Wait)
 
 
+@pytest.mark.finding(1)
 def test_at_most_once_ends_as_unknown(world: World, person: Person) -> None:
     request = person.ask(delivery="at_most_once")
     assert isinstance(person.vault.permits([request])[0], Permit)
@@ -227,6 +230,7 @@ def test_a_refusal_is_settled_like_a_send(person: Person) -> None:
     assert again(person, request, expires_ms=1) == Refusal("expired", 2)
 
 
+@pytest.mark.finding(27)
 def test_parts_are_claimed_apart(person: Person) -> None:
     request = person.ask()
     parts = [replace(request, part=part, token=random_token()) for part in range(3)]
@@ -271,6 +275,7 @@ def test_who_loses_the_race_for_a_claim_is_told_busy(world: World, person: Perso
     assert waiting.reason == "busy"
 
 
+@pytest.mark.finding(4)
 def test_midnight_is_one_grant(world: World, person: Person) -> None:
     """The day in the message id decides where the claim lies, not the clock: claimed at 23:59:59.9, asked again at 00:00:00.1."""
     message = message_id(today() - timedelta(days=1), b"k", random_id(), "test", "m")
@@ -347,6 +352,7 @@ def test_look_up_by_echo_id_and_by_provider_id(world: World, person: Person) -> 
     assert b"wamid" not in index
 
 
+@pytest.mark.finding(31)
 def test_a_step_of_the_database_clock_pauses_take_overs(world: World, person: Person) -> None:
     request = person.ask()
     vault = world.other_process()

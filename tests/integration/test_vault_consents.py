@@ -51,6 +51,7 @@ def row(person: Person) -> tuple[int | None, str | None, int | None, bool]:
     st.lists(st.tuples(st.booleans(), st.integers(1, 6)), min_size=1, max_size=7),
     st.randoms(use_true_random=False),
 )
+@pytest.mark.finding(2, 3)
 def test_every_order_and_repetition_ends_in_the_same_permission(
     world: World, acts: list[tuple[bool, int]], chance: Random
 ) -> None:
@@ -225,6 +226,7 @@ def corrupt(world: World, person: Person, topic: str = CONSENTS, key: bytes | No
     return Record(topic, 0, world.offset, key, b'{"not": "an event"}', now_ms())
 
 
+@pytest.mark.finding(15)
 def test_a_poisoned_withdrawal_restricts_and_later_events_go_behind_it(world: World, tenant: Tenant) -> None:
     person, other = tenant.person(), tenant.person()
     world.apply(person.given(5), other.given(5))

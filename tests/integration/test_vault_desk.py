@@ -298,6 +298,7 @@ def test_many_clocks_make_the_same_partitions(world: World) -> None:
     assert world.vault.make_partitions(far) == 0
 
 
+@pytest.mark.finding(26)
 def test_a_vault_belongs_to_one_cluster(world: World) -> None:
     world.vault.bind_installation("cluster-1", 4)
     world.vault.bind_installation("cluster-1", 4)

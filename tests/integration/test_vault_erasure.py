@@ -58,6 +58,7 @@ def living_keys(person: Person) -> list[tuple[str, str]]:
         return cursor.fetchall()
 
 
+@pytest.mark.finding(20)
 def test_t1_is_one_transaction_with_its_events(world: World, person: Person) -> None:
     person.content_key()
     person.evidence()
@@ -116,6 +117,7 @@ def test_nothing_of_the_subject_is_left_but_the_fence(world: World, person: Pers
         assert cursor.fetchall() == [(str(offset_of(other)),)]
 
 
+@pytest.mark.finding(20)
 def test_repeating_it_writes_the_same_bytes(world: World, person: Person) -> None:
     asked = person.erasure()
     first = world.apply_records([world.record(asked, "sealpost.deletions")])

@@ -197,6 +197,7 @@ def test_another_master_key_opens_nothing(world: World, person: Person) -> None:
     stranger.close()
 
 
+@pytest.mark.finding(20)
 def test_a_lease_ends_at_its_deadline_whatever_the_tail_says(world: World, person: Person) -> None:
     block = sealed(person, b"x")
     vault = world.other_process(Times(lease_s=0.5, lease_outbound_s=0.2))
@@ -258,6 +259,7 @@ def test_evidence_gets_a_generation_of_its_own(person: Person) -> None:
     assert keys[one] != keys[two]
 
 
+@pytest.mark.finding(19)
 def test_day_keys(world: World, tenant: Tenant) -> None:
     day, vault = today(), world.vault
     assert tenant.name in vault.day_keys_to_make(day)

@@ -65,6 +65,7 @@ def test_an_address_that_a_known_person_brings_along_is_no_strangers(tenant: Ten
     assert both.bound == (user,)
 
 
+@pytest.mark.finding(13)
 def test_two_subjects_that_are_one_person_are_linked(tenant: Tenant) -> None:
     number, user = phone(), bsuid()
     older = tenant.resolve(tenant.sender(number))[0].subject

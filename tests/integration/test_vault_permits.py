@@ -169,6 +169,7 @@ def test_equal_times_mean_withdrawn(world: World, person: Person) -> None:
     assert answer(person, newsletter(person)) == Refusal("consent_withdrawn", 1)
 
 
+@pytest.mark.finding(3)
 def test_a_basis_that_is_not_applied_yet_is_waited_for_and_then_refused(world: World, person: Person) -> None:
     given = person.given(now_ms())
     young = newsletter(person, basis=given.id)
@@ -200,6 +201,7 @@ def test_settings_that_are_not_applied_yet_are_waited_for(world: World, person: 
     assert isinstance(answer(person, person.ask(settings=0)), Permit)
 
 
+@pytest.mark.finding(2)
 def test_a_follower_that_is_behind_stops_what_needs_consent(world: World, person: Person) -> None:
     world.apply(person.given(now_ms()))
     with world.sql() as cursor:
@@ -214,6 +216,7 @@ def test_a_follower_that_is_behind_stops_what_needs_consent(world: World, person
     assert isinstance(answer(person, replace(newsletter(person), partition=None)), Permit)
 
 
+@pytest.mark.finding(2, 18)
 def test_after_a_restore_everything_waits_until_the_follower_has_caught_up(
     world: World, person: Person
 ) -> None:
@@ -228,6 +231,7 @@ def test_after_a_restore_everything_waits_until_the_follower_has_caught_up(
     assert isinstance(answer(person, person.ask()), Permit)
 
 
+@pytest.mark.finding(18)
 def test_after_a_restore_what_was_asked_for_before_is_unknown(postgres_server: PostgresServer) -> None:
     """The claims are gone with the old database: nobody knows what was sent."""
     world = World.make(postgres_server.fresh_database("vault"))

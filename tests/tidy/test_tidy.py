@@ -51,6 +51,8 @@ OPEN_WORK = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b(?!\(docs/[\w/.-]+\.md\))")
 SKIPS = {"skip", "skipif", "xfail"}
 SKIP_MARKS = {f"pytest.mark.{name}" for name in SKIPS}
 METRIC = re.compile(r"sealpost_[a-z0-9_]+")
+FINDINGS = 35
+"""Findings of the review that the design answers, numbered from 1."""
 METRIC_KINDS = {"Counter", "Gauge", "Histogram", "Summary", "Info", "Enum"}
 
 
@@ -208,6 +210,22 @@ def test_skipped_tests_say_why() -> None:
                     yield source.at(node.lineno, "no reason")
 
     none(findings())
+
+
+def test_every_finding_of_the_review_has_its_test_or_a_reason() -> None:
+    """`pytest.mark.finding(n)` on a test, or a row of the first table of docs/decisions/080."""
+    named = {
+        argument.value
+        for source in everything()
+        for node in source.nodes()
+        if isinstance(node, ast.Call) and dotted(node.func) == "pytest.mark.finding"
+        for argument in node.args
+        if isinstance(argument, ast.Constant)
+    }
+    page = (ROOT / "docs/decisions/080-findings-of-the-review.md").read_text().split("Closed in part")[0]
+    reasons = {int(number) for number in re.findall(r"^\| (\d+) \|", page, re.MULTILINE)}
+    assert named | reasons == set(range(1, FINDINGS + 1))
+    assert not named & reasons, "a finding with a test needs no reason"
 
 
 def test_no_fault_test_is_skipped() -> None:

@@ -285,6 +285,7 @@ def test_no_question_without_what_it_needs(settings: object, reason: str) -> Non
     assert not world.subscriber.lacks(SETTINGS, Heard(start, registry.read(start), 0))
 
 
+@pytest.mark.finding(32)
 def test_a_flood_comes_to_rest() -> None:
     """Two machines that answer one another: ten answers an hour, the rest is counted; the next hour answers again."""
     world = World()
@@ -345,6 +346,7 @@ def test_a_stop_that_ends_a_consent_is_confirmed_within_a_flood(chatty: Intent, 
         {"consent_question": "yes", "welcome": "start", "already": "start"},
     ],
 )
+@pytest.mark.finding(32)
 def test_two_machines_that_answer_one_another_come_to_rest(replies: dict[str, Intent]) -> None:
     """Another machine has an answer to each of ours: after the hour's answers, a welcome and a good-bye it hears nothing more."""
     world, answer, silent = World(), "start", False

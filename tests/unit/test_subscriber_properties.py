@@ -1,5 +1,6 @@
 """The double opt-in machine: what holds for every order and repetition."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -50,6 +51,7 @@ def ending(world: World, log: list[Event]) -> tuple[bool, bool, str | None, str 
 
 
 @given(ACTS | FLOODS, TURNS)
+@pytest.mark.finding(3)
 def test_any_interleaving_of_the_topics_ends_the_same(
     acts: list[tuple[str, str | None]], turns: list[bool]
 ) -> None:
@@ -93,6 +95,7 @@ def test_after_a_loss_of_all_state_nothing_new_is_written(
 
 
 @given(ACTS | FLOODS, TURNS, st.data())
+@pytest.mark.finding(29)
 def test_an_input_twice_equals_once(
     acts: list[tuple[str, str | None]], turns: list[bool], data: st.DataObject
 ) -> None:

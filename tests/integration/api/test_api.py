@@ -86,6 +86,7 @@ def test_a_recipient_by_subject_and_a_template(world: ApiWorld, tenant: Tenant) 
 
 
 @pytest.mark.parametrize("in_header", [False, True])
+@pytest.mark.finding(28)
 def test_idempotency(world: ApiWorld, tenant: Tenant, in_header: bool) -> None:
     """The same key and body: the same answer, one message; the same key, another body: 409."""
     person, key = tenant.person(), f"order {random_id()}"

@@ -128,6 +128,7 @@ def test_postgres_frozen(
         assert set(after) == {202}
 
 
+@pytest.mark.finding(16)
 def test_an_erasure_needs_kafka_only(
     world: ApiWorld, tenant: Tenant, postgres_server: PostgresServer
 ) -> None:

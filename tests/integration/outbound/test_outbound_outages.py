@@ -51,6 +51,7 @@ def assert_each_once_in_order(world: SendingWorld, people: list[Somebody], each:
 
 
 @pytest.mark.parametrize("how", ["stopped", "frozen"])
+@pytest.mark.finding(16)
 def test_postgres_away_no_call_starts_and_outcomes_are_kept(
     world: SendingWorld, postgres_server: PostgresServer, how: str
 ) -> None:
@@ -89,6 +90,7 @@ def test_kafka_away_what_is_settled_is_written_later(world: SendingWorld, kafka_
     assert_each_once_in_order(world, people, 3)
 
 
+@pytest.mark.finding(11)
 def test_an_account_at_a_standstill_fills_its_share_and_loses_nothing(world: SendingWorld) -> None:
     """Memory is bounded: the partitions of a broken account are paused; what fits beside it goes on; then all of it goes."""
     stuck, free = world.somebody(), world.somebody(site=world.second)
@@ -140,6 +142,7 @@ def test_the_end_lets_calls_finish_and_leaves_nothing_unknown(world: SendingWorl
     assert set(map(tuple, world.ends().values())) == {("submitted",)}
 
 
+@pytest.mark.finding(11)
 def test_order_per_person_holds_under_random_faults(world: SendingWorld) -> None:
     """Errors, delays, dropped connections, all at random: whoever got something twice or in part, order is kept."""
     rng = random.Random(SEED)
@@ -178,6 +181,7 @@ def test_order_per_person_holds_under_random_faults(world: SendingWorld) -> None
     assert submitted <= set(seen)
 
 
+@pytest.mark.finding(7)
 def test_a_reply_overtakes_the_bulk_that_waits_for_the_rate(world: SendingWorld) -> None:
     people = [world.somebody() for _ in range(8)]
     bulk = [text_command(p.person, f"bulk {n}", delivery="at_most_once") for n in range(8) for p in people]
