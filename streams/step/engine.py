@@ -143,9 +143,10 @@ class Engine:
                 for number in numbers
                 if number < self.cluster.partitions(topic)
             ]
-            ranges = self.cluster.log_ranges(parts)
             self._at("before_take_over")
             found = self._in_database(lambda connection: self._own(connection, numbers))
+            # Asked now that nobody else moves the positions: they may lie beyond the ends of a moment before.
+            ranges = self.cluster.log_ranges(parts)
             positions = {
                 part: check(self.role, part, found.positions.get(part), ranges[part], self.cluster)
                 for part in parts

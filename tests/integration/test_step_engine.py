@@ -126,6 +126,23 @@ def test_another_owner_fences_and_nothing_is_written(world: World) -> None:
     assert len(world.outputs()) == 40
 
 
+def test_the_owner_before_may_be_at_work_until_the_very_take_over(world: World) -> None:
+    """Its last step lies beyond the ends that the log had a moment before: these say nothing about the positions."""
+    world.produce(range(20))
+    former = world.engine()
+    former.take_over(ALL)
+
+    class Working:
+        def at(self, name: str) -> None:
+            if name == "before_take_over":
+                world.produce(range(20, 40))
+                former.step(world.records(world.source))
+
+    latter = world.engine(hooks=Working())
+    assert sum(latter.take_over(ALL).values()) == 40
+    assert world.counts() == expected_counts(range(40))
+
+
 @pytest.mark.finding(5)
 def test_what_was_recorded_is_produced_by_the_next_owner_byte_for_byte(world: World) -> None:
     world.produce(range(30))
