@@ -10,7 +10,7 @@ SOURCES := schemas vault streams workers projections deploy sealpost tests
 .PHONY: help venv run test test-deep check format bench lock
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
 
 venv: ## prepare .venv from requirements.lock; does nothing when nothing has changed
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

@@ -14,7 +14,7 @@ from streams.kafka.producer import OrderedProducer, ProduceFailed
 from streams.step.contract import Output
 from tests.embedded_fixtures import PostgresServer
 from tests.kafka_cluster import Cluster, running_cluster
-from tests.step_processes import Role, judge, total
+from tests.step_processes import Role, await_idle, judge, total
 from tests.step_world import World, await_until, value
 
 LIMIT_S = 90.0
@@ -76,6 +76,7 @@ def writer(world: World) -> Iterator[Writer]:
 def end(process_role: Role, world: World, writer: Writer) -> None:
     """The role ends in order, and what it left is right."""
     writer.await_counted()
+    await_idle(world, LIMIT_S)
     process = process_role.processes[-1]
     process.terminate()
     assert process.wait(LIMIT_S) == 0, "it was not to end before it was told to"

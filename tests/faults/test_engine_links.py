@@ -19,7 +19,7 @@ from streams.step.engine import Engine
 from streams.step.postgres import Watchdog
 from tests.embedded_fixtures import KafkaServer, PostgresServer
 from tests.faults.proxy import Mode, Proxy, Way
-from tests.step_processes import judge, total
+from tests.step_processes import await_idle, judge, total
 from tests.step_world import Counting, World, await_until
 
 LIMIT_S = 30.0
@@ -89,6 +89,7 @@ def settle(world: World, linked: Linked, count: int) -> None:
     """Everything is handled, the role ends in order, and what it left is right."""
     await_until(lambda: total(world) == count, LIMIT_S, "everything is counted")
     world.awaited_outputs(count)
+    await_idle(world, LIMIT_S)
     linked.end()
     judge(world, range(count), range(0))
 

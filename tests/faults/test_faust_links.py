@@ -13,7 +13,7 @@ from streams.processors.faust_feed import FaustEnded
 from tests import faust_role
 from tests.embedded_fixtures import KafkaServer, PostgresServer
 from tests.faults.proxy import Proxy, Way
-from tests.step_processes import judge, total
+from tests.step_processes import await_idle, judge, total
 from tests.step_world import Counting, World, await_until
 
 LIMIT_S = 60.0
@@ -68,6 +68,7 @@ class Running:
         await_until(counted, LIMIT_S, f"{count} are counted")
 
     def end(self) -> None:
+        await_idle(self._world, LIMIT_S)
         self._stop.set()
         self.thread.join(LIMIT_S)
         assert not self.thread.is_alive()

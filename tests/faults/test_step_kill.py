@@ -11,7 +11,7 @@ from schemas.clock import now_ms
 from schemas.ids import random_id
 from streams.step.fault_points import POINTS
 from tests.embedded_fixtures import KafkaServer, PostgresServer
-from tests.step_processes import Role, judge, total
+from tests.step_processes import Role, await_idle, judge, total
 from tests.step_world import World, await_until
 
 LIMIT_S = 40.0
@@ -89,6 +89,7 @@ def test_the_database_is_killed_under_load(world: World, role: Role, postgres_se
         await_until(lambda: total(world) > fresh.start + 100, LIMIT_S, "some are counted")  # noqa: B023  # called at once
         postgres_server.kill()
     await_until(lambda: total(world) == len(numbers), LIMIT_S, "all are counted")
+    await_idle(world, LIMIT_S)
     assert process.poll() is None, "the role waits for its database, it does not end"
     process.terminate()
     assert process.wait(LIMIT_S) == 0
