@@ -270,11 +270,11 @@ def test_a_reply_and_a_bulk_message_do_not_use_the_same_share_of_a_person() -> N
 def test_a_turn_that_does_not_come_in_time_uses_no_share_of_a_person() -> None:
     async def test() -> None:
         turns, waits = Turns(Limits(), boot_s), Waits()
-        pace = Pace(10_000, pair_interval_s=0.05, pair_burst=1)
+        pace = Pace(10_000, pair_interval_s=2.0, pair_burst=1)
         assert await turns.take("a", "anna", pace, bulk=False, waits=waits, limit_s=1)
         for _ in range(3):
             assert not await turns.take("a", "anna", pace, bulk=False, waits=waits, limit_s=0.01)
-        assert await turns.take("a", "anna", pace, bulk=False, waits=waits, limit_s=0.1), "they took no share"
+        assert await turns.take("a", "anna", pace, bulk=False, waits=waits, limit_s=3), "they took no share"
 
     _run(test)
 

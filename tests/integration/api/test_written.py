@@ -45,7 +45,7 @@ def test_api_vault_and_projector_count_what_they_write(world: ApiWorld) -> None:
     assert tenant.send(person.to).status == 202
     assert tenant.call("POST", f"/v1/subjects/{person.subject}/erasure", "officer").status == 202
     receipts = (topics.DELETIONS, "sealpost.store.purged.v1")
-    await_until(lambda: logged(world, tenant.name)[receipts] == 2, 20, "both receipts are written")
+    await_until(lambda: logged(world, tenant.name)[receipts] == 2, 60, "both receipts are written")
     assert world.call("DELETE", f"/v1/tenants/{tenant.name}/dpa", world.admin).status == 202
     expected = {
         (topics.TENANTS, "sealpost.tenant.registered.v1"): 1,
@@ -60,7 +60,7 @@ def test_api_vault_and_projector_count_what_they_write(world: ApiWorld) -> None:
         receipts: 2,
     }
     assert logged(world, tenant.name) == expected
-    await_until(lambda: counted() - before == expected, 20, "all that was written is counted")
+    await_until(lambda: counted() - before == expected, 60, "all that was written is counted")
 
 
 def test_dead_letters_and_other_records_are_no_events() -> None:
