@@ -34,6 +34,7 @@ MIN_IN_SYNC = 2
 EARLIEST = OffsetSpec.earliest()  # type: ignore[no-untyped-call]  # confluent-kafka has no types here
 LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # confluent-kafka has no types here
 
+_DESTROY_BROKER: int = KafkaError._DESTROY_BROKER  # noqa: SLF001  # librdkafka's own codes begin with an underscore
 _LEADER_MOVES = (
     KafkaError.NOT_LEADER_FOR_PARTITION,
     KafkaError.LEADER_NOT_AVAILABLE,
@@ -92,7 +93,14 @@ class ClusterIdentity:
 
     def refresh(self) -> None:
         """Ask for the topics again."""
-        self.topics = _topic_facts(self._client)
+        for more in (True, True, False):
+            try:
+                self.topics = _topic_facts(self._client)
+            except _BrokerGone:
+                if not more:
+                    raise
+            else:
+                return
 
     def topic_id(self, topic: str) -> str:
         """Id of a topic; TopicMismatch when there is none of this name."""
@@ -315,6 +323,10 @@ class _Exists(SealpostError):
     """The topic is there already; handled within this module."""
 
 
+class _BrokerGone(KafkaAway):
+    """The broker that was asked has just left the client's list; handled within this module by asking another."""
+
+
 class _Gone(SealpostError):
     """The topic is not there any more; handled within this module."""
 
@@ -330,6 +342,8 @@ def _answer(future: "Future[Any]") -> Any:
             raise _Gone("there no more") from None
         if code in _LEADER_MOVES:
             raise LeaderMoves(_words(error)) from None
+        if code == _DESTROY_BROKER:
+            raise _BrokerGone(_words(error)) from None
         raise KafkaAway(_words(error)) from None
     except TimeoutError:
         raise KafkaAway("no answer in time") from None
