@@ -22,9 +22,10 @@ run: venv ## start everything and walk the tour; ARGS="--exit-after-tour --data 
 
 test: venv ## everything: format, lint, types, imports, tidiness, and all tests on a real Kafka and PostgreSQL
 	@$(MAKE) --no-print-directory --silent lint
-	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder -m "not deep" $(ARGS)
 
 test-deep: venv ## under fire on production times, 35 minutes; SEED=n chooses another schedule, ARGS="kills outages disk clock" parts
+	$(BIN)/pytest -q -m deep
 	@exec $(BIN)/python -m tests.faults.deep --seed $(SEED) $(ARGS)
 
 check: venv ## the quick part: format, lint, types, imports, tidiness

@@ -17,6 +17,7 @@ from tests.kafka_cluster import Cluster, running_cluster
 from tests.step_processes import Role, await_idle, judge, total
 from tests.step_world import World, await_until, value
 
+pytestmark = pytest.mark.deep
 LIMIT_S = 90.0
 BATCH = 300
 KEYS = 20
@@ -108,6 +109,8 @@ def test_brokers_are_lost_in_turn_under_load(
 def test_leaders_move_under_load(cluster: Cluster, world: World, role: Role, writer: Writer) -> None:
     """A broker goes and comes back, and is given its partitions again by election, while it is written and read."""
     role.start(batch=40)
+    writer.write()
+    await_until(lambda: total(world) > 0, LIMIT_S, "it is at work")
     broker = cluster.leader(world.source, 1)
     broker.kill()
     cluster.await_led_by_others(world.source, broker)
