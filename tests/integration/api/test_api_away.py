@@ -34,7 +34,7 @@ from workers.registry import address_reader
 RED = "red-4711"
 GOOD: dict[str, Any] = {"purpose": "service", "content": {"type": "text", "text": "hallo"}}
 CLOSED_PORT = "127.0.0.1:9"
-LATE_S = 3.0
+LATE_S = 8.0
 """For what comes to the processor late: two hundred callers and the server share it."""
 
 
