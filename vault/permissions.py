@@ -59,6 +59,17 @@ class PermissionsPart(VaultBase):
         """Record withdrawals at once, in the transaction that records ConsentWithdrawn; linked subjects are lowered too."""
         lower_permissions(cursor, lowers)
 
+    def inbound_read(self, cursor: Cursor, topics: Sequence[str], partitions: Sequence[int]) -> None:
+        """Note that these partitions of the raw topics were read to their ends just now: no withdrawal lies unread there, and
+        what needs consent may go out (decision 051)."""
+        cursor.execute(
+            """insert into vault.inbound_read as r (topic, partition, reached_ms)
+               select t.value, p.value::integer, vault.now_ms()
+               from json_array_elements_text(%s::json) t, json_array_elements_text(%s::json) p order by 1, 2
+               on conflict (topic, partition) do update set reached_ms = excluded.reached_ms""",
+            [as_json(sorted(topics)), as_json(sorted(partitions))],
+        )
+
     def permissions(self, tenant: str, subject: str) -> list[Permission]:
         """The subject's permission rows by channel and purpose."""
         if not is_id(subject):

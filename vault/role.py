@@ -101,7 +101,8 @@ class VaultHandler:
         LOG.error("subject restricted: %s/%s offset %s", record.topic, record.partition, record.offset)
 
     def caught_up(self, cursor: Cursor, partitions: Sequence[int]) -> None:
-        """Note that these partitions were read to their ends just now, by this incarnation of the database."""
+        """Note that these partitions were read to their ends by this incarnation of the database: just now, or as long ago as a
+        withdrawal may lie unread in a raw topic."""
         cursor.execute(
             """insert into vault.incarnations (incarnation, since_ms)
                select vault.incarnation(), case when exists (select from vault.incarnations) then vault.now_ms() else 0 end
@@ -109,7 +110,8 @@ class VaultHandler:
         )
         cursor.execute(
             """insert into vault.follower (partition, reached_ms, incarnation)
-               select value::integer, vault.now_ms(), vault.incarnation() from json_array_elements_text(%s::json) order by 1
+               select value::integer, vault.acts_known_ms(), vault.incarnation()
+               from json_array_elements_text(%s::json) order by 1
                on conflict (partition) do update
                set reached_ms = excluded.reached_ms, incarnation = excluded.incarnation""",
             [as_json(sorted(partitions))],

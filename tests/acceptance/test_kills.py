@@ -20,7 +20,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from deploy.http_client import call
-from tests.acceptance_instance import RunningInstance, until
+from tests.acceptance_instance import RunningInstance, sample, until
 from tests.acceptance_quiet import behind, log_ends
 
 SEED = 20261123
@@ -271,3 +271,32 @@ def test_kills_under_messages_in_both_directions(instance: RunningInstance, numb
     check_kills(traffic.kills)
     twice = [text for number in numbers for text in check_person(traffic, number, subjects[number])]
     print(f"seed {SEED}; second deliveries (at_least_once, claim open at a kill): {sorted(twice)}")
+
+
+def test_a_stop_that_lies_unread_holds_newsletters_back(instance: RunningInstance) -> None:
+    """inbound is frozen, the receiver takes the STOP: the newsletter waits for it and is rejected (decision 051)."""
+    number = instance.new_number()
+    subject = instance.sign_up(number)
+    seen = len(instance.phone(number))
+    pid = int(instance.ready["roles"]["inbound"]["pid"])
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        instance.write(number, "STOP")
+        until("the gate knows", partial(behind_the_acts, instance.ready["vault_dsn"]), 60)
+        asked = instance.send(number, "Birnen", "newsletter")
+        parked = partial(sample, instance, "outbound", "sealpost_parked_messages")
+        until("it waits", lambda: parked(channel="whatsapp", why="vault_behind"))
+        assert len(instance.phone(number)) == seen
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    ended = instance.item(subject, asked.body["message_id"], {"rejected", "sent", "delivered", "read"})
+    assert (ended["status"], ended["reason"]) == ("rejected", "consent_withdrawn")
+
+
+def behind_the_acts(dsn: str) -> bool:
+    """No partition is known to be read within the last ten seconds."""
+    with psycopg.connect(dsn) as connection:
+        row = connection.execute(
+            "select max(reached_ms) < vault.now_ms() - 10000 from vault.follower"
+        ).fetchone()
+    return row is not None and bool(row[0])

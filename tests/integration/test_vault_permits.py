@@ -11,6 +11,7 @@ from prometheus_client import REGISTRY
 from schemas.clock import boot_s, month_of_ms, now_ms, today
 from schemas.events import tenants
 from schemas.ids import message_id, random_id, random_token
+from schemas.topics import inbound
 from tests.embedded_fixtures import PostgresServer
 from tests.vault_world import CHANNEL, FAST, Person, Tenant, World, bsuid, tenant_event
 from vault.claims import Settlement
@@ -214,6 +215,37 @@ def test_a_follower_that_is_behind_stops_what_needs_consent(world: World, person
     world.caught_up()
     assert isinstance(answer(person, newsletter(person)), Permit)
     assert isinstance(answer(person, replace(newsletter(person), partition=None)), Permit)
+
+
+def test_a_stop_that_may_lie_unread_stops_what_needs_consent(world: World, person: Person) -> None:
+    """The follower is at its ends, inbound is not at one of its: decision 051."""
+    world.apply(person.given(now_ms()))
+    with world.sql() as cursor:
+        cursor.execute("update vault.inbound_read set reached_ms = reached_ms - 10500 where partition = 0")
+    with world.vault.transaction() as cursor:
+        world.vault.inbound_read(cursor, [inbound(CHANNEL)], [1])
+        world.handler.caught_up(cursor, [0])
+    waiting = answer(person, newsletter(person))
+    assert isinstance(waiting, Wait)
+    assert waiting.reason == "vault_behind"
+    assert isinstance(answer(person, person.ask()), Permit), "service goes on"
+    world.caught_up()
+    assert isinstance(answer(person, newsletter(person)), Permit)
+
+
+def test_before_inbound_has_ever_read_nothing_that_needs_consent_goes_out(
+    postgres_server: PostgresServer,
+) -> None:
+    world = World.make(postgres_server.fresh_database("vault"))
+    person = world.tenant().person()
+    world.apply(person.given(now_ms()))
+    with world.sql() as cursor:
+        cursor.execute("delete from vault.inbound_read")
+    with world.vault.transaction() as cursor:
+        world.handler.caught_up(cursor, [0])
+    assert isinstance(answer(person, newsletter(person)), Wait)
+    assert isinstance(answer(person, person.ask()), Permit)
+    world.vault.close()
 
 
 @pytest.mark.finding(2, 18)

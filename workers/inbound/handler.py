@@ -130,7 +130,8 @@ class InboundHandler:
         """Nothing to mark: a raw fragment that cannot be read concerns nobody yet."""
 
     def caught_up(self, cursor: Cursor, partitions: Sequence[int]) -> None:
-        """Nothing relies on how far inbound is."""
+        """The gate relies on how far inbound is: what needs consent waits while a STOP may lie unread."""
+        self._vault.inbound_read(cursor, self.topics, partitions)
 
     # ---- inside -------------------------------------------------------------------------------------------------------
 
