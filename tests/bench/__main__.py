@@ -22,6 +22,7 @@ BENCHES = (
     "permits",
     "latency",
     "recovery",
+    "memory",
 )
 """In the order in which they run."""
 ROUNDS = 3

@@ -45,8 +45,10 @@ OTHER = "bulk-tenant"
 class World:
     """A running instance whose account, and another tenant's accounts, are on a provider of ours."""
 
-    def __init__(self, running: RunningInstance, folder: Path) -> None:
+    def __init__(self, running: RunningInstance, folder: Path, people: int = BULK) -> None:
+        """`people`: of the other tenant."""
         self.running = running
+        self._count = people
         found = instance.require(running.data)
         self.vault = Vault(found.vault_dsn, MasterKey.from_file(Path(found.master_key_file)), PRODUCTION)
         self.vaults = VaultWorld(
@@ -87,7 +89,7 @@ class World:
         """People of both tenants; ours write, so that their windows are open."""
         tenant = Tenant(self.vaults, OTHER, self.accounts[0])
         month = month_of_ms(now_ms())
-        found = populate(tenant, BULK)
+        found = populate(tenant, self._count)
         with self.vault.transaction() as cursor:
             # Everybody is reached through one of the accounts.
             for share, one in enumerate(self.accounts):
