@@ -24,6 +24,9 @@ WITH_REASON: frozenset[Status] = frozenset(("rejected", "failed", "expired"))
 NEVER_SENT: frozenset[Status] = frozenset(("rejected", "expired"))
 OPTIN_MS = 7 * 86_400_000
 CONSENT_PURPOSE = "newsletter"
+UNREAD_MS = 15_000
+"""So long a withdrawal may lie unread in a raw topic before the gate waits for it (decision 051): 10 s, and what a look at the
+ends of the logs may be old."""
 REQUESTED, COMMAND = "sealpost.message.requested.v1", "sealpost.send.command.v1"
 RECEIVED, CREATED = "sealpost.message.received.v1", "sealpost.subject.created.v1"
 GIVEN, WITHDRAWN = "sealpost.consent.given.v1", "sealpost.consent.withdrawn.v1"
@@ -333,12 +336,14 @@ def persons_begin_once(truth: Truth) -> Iterator[str]:
 
 
 def withdrawn_means_no_permit(truth: Truth) -> Iterator[str]:
-    """No claim of a message that needs consent is granted unless what the log held by then gives it: the latest act decides, in
-    whatever order the events were written (protocols §5)."""
+    """No claim of a message that needs consent is granted unless what was known by then gives it: the latest act decides, in
+    whatever order the events were written (protocols §5). A yes is known when it is written, a withdrawal also before."""
     acts: dict[str, list[tuple[int, int, bool]]] = defaultdict(list)
     for record in truth.of_type(GIVEN, WITHDRAWN):
         acted_ms = to_ms(record.data["acted_at"])
-        acts[record.subject].append((record.at_ms, acted_ms, record.type == GIVEN))
+        is_given = record.type == GIVEN
+        known_ms = record.at_ms if is_given else min(record.at_ms, acted_ms + UNREAD_MS)
+        acts[record.subject].append((known_ms, acted_ms, is_given))
     commands = {_echo(record): record for record in truth.of_type(COMMAND)}
     for attempt in truth.attempts:
         command = commands.get(attempt.echo)

@@ -289,6 +289,28 @@ def test_the_latest_act_decides_in_whatever_order_the_log_has_them() -> None:
     assert rule in {finding.rule for finding in judge(also_stopped(+1))}
 
 
+def test_a_stop_that_lies_unread_counts_all_the_same() -> None:
+    """Written long after the newsletter went out, said long before: decision 051."""
+    truth = right()
+    given = next(record for record in truth.log if record.type == ledger.GIVEN)
+    acted_ms = to_ms(given.data["acted_at"]) + 1_000
+    stop = replace(
+        given,
+        id="8" * 32,
+        type=ledger.WITHDRAWN,
+        at_ms=acted_ms + 600_000,
+        data={**given.data, "acted_at": to_text(acted_ms)},
+    )
+    truth = replace(truth, log=[*truth.log, stop])
+
+    def granted_after(ms: int) -> Truth:
+        return attempt_changed(truth, 2, at_ms=acted_ms + ms)
+
+    rule = "withdrawn_means_no_permit"
+    assert rule not in {finding.rule for finding in judge(granted_after(ledger.UNREAD_MS))}
+    assert rule in {finding.rule for finding in judge(granted_after(ledger.UNREAD_MS + 1))}
+
+
 def test_clocks_that_were_made_to_differ_are_allowed_for() -> None:
     """A permit between two readings that may be off by two hours proves nothing; one far behind a withdrawal still does."""
     stopped = attempt_changed(right(), 3, refusal=None)
