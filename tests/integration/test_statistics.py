@@ -83,6 +83,16 @@ def test_every_column_that_may_hold_sealed_bytes_has_no_statistics(
         assert connection.execute(COPIED.encode()).fetchall() == []
 
 
+@pytest.mark.parametrize("package", [vault_package, streams_package, projections_package])
+def test_sealed_bytes_of_a_step_are_not_compressed(postgres_server: PostgresServer, package: Any) -> None:
+    """A change of a column's type takes its storage back to the type's own: compressing what is sealed costs a third of a step."""
+    dsn = postgres_server.fresh_database("statistics")
+    apply_migrations(dsn, sql_folder(package))
+    question = "select attstorage from pg_attribute where attrelid = 'step.outbox'::regclass and attname = 'records'"
+    with psycopg.connect(dsn) as connection:
+        assert connection.execute(question).fetchall() == [("e",)]
+
+
 def test_statistics_of_before_are_removed(postgres_server: PostgresServer, tmp_path: Path) -> None:
     """An installation that has gathered them is clean after the migration."""
     dsn = postgres_server.fresh_database("statistics")
