@@ -197,14 +197,26 @@ class ProcessorFeed:
         return app
 
     async def _consume(self, stream: "faust.StreamT[bytes]") -> None:
-        """The agent: hands batches to the driver, acknowledges what it has handled, never raises."""
+        """The agent: hands batches to the driver, never raises. While one is handled Faust brings the next together, for it takes
+        nothing before it is asked again, and its own work on an event is as long as ours."""
         events: Sequence[Any]
         taken: AsyncIterator[Sequence[Any]] = stream.noack_take(BATCH_RECORDS, within=TAKE_S)  # type: ignore[attr-defined]  # not in the interface
-        async for events in taken:
-            handled = await self._hand_over([_record(event) for event in events])
-            for event in events:
-                if (event.message.topic, event.message.partition) in handled:
-                    event.ack()
+        under_way: asyncio.Task[None] | None = None
+        try:
+            async for events in taken:
+                if under_way is not None:
+                    await under_way
+                under_way = asyncio.create_task(self._handle(list(events)))
+        finally:
+            if under_way is not None:
+                under_way.cancel()
+
+    async def _handle(self, events: Sequence[Any]) -> None:
+        """Hand events over, and acknowledge those that were handled."""
+        handled = await self._hand_over([_record(event) for event in events])
+        for event in events:
+            if (event.message.topic, event.message.partition) in handled:
+                event.ack()
 
     async def _on_assigned(self, app: Any, assigned: Any, **_: Any) -> None:
         given = frozenset((part.topic, part.partition) for part in assigned)
