@@ -38,6 +38,8 @@ class Address:
 def international_number(text: str) -> str | None:
     """Digits of a phone number in international form, from the spellings people use: `+49 (0)170/123-456`, `0049 170…`,
     `(+49) 170…`, `49170…`. None for what is not unambiguous: a national number, or a zero in brackets that may belong to it."""
+    if _E164.fullmatch(text):
+        return text  # as providers write it; also on the way of every webhook
     shown = "".join(c for c in unicodedata.normalize("NFKC", text) if unicodedata.category(c) != "Cf")
     compact = _SEPARATORS.sub("", shown)
     if not _GROUPS.fullmatch(compact):
