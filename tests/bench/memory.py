@@ -137,9 +137,11 @@ class Soak:
         assert self._running.api("POST", f"/v1/subjects/{subject}/erasure", "officer").status == 202
 
 
-def events_of(bootstrap: str) -> int:
-    """In all topics so far."""
-    return sum(sum(admin.end_offsets(bootstrap, topic.name).values()) for topic in topics.catalogue())
+def events_by_topic(bootstrap: str) -> dict[str, int]:
+    """So far."""
+    return {
+        topic.name: sum(admin.end_offsets(bootstrap, topic.name).values()) for topic in topics.catalogue()
+    }
 
 
 def rss_mib(running: RunningInstance) -> dict[str, float]:
@@ -160,7 +162,7 @@ def watch(world: World, soak: Soak) -> list[tuple[int, dict[str, float]]]:
         pause.wait(SAMPLE_S)
         soak.check()
         assert boot_s() - begin < LIMIT_S, f"{seen[-1][0]:,} events within {LIMIT_S:g} s"
-        seen.append((events_of(bootstrap), rss_mib(world.running)))
+        seen.append((sum(events_by_topic(bootstrap).values()), rss_mib(world.running)))
         if seen[-1][0] >= told:
             shown = ", ".join(f"{role} {mib:.0f}" for role, mib in seen[-1][1].items())
             print(f"  {seen[-1][0]:>9,} events after {boot_s() - begin:4.0f} s, MiB: {shown}", flush=True)
@@ -215,12 +217,14 @@ def run(rounds: int) -> None:  # noqa: ARG001  # one run tells it, however long
                 begin_ms = now_ms()
                 with soaking(world) as soak:
                     seen = watch(world, soak)
+                    counts = events_by_topic(running.ready["kafka"])
             world.producer.close()
             world.vault.close()
     found = growth(seen)
     seconds = (now_ms() - begin_ms) / 1000
     command = f"memory: {EVENTS:,} events in {seconds:,.0f} s, end beside {EARLY:,}"
     figures = Figures(command, "times", "receiver", dict.fromkeys(found, Aim(GROWTH, "at most")))
+    print("  " + ", ".join(f"{topic} {count:,}" for topic, count in counts.items() if count))
     for role, (early, late) in found.items():
         print(f"  {role:<10} {early:7.1f} MiB → {late:7.1f} MiB")
         figures.add(role, Measured(late / early))
