@@ -85,7 +85,7 @@ def test_every_column_that_may_hold_sealed_bytes_has_no_statistics(
 
 @pytest.mark.parametrize("package", [vault_package, streams_package, projections_package])
 def test_sealed_bytes_of_a_step_are_not_compressed(postgres_server: PostgresServer, package: Any) -> None:
-    """A change of a column's type takes its storage back to the type's own: compressing what is sealed costs a third of a step."""
+    """A change of a column's type takes its storage back to the type's own: compressing sealed bytes costs a third of a step."""
     dsn = postgres_server.fresh_database("statistics")
     apply_migrations(dsn, sql_folder(package))
     question = "select attstorage from pg_attribute where attrelid = 'step.outbox'::regclass and attname = 'records'"
