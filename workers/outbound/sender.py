@@ -329,7 +329,7 @@ class Sender:
         event, command, verdict = message.event, message.command, finish.verdict
         vault, times = self._parts.vault, self._parts.times
         at_ms = clock.now_ms()
-        sealer = sealers.sealer(vault, message.block, permit)
+        sealer = sealers.sealer(vault, message, permit)
 
         def draft() -> Settlement:
             id_key = vault.tenant_ids(event.tenant)
