@@ -6,7 +6,7 @@ up to a multiple of 64. Golden vectors in tests/unit/test_sealing.py hold the la
 
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -40,12 +40,10 @@ class SealContext:
 
     def of_block(self, block: SealedBlock) -> "SealContext":
         """The context a block was sealed in: its own generation, and another event's id and type when it names them."""
-        return replace(
-            self,
-            event_id=block.sealed_in or self.event_id,
-            event_type=block.type or self.event_type,
-            gen=block.gen,
-        )
+        if block.gen == self.gen and block.sealed_in is None and block.type is None:
+            return self
+        event_id, event_type = block.sealed_in or self.event_id, block.type or self.event_type
+        return SealContext(self.tenant, self.subject, event_id, event_type, self.key_class, block.gen)
 
     def associated_data(self) -> bytes:
         """The authenticated bytes: length-prefixed, in fixed order."""

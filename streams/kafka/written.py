@@ -1,7 +1,6 @@
 """Counts events that are in Kafka: `sealpost_events_total`."""
 
 import re
-from collections import Counter as Tally
 from collections.abc import Iterable
 from functools import cache
 
@@ -23,10 +22,11 @@ def _child(topic: str, event_type: str) -> Counter:
 
 def count_written(outputs: Iterable[Output]) -> None:
     """Count events once they are acknowledged. Dead letters are no events; they have a metric of their own."""
-    tally: Tally[tuple[str, str]] = Tally()
+    tally: dict[tuple[str, str], int] = {}
     for output in outputs:
         found = _TYPE.search(output.value, 0, HEAD_BYTES) if output.topic != DEADLETTERS else None
         if found:
-            tally[output.topic, found[1].decode()] += 1
+            kind = (output.topic, found[1].decode())
+            tally[kind] = tally.get(kind, 0) + 1
     for (topic, event_type), count in tally.items():
         _child(topic, event_type).inc(count)

@@ -1,5 +1,6 @@
 """Commands in, words and status events out; nothing personal in clear."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -39,13 +40,21 @@ SETTINGS = TenantSettings(
 )
 
 
-def seal_content(event: Event, personal: dict[str, str]) -> SealedBlock | None:
-    return rendering.seal_personal(event, PERSON.gen, PERSON.key, personal)
+def sealer_of(message: Message) -> statuses.Sealer:
+    def seal(event_id: str, event_type: str, _: int, personal: Mapping[str, str]) -> SealedBlock:
+        return rendering.seal_personal(message, event_id, event_type, PERSON.gen, PERSON.key, personal)
+
+    return seal
 
 
 def written(message: Message, verdict: Verdict, attempt: int = 1) -> tuple[Output, ...]:
     return statuses.outputs(
-        message, verdict, attempt=attempt, at_ms=1_790_000_000_123, id_key=b"i" * 32, sealer=seal_content
+        message,
+        verdict,
+        attempt=attempt,
+        at_ms=1_790_000_000_123,
+        id_key=b"i" * 32,
+        sealer=sealer_of(message),
     )
 
 

@@ -1,7 +1,8 @@
 """The way to the vault: permits and settlements of thousands of lanes in few round trips, in threads.
 
-Settlements go first: while one cannot be written (PostgreSQL is away) no permit is asked for, so that no call starts whose
-outcome could not be kept either. What waits here is bounded by the calls that may run at once.
+Settlements go first: while one cannot be written (PostgreSQL is away), or a whole batch of them waits, no permit is asked for,
+so that no call starts whose outcome could not be kept either. So what waits here, and with it what a crash leaves unknown, is
+bounded by the calls that may run at once and the batches under way.
 """
 
 import asyncio
@@ -61,29 +62,39 @@ class _Batches(Generic[Asked, Answered]):
     """Collects questions and answers them in batches, one batch at a time, for ever until it succeeds."""
 
     def __init__(
-        self, ask: Callable[[Sequence[Asked]], Awaitable[Sequence[Answered]]], allowed: asyncio.Event
+        self, ask: Callable[[Sequence[Asked]], Awaitable[Sequence[Answered]]], *allowed: asyncio.Event
     ) -> None:
+        """Nothing is asked before all of `allowed` are set."""
         self._ask = ask
         self._allowed = allowed
         self._up = gauge("sealpost_component_up").labels("vault")
         self._queue: list[_Waiting[Asked, Answered]] = []
         self._filled = asyncio.Event()
         self.working = asyncio.Event()
+        """The last question was answered."""
         self.working.set()
+        self.room = asyncio.Event()
+        """Less than a batch waits."""
+        self.room.set()
 
     def put(self, asked: Asked, waits: Waits | None = None) -> asyncio.Future[Answered]:
-        waiting = _Waiting[Asked, Answered](asked, asyncio.get_running_loop().create_future(), waits)
-        self._queue.append(waiting)
+        answer: asyncio.Future[Answered] = asyncio.get_running_loop().create_future()
+        self._queue.append(_Waiting(asked, answer, waits))
         self._filled.set()
-        return waiting.answer
+        if len(self._queue) >= PERMITS_MAX:
+            self.room.clear()
+        return answer
 
     async def serve(self) -> None:
         while True:
             await self._filled.wait()
-            await self._allowed.wait()
+            for allowed in self._allowed:
+                await allowed.wait()
             await asyncio.sleep(COLLECT_S)
             batch = [waiting for waiting in self._queue[:PERMITS_MAX] if not _given_up(waiting)]
             del self._queue[:PERMITS_MAX]
+            if len(self._queue) < PERMITS_MAX:
+                self.room.set()
             if not self._queue:
                 self._filled.clear()
             if batch:
@@ -140,10 +151,10 @@ class VaultGate:
     def __init__(self, vault: Vault) -> None:
         self._vault = vault
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="outbound-vault")
-        always = asyncio.Event()
-        always.set()
-        self._settlements = _Batches[Draft, tuple[Output, ...]](self._settle, always)
-        self._permits = _Batches[PermitRequest, Answer](self._ask, self._settlements.working)
+        self._settlements = _Batches[Draft, tuple[Output, ...]](self._settle)
+        self._permits = _Batches[PermitRequest, Answer](
+            self._ask, self._settlements.working, self._settlements.room
+        )
 
     async def serve(self) -> None:
         """Answer until cancelled."""

@@ -6,7 +6,7 @@ import orjson
 from pydantic import TypeAdapter, ValidationError
 
 from schemas.content import Content, TemplateContent, TextContent
-from schemas.envelope import Event, SealedBlock
+from schemas.envelope import SealedBlock
 from schemas.settings import TenantSettings
 from schemas.wording import wording
 from vault.outcomes import Corrupt, Plain
@@ -32,7 +32,9 @@ def open_content(
     message: Message, block: SealedBlock, key: bytes
 ) -> Plain[TextContent | TemplateContent] | Corrupt:
     """Open a command's content with its content key; Corrupt also when what it holds is no content."""
-    opened = open_block(key, _context(message.event, block.gen), block)
+    event = message.event
+    context = SealContext(event.tenant, event.subject, event.id, event.type, "content", block.gen)
+    opened = open_block(key, context, block)
     if isinstance(opened, Corrupt):
         return opened
     try:
@@ -41,10 +43,10 @@ def open_content(
         return Corrupt("content")
 
 
-def seal_personal(event: Event, gen: str, key: bytes, personal: Mapping[str, str]) -> SealedBlock:
-    """Seal what is personal in an event of ours (its `data.sealed` is not looked at) under the content key `gen`."""
-    return seal(key, _context(event, gen), orjson.dumps(personal))
-
-
-def _context(event: Event, gen: str) -> SealContext:
-    return SealContext(event.tenant, event.subject, event.id, event.type, "content", gen)
+def seal_personal(
+    message: Message, event_id: str, event_type: str, gen: str, key: bytes, personal: Mapping[str, str]
+) -> SealedBlock:
+    """Seal what is personal in an event that follows from a command under the content key `gen`."""
+    event = message.event
+    context = SealContext(event.tenant, event.subject, event_id, event_type, "content", gen)
+    return seal(key, context, orjson.dumps(personal))

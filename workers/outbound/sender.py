@@ -1,4 +1,4 @@
-"""The way of one message: turn → permit → call → settle → events. What each answer means is decided in `decisions`."""
+"""The way of one message: turn → permit → call → end of turn → settle → events. What answers mean is decided in `decisions`."""
 
 import asyncio
 import logging
@@ -144,29 +144,37 @@ class Sender:
                 access = await self._parts.accounts.credentials(message.command.account)
             except AWAY:
                 return Again(decisions.POLL_MAX_S, "vault_away")
-        turns, account = self._parts.turns, message.command.account
         turn = left_s > 0 and await self._turn(message, access, waits, left_s)
         try:
             if waits.interrupted and not turn:
                 return Again(0.0, "lost")
-            decided = await self._ask(message, waits, way.asked)
-            if not isinstance(decided, Call):
-                if turn:
-                    turns.give_back(account, message.event.subject)
-                return await self._conclude(message, decided, None, waits)
-            way.permit = permit = decided.permit
-            if waits.interrupted or not turn:
-                # Nobody waits for this permit any more, or no turn was free before the end: release it, so that it is not
-                # taken for a call.
-                await self._settle(message, self._retry(message, permit.attempt), waits)
-                return Again(decisions.POLL_FIRST_S, "turn")
-            attempted = await self._call(message, permit, access, way)
-            self._count(message, attempted)
-            after = decisions.on_attempt(attempted, permit.attempt, self._next_jitter(), again=permit.again)
-            return await self._conclude(message, after, permit, waits)
+            decided, permit = await self._ask_and_call(message, waits, way, access, turn=turn)
         finally:
             if turn:
-                turns.release(account)
+                # A turn stands for a call that may run, and it is over: settling and writing need no place among the calls.
+                self._parts.turns.release(message.command.account)
+        return await self._conclude(message, decided, permit, waits)
+
+    async def _ask_and_call(
+        self, message: Message, waits: Waits, way: _Way, access: AccountCredentials | None, *, turn: bool
+    ) -> tuple[Next, Permit | None]:
+        """What needs a turn: permit and call. What its answer means for the whole account takes effect before the turn ends."""
+        decided = await self._ask(message, waits, way.asked)
+        if not isinstance(decided, Call):
+            if turn:
+                self._parts.turns.give_back(message.command.account, message.event.subject)
+            return decided, None
+        way.permit = permit = decided.permit
+        if waits.interrupted or not turn:
+            # Nobody waits for this permit any more, or no turn was free before the end: release it, so that it is not
+            # taken for a call.
+            return Again(decisions.POLL_FIRST_S, "turn", "retry", permit.attempt), permit
+        attempted = await self._call(message, permit, access, way)
+        self._count(message, attempted)
+        after = decisions.on_attempt(attempted, permit.attempt, self._next_jitter(), again=permit.again)
+        if isinstance(after, Again):
+            self._slow_down(message.command.account, after)
+        return after, permit
 
     async def _end(self, message: Message, waits: Waits, way: _Way, fault: str) -> Again | None:
         """End a message that met a fault. Its end needs a claim, so that a redelivery cannot send it after all."""
@@ -272,7 +280,9 @@ class Sender:
                 await self._write(await self._completed(message, decided.outputs))
                 return None
             case Again():
-                return await self._leave(message, decided, waits)
+                if decided.settle is not None:
+                    await self._settle(message, self._retry(message, decided.attempt), waits)
+                return decided
             case Drop():
                 if message.block is not None:
                     measures.opened("erased").inc()
@@ -280,20 +290,17 @@ class Sender:
             case Call():
                 return None
 
-    async def _leave(self, message: Message, again: Again, waits: Waits) -> Again:
-        turns, account = self._parts.turns, message.command.account
+    def _slow_down(self, account: str, again: Again) -> None:
+        """Hold or pause the account where the provider's answer asks for it."""
         if again.hold_s > 0:
-            turns.hold(account, again.hold_s)
+            self._parts.turns.hold(account, again.hold_s)
         if again.alarm:
             logger.warning(
                 "the provider asks for attention to account %s: %s", account, again.pause or again.why
             )
         if again.pause is not None:
             self._parts.accounts.forget(account)
-            turns.pause(account, again.pause)
-        if again.settle is not None:
-            await self._settle(message, self._retry(message, again.attempt), waits)
-        return again
+            self._parts.turns.pause(account, again.pause)
 
     async def _settle(self, message: Message, draft: Draft, waits: Waits) -> tuple[Output, ...]:
         """What is known of a call is not forgotten because the vault cannot take it now. Interrupted when the partition is lost
@@ -322,7 +329,7 @@ class Sender:
         event, command, verdict = message.event, message.command, finish.verdict
         vault, times = self._parts.vault, self._parts.times
         at_ms = clock.now_ms()
-        sealer = sealers.sealer(vault, message.block, permit)
+        sealer = sealers.sealer(vault, message, permit)
 
         def draft() -> Settlement:
             id_key = vault.tenant_ids(event.tenant)

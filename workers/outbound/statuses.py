@@ -3,11 +3,11 @@
 Their ids come from the command and the attempt, so that writing them again writes the same event.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from schemas import clock, ids, topics
-from schemas.envelope import Event, EventData, Sealed, SealedBlock
+from schemas.envelope import Event, EventData, KeyClass, SealedBlock
 from schemas.events import registry
 from schemas.events.consents import ConfirmationSent
 from schemas.events.statuses import (
@@ -46,8 +46,9 @@ class Verdict:
         return {name: value for name, value in values.items() if value is not None}
 
 
-Sealer = Callable[[Event, dict[str, str]], SealedBlock | None]
-"""Seals what is personal in an event of ours under the person's content key; None when the key is gone for ever."""
+Sealer = Callable[[str, str, int, Mapping[str, str]], SealedBlock | None]
+"""(id, type and time of an event of ours, what is personal in it): sealed under the person's content key; None when the key is
+gone for ever."""
 
 
 def outputs(
@@ -70,22 +71,17 @@ def outputs(
         attempt=attempt or None,
         acted_at=clock.to_text(at_ms),
     )
-    built = [
-        (
-            topics.STATUSES,
-            _event(message, data, f"{verdict.model.STATUS}.{attempt}", at_ms, id_key),
-            verdict.personal(),
-        )
-    ]
+    personal = verdict.personal()
+    status = _output(message, data, f"{verdict.model.STATUS}.{attempt}", at_ms, id_key, sealer, personal)
     if (
-        verdict.model is MessageSubmitted
-        and command.on_submitted == "confirmation_sent"
-        and command.optin is not None
+        verdict.model is not MessageSubmitted
+        or command.on_submitted != "confirmation_sent"
+        or command.optin is None
     ):
-        sent = ConfirmationSent(optin=command.optin, purpose=command.purpose, message=command.message)
-        event = _event(message, sent, f"confirmation_sent.{attempt}", at_ms, id_key)
-        built.append((topics.CONSENTS, event, verdict.personal()))
-    return tuple(_output(topic, event, personal, sealer) for topic, event, personal in built)
+        return (status,)
+    sent = ConfirmationSent(optin=command.optin, purpose=command.purpose, message=command.message)
+    slot = f"confirmation_sent.{attempt}"
+    return (status, _output(message, sent, slot, at_ms, id_key, sealer, personal))
 
 
 def with_confirmation(message: Message, stored: tuple[Output, ...], id_key: bytes) -> tuple[Output, ...]:
@@ -105,27 +101,35 @@ def with_confirmation(message: Message, stored: tuple[Output, ...], id_key: byte
         return stored
     sent = ConfirmationSent(optin=command.optin, purpose=command.purpose, message=command.message)
     slot = f"confirmation_sent.{submitted.data.get('attempt') or 0}"
-    event = _event(message, sent, slot, clock.to_ms(submitted.time), id_key)
-    return (*stored, Output(topics.CONSENTS, event.key(), event.to_bytes()))
+    return (*stored, _output(message, sent, slot, clock.to_ms(submitted.time), id_key))
 
 
-def _event(message: Message, data: EventData, slot: str, at_ms: int, id_key: bytes) -> Event:
-    return registry.build(
+def _output(
+    message: Message,
+    data: EventData,
+    slot: str,
+    at_ms: int,
+    id_key: bytes,
+    sealer: Sealer | None = None,
+    personal: Mapping[str, str] | None = None,
+) -> Output:
+    cause, model = message.event, type(data)
+    event_id = ids.event_id(id_key, cause.id, ROLE, slot)
+    blocks: dict[KeyClass, SealedBlock] = {}
+    if sealer is not None and personal:
+        block = sealer(event_id, registry.type_name(model), at_ms, personal)
+        if block is not None:
+            blocks["content"] = block
+    value = registry.encode(
         data,
-        id=ids.event_id(id_key, message.event.id, ROLE, slot),
+        id=event_id,
         role=ROLE,
-        tenant=message.event.tenant,
-        subject=message.event.subject,
+        tenant=cause.tenant,
+        subject=cause.subject,
         at_ms=at_ms,
         channel=message.channel,
-        cause=message.event.id,
-        correlation=message.event.correlationid,
+        cause=cause.id,
+        correlation=cause.correlationid,
+        blocks=blocks,
     )
-
-
-def _output(topic: str, event: Event, personal: dict[str, str], sealer: Sealer) -> Output:
-    block = sealer(event, personal) if personal else None
-    if block is not None:
-        sealed = Sealed(content=block).model_dump(mode="json", exclude_none=True)
-        event = event.model_copy(update={"data": event.data | {"sealed": sealed}})
-    return Output(topic, event.key(), event.to_bytes())
+    return Output(registry.TOPIC_OF[model], cause.subject.encode(), value)

@@ -1,8 +1,10 @@
 """Role outbound while a part is away, while an account stands still, while everything goes wrong at once, and at its end."""
 
 import random
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,11 +12,14 @@ import pytest
 from schemas import topics
 from schemas.envelope import Event
 from schemas.events.messages import Delivery
+from streams.step.contract import Output
 from tests.embedded_fixtures import KafkaServer, PostgresServer
 from tests.outbound_commands import text_command
 from tests.receiving_world import await_until, sample
 from tests.sending_world import SendingWorld, Somebody
+from vault.claims import Settlement
 from vault.connections import AccountLimits
+from vault.vault import Vault
 from workers.outbound.turns import Limits
 
 SEED = 20_261_123
@@ -197,3 +202,27 @@ def test_a_reply_overtakes_the_bulk_that_waits_for_the_rate(world: SendingWorld)
     for person in people:
         bodies = [body for body in world.provider.bodies(person.number) if body != "reply"]
         assert bodies == [f"bulk {n}" for n in range(8)]
+
+
+def test_a_call_that_is_over_makes_room_while_its_outcome_is_settled(world: SendingWorld) -> None:
+    """A turn stands for a call: with room for one, the second goes although the first outcome is not settled yet."""
+    people = [world.somebody() for _ in range(2)]
+    commands = [text_command(person.person, "one") for person in people]
+    both = threading.Event()
+
+    def meddle(vault: Vault) -> None:
+        asked = vault.settle
+
+        def settle(settlements: Sequence[Settlement]) -> list[tuple[Output, ...]]:
+            assert both.wait(30), "the second call waited for the first one's settlement"
+            return asked(settlements)
+
+        vault.settle = settle  # type: ignore[method-assign]  # a slow vault
+
+    with world.outbound(limits=replace(world.limits, calls=1), meddle=meddle):
+        world.send(*commands)
+        await_until("both went", lambda: len(world.provider.messages()) == 2)
+        assert world.statuses.records() == []
+        both.set()
+        world.await_all(commands)
+    assert set(map(tuple, world.ends().values())) == {("submitted",)}
