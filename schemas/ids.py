@@ -9,6 +9,8 @@ import hmac
 import secrets
 from datetime import date
 
+from schemas.encoding import packed
+
 ID_DIGITS = 32
 ROUTING_KEY_BYTES = 2
 """Enough to spread over partitions, too little to name a person (protocols §2)."""
@@ -36,8 +38,7 @@ def random_id() -> str:
 
 def keyed_hash(key: bytes, *parts: str) -> bytes:
     """HMAC-SHA256 over length-prefixed parts (32 bytes); no two different lists of parts share an input."""
-    raws = [part.encode() for part in parts]
-    return hmac.digest(key, b"".join([len(raw).to_bytes(4, "big") + raw for raw in raws]), "sha256")
+    return hmac.digest(key, packed(parts), "sha256")
 
 
 def derived_id(key: bytes, *parts: str) -> str:

@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from schemas.clock import boot_s
+from schemas.encoding import packed
 from schemas.ids import random_bytes
-from vault.encoding import packed
 from vault.errors import CorruptFragment
 from vault.sealing import KEY_BYTES, NONCE_BYTES, pad, unpad
 

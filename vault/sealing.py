@@ -12,9 +12,9 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from schemas.constants import FORMAT_VERSION, PADDING_BYTES
+from schemas.encoding import LENGTH_BYTES, packed
 from schemas.envelope import ALGORITHM, KeyClass, SealedBlock
 from schemas.ids import random_bytes
-from vault.encoding import LENGTH_BYTES, packed
 from vault.outcomes import Corrupt, Plain
 
 KEY_BYTES = 32
@@ -40,6 +40,8 @@ class SealContext:
 
     def of_block(self, block: SealedBlock) -> "SealContext":
         """The context a block was sealed in: its own generation, and another event's id and type when it names them."""
+        if block.gen == self.gen and not block.sealed_in and not block.type:
+            return self
         return replace(
             self,
             event_id=block.sealed_in or self.event_id,
