@@ -38,6 +38,21 @@ class Address:
 def international_number(text: str) -> str | None:
     """Digits of a phone number in international form, from the spellings people use: `+49 (0)170/123-456`, `0049 170…`,
     `(+49) 170…`, `49170…`. None for what is not unambiguous: a national number, or a zero in brackets that may belong to it."""
+    # A provider's own spelling: digits alone hold nothing that would have to be normalised.
+    digits = text if text.isascii() and text.isdigit() else _dialled(text)
+    if digits is None:
+        return None
+    if digits.startswith("00"):
+        digits = digits[2:]
+        if digits.startswith(("10", "11")):
+            # `0011…` is how Australia dials abroad: no number of country code 1 goes on with 0 or 1.
+            return None
+    digits = digits.removeprefix("+")
+    return digits if _E164.fullmatch(digits) else None
+
+
+def _dialled(text: str) -> str | None:
+    """What is dialled for a number as people write it: digits, a `+` at most before them; None when it is no number."""
     shown = "".join(c for c in unicodedata.normalize("NFKC", text) if unicodedata.category(c) != "Cf")
     compact = _SEPARATORS.sub("", shown)
     if not _GROUPS.fullmatch(compact):
@@ -49,12 +64,4 @@ def international_number(text: str) -> str | None:
             return None
         compact = code + rest
     digits = re.sub(r"[()]", "", compact)
-    if "(0)" in compact or "+" in digits[1:]:
-        return None
-    if digits.startswith("00"):
-        digits = digits[2:]
-        if digits.startswith(("10", "11")):
-            # `0011…` is how Australia dials abroad: no number of country code 1 goes on with 0 or 1.
-            return None
-    digits = digits.removeprefix("+")
-    return digits if _E164.fullmatch(digits) else None
+    return None if "(0)" in compact or "+" in digits[1:] else digits

@@ -3,7 +3,7 @@
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from schemas import topics
 from schemas.clock import MS_PER_S, now_ms
@@ -41,6 +41,8 @@ from workers.inbound.writing import ROLE, Work, emit, seal_all, write
 
 log = logging.getLogger(__name__)
 
+NOTHING = Decision()
+"""Nothing is to be written."""
 SETTINGS_S = 10.0
 """Longest wait for the settings to be read to their end: at start, and for a tenant who is new."""
 
@@ -55,7 +57,7 @@ class _Input:
     tries: int = 0
     who: ResolvedSender | None = None
     claim: ClaimInfo | None = None
-    decision: Decision = field(default_factory=Decision)
+    decision: Decision = NOTHING
 
 
 class InboundHandler:
@@ -223,14 +225,14 @@ class InboundHandler:
                 )
             case InboundUnsupported() as value:
                 log.info("%s: %s (%s) is not handled", received.channel, value.field, value.provider_kind)
-        return Decision()
+        return NOTHING
 
     def _decide_status(
         self, found: _Input, value: InboundStatus, effects: Effects, dropped: Counter[tuple[str, str]]
     ) -> Decision:
         received, partition = found.received, found.item.partition
         if found.kind == parking.SETTLE:
-            return Decision()
+            return NOTHING
         if found.claim is not None:
             if not found.claim.has_outcome and found.kind is None:
                 effects.wake(partition, parking.settle_wake(received, found.claim.subject))
@@ -246,7 +248,7 @@ class InboundHandler:
         else:
             why = "late_status" if read_echo(value.echo) is not None else "foreign_status"
             dropped[received.channel, why] += 1
-        return Decision()
+        return NOTHING
 
     def _settle(self, cursor: Cursor, woken: Sequence[_Input], effects: Effects) -> None:
         """Messages that a status shows as taken and that still have no outcome: outbound did not live to record it."""
