@@ -6,7 +6,6 @@ Opening goes through a lease cache; sealing never does: a key to seal with is re
 import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from schemas import metrics
@@ -45,8 +44,7 @@ class BlockToOpen(NamedTuple):
     block: SealedBlock
 
 
-@dataclass(frozen=True, slots=True)
-class _KeyRow:
+class _KeyRow(NamedTuple):
     """One answer of vault.keys_of: `state` None without a subject; `found` False without a key row."""
 
     state: str | None

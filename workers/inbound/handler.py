@@ -93,14 +93,14 @@ class InboundHandler:
     def prepare(self, records: Sequence[Record]) -> list[Item | Poison]:
         """Open and parse; what cannot be read is Poison: one tenant's damaged key stops no other's fragments."""
         answers: list[Item | Poison] = []
-        keys = self._reader.keys()
-        for record in records:
-            try:
-                received = self._reader.read(record, keys)
-            except (*UNREADABLE, KeyRefused) as error:
-                answers.append(Poison(record, type(error).__name__))
-            else:
-                answers.append(Item(received.id, record.partition, record.time_ms, received, record))
+        with self._reader.keys() as keys:
+            for record in records:
+                try:
+                    received = self._reader.read(record, keys)
+                except (*UNREADABLE, KeyRefused) as error:
+                    answers.append(Poison(record, type(error).__name__))
+                else:
+                    answers.append(Item(received.id, record.partition, record.time_ms, received, record))
         self._await_settings({item.value.tenant for item in answers if isinstance(item, Item)})
         return answers
 
@@ -153,7 +153,8 @@ class InboundHandler:
         if item.due is None:
             return _Input(item, item.value)
         try:
-            received = self._reader.read(parking.record_of(item.due), self._reader.keys())
+            with self._reader.keys() as keys:
+                received = self._reader.read(parking.record_of(item.due), keys)
         except UNREADABLE as error:
             # It could be read when it was parked: its day key has died since.
             log.warning("a parked status cannot be read any more: %s", type(error).__name__)
