@@ -18,7 +18,7 @@ from vault.errors import KeyRefused, NotActive
 from vault.keyring import check_value, unwrap_checked, wrap
 from vault.leases import LeaseCache
 from vault.outcomes import Corrupt, Erased, Opened, Plain
-from vault.sealing import KEY_BYTES, SealContext, open_block
+from vault.sealing import KEY_BYTES, open_block
 
 LOG = logging.getLogger(__name__)
 
@@ -161,10 +161,7 @@ def _open(block: BlockToOpen, key: bytes | Erased | Corrupt | None) -> Opened:
         return Corrupt("missing")
     if not isinstance(key, bytes):
         return key
-    context = SealContext(
-        block.tenant, block.subject, block.event_id, block.event_type, block.key_class, block.block.gen
-    )
-    return open_block(key, context, block.block)
+    return open_block(key, block, block.block)
 
 
 def _unwrap(need: KeyNeed, row: _KeyRow, secrets: TenantSecrets) -> bytes:
