@@ -9,9 +9,33 @@ import hmac
 import secrets
 from datetime import date
 
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.hmac import HMAC
+
+from schemas.encoding import packed
+
 ID_DIGITS = 32
 ROUTING_KEY_BYTES = 2
 """Enough to spread over partitions, too little to name a person (protocols §2)."""
+
+
+class HashKey:
+    """A key of HMAC-SHA256 prepared once, for many short texts under one key: a third of the time of `hmac.digest`. It is as
+    secret as the key, and must live no longer."""
+
+    __slots__ = ("_keyed",)
+
+    def __init__(self, key: bytes) -> None:
+        self._keyed = HMAC(key, SHA256())
+
+    def __repr__(self) -> str:
+        return "HashKey(…)"
+
+    def digest(self, data: bytes) -> bytes:
+        """What `hmac.digest` answers (32 bytes)."""
+        keyed = self._keyed.copy()
+        keyed.update(data)
+        return keyed.finalize()
 
 
 def random_bytes(count: int) -> bytes:
@@ -34,23 +58,23 @@ def random_id() -> str:
     return secrets.token_hex(ID_DIGITS // 2)
 
 
-def keyed_hash(key: bytes, *parts: str) -> bytes:
+def keyed_hash(key: bytes | HashKey, *parts: str) -> bytes:
     """HMAC-SHA256 over length-prefixed parts (32 bytes); no two different lists of parts share an input."""
-    raws = [part.encode() for part in parts]
-    return hmac.digest(key, b"".join([len(raw).to_bytes(4, "big") + raw for raw in raws]), "sha256")
+    data = packed(parts)
+    return key.digest(data) if isinstance(key, HashKey) else hmac.digest(key, data, "sha256")
 
 
-def derived_id(key: bytes, *parts: str) -> str:
+def derived_id(key: bytes | HashKey, *parts: str) -> str:
     """128-bit id from a cause; `key` is the tenant's id key, which is never rotated."""
     return keyed_hash(key, *parts)[: ID_DIGITS // 2].hex()
 
 
-def event_id(key: bytes, cause: str, role: str, slot: str) -> str:
+def event_id(key: bytes | HashKey, cause: str, role: str, slot: str) -> str:
     """Id of an event that `role` writes because of `cause`; `slot` is a constant name in the code, never an index."""
     return derived_id(key, "event", cause, role, slot)
 
 
-def received_id(key: bytes, tenant: str, channel: str, provider_id: str, kind: str) -> str:
+def received_id(key: bytes | HashKey, tenant: str, channel: str, provider_id: str, kind: str) -> str:
     """Id of what a provider reported: the same report, however often it comes, has the same id."""
     return derived_id(key, "received", tenant, channel, provider_id, kind)
 

@@ -9,7 +9,7 @@ import orjson
 
 from schemas.addresses import Address
 from schemas.constants import PRODUCTION, Times
-from schemas.ids import keyed_hash
+from schemas.ids import HashKey, keyed_hash
 from streams.step.connections import PATIENT, Connections, Limits
 from streams.step.contract import Cursor
 from vault.errors import UnknownTenant
@@ -29,7 +29,7 @@ class TenantSecrets:
     key: bytes
     ids: bytes
     routing: bytes
-    peppers: Mapping[int, bytes]
+    peppers: Mapping[int, HashKey]
 
     def __repr__(self) -> str:
         return f"TenantSecrets({self.tenant})"
@@ -137,7 +137,7 @@ class VaultBase:
                 unwrap(key, ("id key", tenant), ids),
                 unwrap(key, ("routing key", tenant), routing),
                 {
-                    v: unwrap(key, ("pepper", tenant, str(v)), p)
+                    v: HashKey(unwrap(key, ("pepper", tenant, str(v)), p))
                     for v, p in zip(versions, peppers, strict=True)
                 },
             )

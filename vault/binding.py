@@ -180,7 +180,7 @@ def raise_reach(cursor: Cursor, people: list[Person]) -> None:
     for person in people:
         if person.sender.opens_window:
             key = (*person.key, person.sender.account, person.sender.channel)
-            newest[key] = max(newest.get(key, 0), person.acted_ms())
+            newest[key] = max(newest.get(key, 0), person.acted_ms)
     if not newest:
         return
     rows = [

@@ -8,14 +8,15 @@ fresh public key (32), salt (16), ciphertext and tag. Why a minute: docs/decisio
 
 import hmac
 from dataclasses import dataclass
+from functools import lru_cache
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from schemas.clock import boot_s
-from schemas.ids import random_bytes
-from vault.encoding import packed
+from schemas.encoding import packed
+from schemas.ids import HashKey, random_bytes
 from vault.errors import CorruptFragment
 from vault.sealing import KEY_BYTES, NONCE_BYTES, pad, unpad
 
@@ -64,7 +65,7 @@ class DaySealer:
         fresh = X25519PrivateKey.from_private_bytes(fresh_private or random_bytes(KEY_BYTES))
         self._fresh_public = fresh.public_key().public_bytes_raw()
         shared = fresh.exchange(X25519PublicKey.from_public_bytes(public))
-        self._secret = _extract(shared, self._fresh_public + public)
+        self._secret = HashKey(_extract(shared, self._fresh_public + public))
 
     def __repr__(self) -> str:
         return "DaySealer(…)"
@@ -100,7 +101,7 @@ class DayOpener:
     def __init__(self, private: bytes) -> None:
         self._private = X25519PrivateKey.from_private_bytes(private)
         self._public = self._private.public_key().public_bytes_raw()
-        self._secrets: dict[bytes, bytes] = {}
+        self._secrets: dict[bytes, HashKey] = {}
 
     def __repr__(self) -> str:
         return "DayOpener(…)"
@@ -117,18 +118,20 @@ class DayOpener:
         except (InvalidTag, ValueError):
             raise CorruptFragment("a fragment does not open") from None
 
-    def _secret(self, fresh_public: bytes) -> bytes:
+    def _secret(self, fresh_public: bytes) -> HashKey:
         secret = self._secrets.get(fresh_public)
         if secret is None:
             shared = self._private.exchange(X25519PublicKey.from_public_bytes(fresh_public))
-            secret = _extract(shared, fresh_public + self._public)
+            secret = HashKey(_extract(shared, fresh_public + self._public))
             if len(self._secrets) >= SECRETS_MAX:
                 self._secrets.clear()
             self._secrets[fresh_public] = secret
         return secret
 
 
+@lru_cache(maxsize=1_024)
 def _associated(context: IngressContext) -> bytes:
+    """One a tenant, account and day: made once."""
     return packed(("sealpost ingress", INGRESS_ALGORITHM, *context))
 
 
@@ -137,6 +140,6 @@ def _extract(shared: bytes, salt: bytes) -> bytes:
     return hmac.digest(salt, shared, "sha256")
 
 
-def _expand(secret: bytes, info: bytes) -> bytes:
+def _expand(secret: HashKey, info: bytes) -> bytes:
     """HKDF-Expand (RFC 5869, 2.3) to 32 bytes, which is its first block."""
-    return hmac.digest(secret, info + b"\x01", "sha256")
+    return secret.digest(info + b"\x01")

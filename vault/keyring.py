@@ -16,8 +16,8 @@ from pathlib import Path
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from schemas.encoding import packed
 from schemas.ids import random_bytes
-from vault.encoding import packed
 from vault.errors import KeyRefused, MasterKeyInvalid
 from vault.sealing import KEY_BYTES, NONCE_BYTES
 

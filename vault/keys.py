@@ -4,8 +4,8 @@ Opening goes through a lease cache; sealing never does: a key to seal with is re
 """
 
 import logging
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from schemas import metrics
@@ -17,8 +17,8 @@ from vault.base import TenantSecrets, VaultBase, as_json
 from vault.errors import KeyRefused, NotActive
 from vault.keyring import check_value, unwrap_checked, wrap
 from vault.leases import LeaseCache
-from vault.outcomes import Corrupt, Erased, Opened
-from vault.sealing import KEY_BYTES, SealContext, open_block
+from vault.outcomes import Corrupt, Erased, Opened, Plain
+from vault.sealing import KEY_BYTES, open_block
 
 LOG = logging.getLogger(__name__)
 
@@ -33,8 +33,7 @@ class KeyNeed(NamedTuple):
     gen: str
 
 
-@dataclass(frozen=True, slots=True)
-class BlockToOpen:
+class BlockToOpen(NamedTuple):
     """A sealed block with the identity of the event that carries it."""
 
     tenant: str
@@ -45,8 +44,7 @@ class BlockToOpen:
     block: SealedBlock
 
 
-@dataclass(frozen=True, slots=True)
-class _KeyRow:
+class _KeyRow(NamedTuple):
     """One answer of vault.keys_of: `state` None without a subject; `found` False without a key row."""
 
     state: str | None
@@ -80,7 +78,8 @@ class KeysPart(VaultBase):
             keep=lambda key: not isinstance(key, Corrupt),
         )
         opened = metrics.counter("sealpost_opens_total")
-        self._opened = {word: opened.labels(word) for word in ("plain", "erased", "corrupt")}
+        words: dict[type[Opened], str] = {Plain: "plain", Erased: "erased", Corrupt: "corrupt"}
+        self._opened = {kind: opened.labels(word) for kind, word in words.items()}
         self._lease_seconds = metrics.histogram("sealpost_lease_seconds")
 
     def sealing_keys(self, cursor: Cursor, needs: Sequence[KeyNeed]) -> dict[KeyNeed, bytes | Erased]:
@@ -118,13 +117,10 @@ class KeysPart(VaultBase):
             else self._keys_cache.get_many(askable, self._lease_keys)
         )
         answers = [_open(block, keys.get(need)) for block, need in zip(blocks, needs, strict=True)]
-        for word, kind in (("erased", Erased), ("corrupt", Corrupt)):
-            count = sum(isinstance(answer, kind) for answer in answers)
-            if count:
-                self._opened[word].inc(count)
-                if word == "corrupt":
-                    LOG.error("%d sealed blocks are corrupt", count)
-        self._opened["plain"].inc(sum(not isinstance(answer, Erased | Corrupt) for answer in answers))
+        for kind, count in Counter(map(type, answers)).items():
+            self._opened[kind].inc(count)
+            if kind is Corrupt:
+                LOG.error("%d sealed blocks are corrupt", count)
         return answers
 
     def forget_leases(self, tenant: str, subject: str) -> None:
@@ -165,10 +161,7 @@ def _open(block: BlockToOpen, key: bytes | Erased | Corrupt | None) -> Opened:
         return Corrupt("missing")
     if not isinstance(key, bytes):
         return key
-    context = SealContext(
-        block.tenant, block.subject, block.event_id, block.event_type, block.key_class, block.block.gen
-    )
-    return open_block(key, context, block.block)
+    return open_block(key, block, block.block)
 
 
 def _unwrap(need: KeyNeed, row: _KeyRow, secrets: TenantSecrets) -> bytes:

@@ -17,6 +17,9 @@ class Person:
     """One sender of a batch on its way to a subject; compared by identity."""
 
     sender: Sender
+    tenant: str
+    acted_ms: int
+    """When the person acted: the earlier of the two times, so that neither clock can hide an act of before an erasure."""
     secrets: TenantSecrets
     entries: dict[Address, list[bytes]]
     all_entries: tuple[Entry, ...]
@@ -31,15 +34,6 @@ class Person:
     """Subjects that the addresses reach already."""
 
     @property
-    def tenant(self) -> str:
-        """The sender's tenant."""
-        return self.sender.tenant
-
-    @property
     def key(self) -> Key:
         """The row of the subject found so far."""
         return self.subject, self.tenant
-
-    def acted_ms(self) -> int:
-        """When the person acted: the earlier of the two times, so that neither clock can hide an act of before an erasure."""
-        return min(self.sender.acted_at_ms, self.sender.provider_at_ms)

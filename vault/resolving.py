@@ -55,7 +55,8 @@ def _person(sender: Sender, secrets: TenantSecrets) -> Person:
         raise ValueError("a sender without an address")
     entries = {address: secrets.address_entries(address) for address in sender.addresses}
     flat = tuple((sender.tenant, entry) for some in entries.values() for entry in some)
-    return Person(sender, secrets, entries, flat)
+    acted_ms = min(sender.acted_at_ms, sender.provider_at_ms)
+    return Person(sender, sender.tenant, acted_ms, secrets, entries, flat)
 
 
 def _round(cursor: Cursor, people: list[Person]) -> list[Person]:
@@ -78,6 +79,8 @@ def _round(cursor: Cursor, people: list[Person]) -> list[Person]:
             alive.append(person)
     # Bound before strangers are made: an address that a known person of this batch brings along is no stranger's.
     bind_new_addresses(cursor, alive)
+    if not strangers:
+        return again
     brought = {entry for person in alive for entry in person.all_entries}
     again += [person for person in strangers if not brought.isdisjoint(person.all_entries)]
     return again + _create(cursor, [person for person in strangers if brought.isdisjoint(person.all_entries)])
@@ -88,8 +91,8 @@ def _look_up(cursor: Cursor, people: list[Person]) -> dict[Entry, str]:
     1`), because the planner knows nothing of the entries (vault/sql/008) and would read whole tables."""
     entries = sorted({entry for person in people for entry in person.all_entries})
     cursor.execute(
-        """select a.tenant, decode(a.entry, 'hex'), d.subject, x.t1_ms
-           from json_to_recordset(%s::json) as a(tenant text, entry text)
+        """select a.n, d.subject, x.t1_ms
+           from json_to_recordset(%s::json) as a(n integer, tenant text, entry text)
            left join lateral (
                select d.subject from vault.addresses d
                where d.entry = decode(a.entry, 'hex') and d.tenant = a.tenant limit 1
@@ -99,23 +102,25 @@ def _look_up(cursor: Cursor, people: list[Person]) -> dict[Entry, str]:
                where x.entry = decode(a.entry, 'hex') and x.tenant = a.tenant limit 1
            ) x on true
            where d.subject is not null or x.t1_ms is not null""",
-        [as_json([{"tenant": tenant, "entry": entry.hex()} for tenant, entry in entries])],
+        [as_json([{"n": n, "tenant": t, "entry": e.hex()} for n, (t, e) in enumerate(entries)])],
     )
     bound: dict[Entry, str] = {}
     erased: dict[Entry, int] = {}
-    for tenant, entry, subject, t1_ms in cursor.fetchall():
+    for n, subject, t1_ms in cursor.fetchall():
         if subject is not None:
-            bound[tenant, entry] = subject.hex
+            bound[entries[n]] = subject.hex
         if t1_ms is not None:
-            erased[tenant, entry] = t1_ms
+            erased[entries[n]] = t1_ms
     for person in people:
         person.hits = {
             address: bound[person.tenant, entry]
-            for address, entries in person.entries.items()
-            for entry in entries
+            for address, own in person.entries.items()
+            for entry in own
             if (person.tenant, entry) in bound
         }
-        person.dropped = any(person.acted_ms() <= erased.get(entry, -1) for entry in person.all_entries)
+        person.dropped = bool(erased) and any(
+            person.acted_ms <= erased.get(entry, -1) for entry in person.all_entries
+        )
         # The first address that is known decides; a second subject is linked when addresses are bound.
         person.subject = "" if person.dropped else next(iter(person.hits.values()), "")
     return bound
@@ -194,7 +199,7 @@ def _groups(strangers: list[Person]) -> list[list[Person]]:
 
 def _erased_meanwhile(cursor: Cursor, people: list[Person]) -> set[Entry]:
     """Entries of people whose act is not younger than an erasure that was committed since the look-up."""
-    acted = {entry: person.acted_ms() for person in people for entry in person.all_entries}
+    acted = {entry: person.acted_ms for person in people for entry in person.all_entries}
     cursor.execute(
         """select a.tenant, x.entry from json_to_recordset(%s::json) as a(tenant text, entry text, acted bigint)
            cross join lateral (

@@ -7,20 +7,22 @@ up to a multiple of 64. Golden vectors in tests/unit/test_sealing.py hold the la
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
 from dataclasses import dataclass
+from typing import Protocol
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from schemas.constants import FORMAT_VERSION, PADDING_BYTES
+from schemas.encoding import LENGTH_BYTES, packed
 from schemas.envelope import ALGORITHM, KeyClass, SealedBlock
 from schemas.ids import random_bytes
-from vault.encoding import LENGTH_BYTES, packed
 from vault.outcomes import Corrupt, Plain
 
 KEY_BYTES = 32
 NONCE_BYTES = 12
 TAG_BYTES = 16
 IDENTITY_GENERATION = "0"
+_VERSION = str(FORMAT_VERSION)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,19 +40,45 @@ class SealContext:
     key_class: KeyClass
     gen: str
 
-    def of_block(self, block: SealedBlock) -> "SealContext":
-        """The context a block was sealed in: its own generation, and another event's id and type when it names them."""
-        if block.gen == self.gen and block.sealed_in is None and block.type is None:
-            return self
-        event_id, event_type = block.sealed_in or self.event_id, block.type or self.event_type
-        return SealContext(self.tenant, self.subject, event_id, event_type, self.key_class, block.gen)
-
     def associated_data(self) -> bytes:
         """The authenticated bytes: length-prefixed, in fixed order."""
-        parts = (
-            str(FORMAT_VERSION), self.tenant, self.subject, self.event_id, self.event_type, self.key_class, self.gen, ALGORITHM,
-        )  # fmt: skip
-        return packed(parts)
+        return _associated(self, self.event_id, self.event_type, self.gen)
+
+
+class Carrier(Protocol):
+    """An event that carries a block, and the class of the block."""
+
+    @property
+    def tenant(self) -> str:
+        """Whose event it is."""
+        ...
+
+    @property
+    def subject(self) -> str:
+        """Whom it is about."""
+        ...
+
+    @property
+    def event_id(self) -> str:
+        """Its id."""
+        ...
+
+    @property
+    def event_type(self) -> str:
+        """Its type."""
+        ...
+
+    @property
+    def key_class(self) -> KeyClass:
+        """The class of the block."""
+        ...
+
+
+def _associated(carrier: Carrier, event_id: str, event_type: str, gen: str) -> bytes:
+    parts = (
+        _VERSION, carrier.tenant, carrier.subject, event_id, event_type, carrier.key_class, gen, ALGORITHM,
+    )  # fmt: skip
+    return packed(parts)
 
 
 def pad(plaintext: bytes) -> bytes:
@@ -85,16 +113,18 @@ def seal_with_nonce(key: bytes, context: SealContext, plaintext: bytes, nonce: b
     return SealedBlock(gen=context.gen, ct=b64encode(nonce + ciphertext).decode())
 
 
-def open_block(key: bytes, context: SealContext, block: SealedBlock) -> Plain[bytes] | Corrupt:
-    """Open a block with its key. `context` is the carrying event's; what the block itself names (`gen`, `sealed_in`, `type`)
-    wins and is authenticated. Never raises for wrong bytes: Corrupt."""
+def open_block(key: bytes, context: Carrier, block: SealedBlock) -> Plain[bytes] | Corrupt:
+    """Open a block with its key. `context` is the carrying event's; what the block itself names (its generation, and in
+    `sealed_in` and `type` another event that sealed it) wins and is authenticated. Never raises for wrong bytes: Corrupt."""
     try:
         raw = b64decode(block.ct, validate=True)
     except (Base64Error, ValueError):
         return Corrupt("encoding")
     if len(raw) < NONCE_BYTES + TAG_BYTES:
         return Corrupt("short")
-    associated = context.of_block(block).associated_data()
+    associated = _associated(
+        context, block.sealed_in or context.event_id, block.type or context.event_type, block.gen
+    )
     try:
         return Plain(unpad(AESGCM(key).decrypt(raw[:NONCE_BYTES], raw[NONCE_BYTES:], associated)))
     except InvalidTag:

@@ -1,7 +1,7 @@
 """Subjects and their addresses: find, state, reach (protocols §5–7). Find-or-create is in `vault.resolving`."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from schemas.addresses import Address
 from schemas.ids import is_id
@@ -50,8 +50,7 @@ class Sender:
         return f"Sender({self.tenant}, {self.channel}, …)"
 
 
-@dataclass(frozen=True, slots=True)
-class ResolvedSender:
+class ResolvedSender(NamedTuple):
     """Who that is. `created`: the subject is new (write SubjectCreated). `bound`: addresses that reach the subject from now on
     (one AddressBound each). `name_changed`: write ProfileUpdated. `dropped`: an erased person's act from before the erasure;
     nothing may be written, `subject` is empty. `state` is `active` or `restricted`."""

@@ -3,10 +3,9 @@
 Events are drafts: their personal fields are named, not yet sealed. Drafts stand in the order in which they are written.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import orjson
 
@@ -53,8 +52,7 @@ class Draft:
     evidence_of: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """What is to be written for one fragment. `why` says why nothing is."""
 
     drafts: tuple[Draft, ...] = ()
@@ -172,12 +170,12 @@ def _introduction(received: Received, name: str | None, who: ResolvedSender) -> 
         drafts.append(
             Draft(ids.event_id(received.id_key, who.subject, "inbound", "subject_created"), who.subject, data)
         )
-    kinds: Counter[str] = Counter()
+    kinds: dict[str, int] = {}
     for address in who.bound:
-        kinds[address.kind] += 1
+        number = kinds[address.kind] = kinds.get(address.kind, 0) + 1
         bound = AddressBound(address_kind=address.kind, account=received.account)
         identity = orjson.dumps({"address": address.value, "kind": address.kind})
-        slot = _address_slot(address.kind, kinds[address.kind])
+        slot = _address_slot(address.kind, number)
         drafts.append(Draft(received.event_id(slot), who.subject, bound, identity=identity))
     if who.name_changed and name is not None:
         identity = orjson.dumps({"name": name})

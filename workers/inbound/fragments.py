@@ -2,7 +2,8 @@
 
 from base64 import b64decode
 from binascii import Error as Base64Error
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cache
@@ -57,7 +58,7 @@ class Received:
     channel: str
     account: str
     at_ms: int
-    id_key: bytes = field(repr=False)
+    id_key: bytes | ids.HashKey = field(repr=False)
     value: Inbound | None = field(repr=False)
     record: Record = field(repr=False)
 
@@ -67,11 +68,12 @@ class Received:
 
 
 class BatchKeys:
-    """The keys that one batch needs, each leased once; to be thrown away with the batch."""
+    """The keys that one batch needs, each leased once; to be thrown away with the batch. `opened` counts what they opened."""
 
     def __init__(self, vault: Vault) -> None:
-        self.ids = cache(vault.tenant_ids)
+        self.ids = cache(lambda tenant: ids.HashKey(vault.tenant_ids(tenant)))
         self.opener = cache(vault.day_opener)
+        self.opened = 0
 
 
 class FragmentReader:
@@ -83,9 +85,14 @@ class FragmentReader:
         opened = counter("sealpost_opens_total")
         self._plain, self._erased, self._corrupt = map(opened.labels, ("plain", "erased", "corrupt"))
 
-    def keys(self) -> BatchKeys:
+    @contextmanager
+    def keys(self) -> Iterator[BatchKeys]:
         """For the records of one batch."""
-        return BatchKeys(self._vault)
+        keys = BatchKeys(self._vault)
+        try:
+            yield keys
+        finally:
+            self._plain.inc(keys.opened)
 
     def read(self, record: Record, keys: BatchKeys) -> Received:
         """What a record holds; one of UNREADABLE when it never tells, KeyRefused when a key of its tenant is damaged (that the
@@ -134,7 +141,7 @@ class FragmentReader:
         except CorruptFragment:
             self._corrupt.inc()
             raise
-        self._plain.inc()
+        keys.opened += 1
         return plaintext
 
 

@@ -3,7 +3,7 @@
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from schemas import topics
 from schemas.clock import MS_PER_S, now_ms
@@ -41,6 +41,8 @@ from workers.inbound.writing import ROLE, Work, emit, seal_all, write
 
 log = logging.getLogger(__name__)
 
+NOTHING = Decision()
+"""Nothing is to be written."""
 SETTINGS_S = 10.0
 """Longest wait for the settings to be read to their end: at start, and for a tenant who is new."""
 
@@ -55,7 +57,7 @@ class _Input:
     tries: int = 0
     who: ResolvedSender | None = None
     claim: ClaimInfo | None = None
-    decision: Decision = field(default_factory=Decision)
+    decision: Decision = NOTHING
 
 
 class InboundHandler:
@@ -91,14 +93,14 @@ class InboundHandler:
     def prepare(self, records: Sequence[Record]) -> list[Item | Poison]:
         """Open and parse; what cannot be read is Poison: one tenant's damaged key stops no other's fragments."""
         answers: list[Item | Poison] = []
-        keys = self._reader.keys()
-        for record in records:
-            try:
-                received = self._reader.read(record, keys)
-            except (*UNREADABLE, KeyRefused) as error:
-                answers.append(Poison(record, type(error).__name__))
-            else:
-                answers.append(Item(received.id, record.partition, record.time_ms, received, record))
+        with self._reader.keys() as keys:
+            for record in records:
+                try:
+                    received = self._reader.read(record, keys)
+                except (*UNREADABLE, KeyRefused) as error:
+                    answers.append(Poison(record, type(error).__name__))
+                else:
+                    answers.append(Item(received.id, record.partition, record.time_ms, received, record))
         self._await_settings({item.value.tenant for item in answers if isinstance(item, Item)})
         return answers
 
@@ -151,7 +153,8 @@ class InboundHandler:
         if item.due is None:
             return _Input(item, item.value)
         try:
-            received = self._reader.read(parking.record_of(item.due), self._reader.keys())
+            with self._reader.keys() as keys:
+                received = self._reader.read(parking.record_of(item.due), keys)
         except UNREADABLE as error:
             # It could be read when it was parked: its day key has died since.
             log.warning("a parked status cannot be read any more: %s", type(error).__name__)
@@ -223,14 +226,14 @@ class InboundHandler:
                 )
             case InboundUnsupported() as value:
                 log.info("%s: %s (%s) is not handled", received.channel, value.field, value.provider_kind)
-        return Decision()
+        return NOTHING
 
     def _decide_status(
         self, found: _Input, value: InboundStatus, effects: Effects, dropped: Counter[tuple[str, str]]
     ) -> Decision:
         received, partition = found.received, found.item.partition
         if found.kind == parking.SETTLE:
-            return Decision()
+            return NOTHING
         if found.claim is not None:
             if not found.claim.has_outcome and found.kind is None:
                 effects.wake(partition, parking.settle_wake(received, found.claim.subject))
@@ -246,7 +249,7 @@ class InboundHandler:
         else:
             why = "late_status" if read_echo(value.echo) is not None else "foreign_status"
             dropped[received.channel, why] += 1
-        return Decision()
+        return NOTHING
 
     def _settle(self, cursor: Cursor, woken: Sequence[_Input], effects: Effects) -> None:
         """Messages that a status shows as taken and that still have no outcome: outbound did not live to record it."""

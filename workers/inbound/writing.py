@@ -1,7 +1,7 @@
 """Seals what was decided and hands it to the engine, for a whole batch at once: one question to the vault for all keys."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from schemas import clock
 from schemas.envelope import KeyClass, SealedBlock
@@ -18,8 +18,7 @@ ROLE = "inbound"
 _EVIDENCE_SLOT = "evidence"
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
+class Work(NamedTuple):
     """A decision with the fragment it was made for; `partition` is the one of the input."""
 
     partition: int
@@ -27,12 +26,19 @@ class Work:
     decision: Decision
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
+class Written(NamedTuple):
     """The records of one decision; `why` says why there are none."""
 
     outputs: tuple[Output, ...] = ()
     why: str | None = None
+
+
+class _Part(NamedTuple):
+    """One block to be sealed: the draft it belongs to, the key it needs, its plaintext."""
+
+    draft: Draft
+    need: KeyNeed
+    plaintext: bytes
 
 
 Keys = dict[KeyNeed, bytes | Erased]
@@ -54,24 +60,20 @@ def emit(work: Work, written: Written, effects: Effects) -> None:
 
 def seal_all(vault: Vault, cursor: Cursor, works: Sequence[Work]) -> list[Written]:
     """The records of each work, sealed; nothing is emitted."""
-    needs = dict.fromkeys(need for work in works for need in _needs(work))
+    parts = [list(_parts(work)) for work in works]
+    needs = dict.fromkeys(part.need for some in parts for part in some)
     keys: Keys = vault.sealing_keys(cursor, list(needs)) if needs else {}
-    return [_sealed(work, keys) for work in works]
+    return [_sealed(work, some, keys) for work, some in zip(works, parts, strict=True)]
 
 
-def _needs(work: Work) -> Iterator[KeyNeed]:
+def _parts(work: Work) -> Iterator[_Part]:
     for draft in work.decision.drafts:
-        for key_class, _ in _plaintexts(draft):
-            yield _need(work.received, draft, key_class)
-
-
-def _plaintexts(draft: Draft) -> Iterator[tuple[KeyClass, bytes]]:
-    if draft.identity is not None:
-        yield "identity", draft.identity
-    if draft.content is not None:
-        yield "content", draft.content
-    if draft.evidence is not None:
-        yield "evidence", draft.evidence
+        if draft.identity is not None:
+            yield _Part(draft, _need(work.received, draft, "identity"), draft.identity)
+        if draft.content is not None:
+            yield _Part(draft, _need(work.received, draft, "content"), draft.content)
+        if draft.evidence is not None:
+            yield _Part(draft, _need(work.received, draft, "evidence"), draft.evidence)
 
 
 def _need(received: Received, draft: Draft, key_class: KeyClass) -> KeyNeed:
@@ -84,30 +86,24 @@ def _need(received: Received, draft: Draft, key_class: KeyClass) -> KeyNeed:
     return KeyNeed(received.tenant, draft.subject, key_class, generation)
 
 
-def _sealed(work: Work, keys: Keys) -> Written:
-    received, drafts = work.received, work.decision.drafts
+def _sealed(work: Work, parts: Sequence[_Part], keys: Keys) -> Written:
+    drafts = work.decision.drafts
     if not drafts:
         return Written(why=work.decision.why)
     blocks: dict[str, dict[KeyClass, SealedBlock]] = {draft.id: {} for draft in drafts}
-    types = {draft.id: registry.type_name(type(draft.data)) for draft in drafts}
-    for draft in drafts:
-        for key_class, plaintext in _plaintexts(draft):
-            need = _need(received, draft, key_class)
-            key = keys[need]
-            if isinstance(key, Erased):
-                return Written(why="erased")
-            context = SealContext(
-                received.tenant, draft.subject, draft.id, types[draft.id], key_class, need.gen
-            )
-            blocks[draft.id][key_class] = seal(key, context, plaintext)
+    for draft, need, plaintext in parts:
+        key = keys[need]
+        if isinstance(key, Erased):
+            return Written(why="erased")
+        event_type = registry.type_name(type(draft.data))
+        context = SealContext(need.tenant, need.subject, draft.id, event_type, need.key_class, need.gen)
+        blocks[draft.id][need.key_class] = seal(key, context, plaintext)
     for draft in drafts:
         if draft.evidence_of is not None:
-            origin = blocks[draft.evidence_of]["evidence"]
-            copied = origin.model_copy(
-                update={"sealed_in": draft.evidence_of, "type": types[draft.evidence_of]}
-            )
-            blocks[draft.id]["evidence"] = copied
-    return Written(tuple(_output(received, draft, blocks[draft.id]) for draft in drafts))
+            origin = next(one for one in drafts if one.id == draft.evidence_of)
+            named = {"sealed_in": origin.id, "type": registry.type_name(type(origin.data))}
+            blocks[draft.id]["evidence"] = blocks[origin.id]["evidence"].model_copy(update=named)
+    return Written(tuple([_output(work.received, draft, blocks[draft.id]) for draft in drafts]))
 
 
 def _output(received: Received, draft: Draft, blocks: dict[KeyClass, SealedBlock]) -> Output:
