@@ -19,10 +19,12 @@ app = typer.Typer(no_args_is_help=True, add_completion=False)
 topics_app = typer.Typer(no_args_is_help=True, help="Topics of the installation.")
 tenant_app = typer.Typer(no_args_is_help=True, help="Businesses that use this installation.")
 subject_app = typer.Typer(no_args_is_help=True, help="One person's data.")
+message_app = typer.Typer(no_args_is_help=True, help="One message.")
 deadletters_app = typer.Typer(no_args_is_help=True, help="Records that could not be handled.")
 app.add_typer(topics_app, name="topics")
 app.add_typer(tenant_app, name="tenant")
 app.add_typer(subject_app, name="subject")
+app.add_typer(message_app, name="message")
 app.add_typer(deadletters_app, name="deadletters")
 
 Data = Annotated[
@@ -285,6 +287,18 @@ def subject_lost(
 
     for line in lost(for_data(data), close=close):
         print(line)
+
+
+@message_app.command("explain")
+def message_explain(
+    message: Annotated[str, typer.Argument(help="The message_id of an answer or a status.", callback=_name)],
+    as_json: Annotated[bool, typer.Option("--json", help="The answer as JSON.")] = False,
+    data: Data = None,
+) -> None:
+    """What became of a message and why, in sentences: request, permit, provider, statuses, with times and delays."""
+    from deploy.api_commands import explain
+
+    explain(data, message, as_json=as_json)
 
 
 @deadletters_app.command("list")

@@ -96,6 +96,13 @@ class Reader:
                 (tenant, subject, *(after or ()), limit),
             ).fetchall()
 
+    def message(self, tenant: str, message: str) -> Row | None:
+        """One message of this tenant."""
+        with self._look() as cursor:
+            return cursor.execute(
+                "select * from projections.message where message = %s and tenant = %s", (message, tenant)
+            ).fetchone()
+
     def erasure(self, tenant: str, erasure: str) -> Row | None:
         """One erasure of this tenant."""
         with self._look() as cursor:

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, Query
 
 from projections.api import models
 from projections.api.answers import Answers, SettingsSource
+from projections.api.explanations import Explanations
 from projections.api.reading import OFFSET_MAX, Place, Reader
 from schemas.addresses import Address
 from schemas.clock import at_ms, from_ms, to_ms, to_text
@@ -38,7 +39,9 @@ class QueryParts:
 
 def create_router(parts: QueryParts) -> APIRouter:
     """The routes; every endpoint is synchronous and runs in the thread pool."""
-    answers = Answers(parts.vault, Reader(parts.pool), parts.settings)
+    reader = Reader(parts.pool)
+    answers = Answers(parts.vault, reader, parts.settings)
+    explanations = Explanations(parts.vault, reader, parts.settings, answers)
     gate = Gate(parts.check)
     router = APIRouter(
         prefix="/v1",
@@ -47,6 +50,7 @@ def create_router(parts: QueryParts) -> APIRouter:
     )
     _add_lookup(router, parts, gate)
     sees_people = Depends(gate.of_tenant("agent", "officer"))
+    sees_fate = Depends(gate.of_tenant("agent", "officer", "producer"))
     sees_proof = Depends(gate.of_tenant("agent", "officer", "legal"))
 
     @router.get(
@@ -85,6 +89,16 @@ def create_router(parts: QueryParts) -> APIRouter:
     def show_consents(subject: str, access: Annotated[Access, sees_proof]) -> models.ConsentsAnswer:
         """Every consent event in order: wording and notice as they were shown, the act, and the person's own words."""
         return answers.consents(access.tenant, subject)
+
+    @router.get(
+        "/messages/{message}/explanation",
+        response_model_exclude_unset=True,
+        summary="What became of a message, in sentences",
+    )
+    def explain_message(message: str, access: Annotated[Access, sees_fate]) -> models.ExplanationAnswer:
+        """Request, permit, provider and statuses with times and delays, and one sentence that says why and what to do. No word
+        of the message and no address is in it."""
+        return explanations.of(access.tenant, message)
 
     @router.get("/erasures/{erasure}", response_model_exclude_unset=True, summary="How far an erasure is")
     def show_erasure(
