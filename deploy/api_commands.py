@@ -35,8 +35,8 @@ def _print(answer: Answer) -> None:
 
 
 def ask(data: Path | None, method: str, path: str, role: str, body: Any = None) -> Answer:
-    """One call. Address and token come from `SEALPOST_API_URL` and `SEALPOST_TOKEN`, or from the instance in the data folder, which
-    has a token of the role."""
+    """One call. Address and token come from `SEALPOST_API_URL` and `SEALPOST_TOKEN`, or from the instance in the data folder,
+    which has a token of the role."""
     url, token = os.environ.get("SEALPOST_API_URL"), os.environ.get("SEALPOST_TOKEN")
     if not url or not token:
         if data is None:

@@ -176,8 +176,8 @@ def _consent_withdrawn(facts: Facts) -> str:
     act = next((act for act in facts.acts if not act.said_yes), None)
     if act is None:
         return f"consent for {facts.purpose} was withdrawn."
-    how = f" {METHODS[act.method]}" if act.method in METHODS else ""
-    return f"consent for {facts.purpose} withdrawn on {when(act.at_ms)}{how}."
+    how = METHODS.get(act.method or "", "")
+    return f"consent for {facts.purpose} withdrawn on {when(act.at_ms)} {how}".rstrip() + "."
 
 
 def _no_consent(facts: Facts) -> str:

@@ -88,7 +88,9 @@ def test_sealed_bytes_of_a_step_are_not_compressed(postgres_server: PostgresServ
     """A change of a column's type takes its storage back to the type's own: compressing sealed bytes costs a third of a step."""
     dsn = postgres_server.fresh_database("statistics")
     apply_migrations(dsn, sql_folder(package))
-    question = "select attstorage from pg_attribute where attrelid = 'step.outbox'::regclass and attname = 'records'"
+    question = (
+        "select attstorage from pg_attribute where attrelid = 'step.outbox'::regclass and attname = 'records'"
+    )
     with psycopg.connect(dsn) as connection:
         assert connection.execute(question).fetchall() == [("e",)]
 

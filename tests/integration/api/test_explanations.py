@@ -71,7 +71,6 @@ def test_a_refusal_names_the_withdrawal(tenant: Tenant, person: Person) -> None:
     given = person.sign_up("JA")
     withdrawn = consents.ConsentWithdrawn(
         purpose="newsletter",
-        account=tenant.account,
         method="keyword",
         acted_at=to_text(given.at_ms() + 1_000),
     )
