@@ -28,6 +28,18 @@ def explain(data: Path | None, message: str, *, as_json: bool) -> None:
     typer.echo(answer.body["verdict"])
 
 
+def timeline(data: Path | None, subject: str, *, as_json: bool) -> None:
+    """Print what happened to a person, one line each; exit code 1 when there is no such subject."""
+    answer = ask(data, "GET", f"/v1/subjects/{subject}/timeline", "agent")
+    if as_json or answer.status >= 400:
+        _print(answer)
+        return
+    if answer.body.get("earlier"):
+        typer.echo("(earlier messages are not shown)")
+    for item in answer.body["items"]:
+        typer.echo(f"{item['at']}  {item['kind']:<12}  {item['words']}  {item.get('name', '')}".rstrip())
+
+
 def _print(answer: Answer) -> None:
     typer.echo(orjson.dumps(answer.body, option=orjson.OPT_INDENT_2).decode())
     if answer.status >= 400:

@@ -266,6 +266,18 @@ def subject_show(subject: str, data: Data = None) -> None:
     command(data, "GET", f"/v1/subjects/{subject}", "officer")
 
 
+@subject_app.command("timeline")
+def subject_timeline(
+    subject: Annotated[str, typer.Argument(callback=_name)],
+    as_json: Annotated[bool, typer.Option("--json", help="The answer as JSON.")] = False,
+    data: Data = None,
+) -> None:
+    """What happened to a person, in order, in words; nothing that was said."""
+    from deploy.api_commands import timeline
+
+    timeline(data, subject, as_json=as_json)
+
+
 @subject_app.command("erase")
 def subject_erase(subject: str, data: Data = None) -> None:
     """Erase a subject by destroying their keys."""

@@ -219,3 +219,21 @@ class ExplanationAnswer(Answer):
         ]
     )
     steps: list[Step]
+
+
+class TimelineItem(Answer):
+    """Something that happened to a person or by them."""
+
+    at: str = Field(examples=[TIME_EXAMPLE])
+    kind: Literal["subject", "address", "consent", "subscription", "message", "erasure"]
+    words: str = Field(examples=["Consent to newsletter is given."])
+    name: str | None = Field(default=None, description="Id of the event, message or erasure that tells more.")
+
+
+class TimelineAnswer(Answer):
+    """One person's way, oldest first. Erased: `state`, and only how the erasure went."""
+
+    subject: str = Field(examples=[SUBJECT_EXAMPLE])
+    state: Literal["erased", "lost"] | None = None
+    earlier: bool | None = Field(default=None, description="There are messages before the first one shown.")
+    items: list[TimelineItem]

@@ -12,6 +12,7 @@ from projections.api import models
 from projections.api.answers import Answers, SettingsSource
 from projections.api.explanations import Explanations
 from projections.api.reading import OFFSET_MAX, Place, Reader
+from projections.api.timelines import Timelines
 from schemas.addresses import Address
 from schemas.clock import at_ms, from_ms, to_ms, to_text
 from schemas.field_errors import FieldError
@@ -41,6 +42,7 @@ def create_router(parts: QueryParts) -> APIRouter:
     """The routes; every endpoint is synchronous and runs in the thread pool."""
     reader = Reader(parts.pool)
     answers = Answers(parts.vault, reader, parts.settings)
+    timelines = Timelines(reader, answers)
     explanations = Explanations(parts.vault, reader, parts.settings, answers)
     gate = Gate(parts.check)
     router = APIRouter(
@@ -89,6 +91,16 @@ def create_router(parts: QueryParts) -> APIRouter:
     def show_consents(subject: str, access: Annotated[Access, sees_proof]) -> models.ConsentsAnswer:
         """Every consent event in order: wording and notice as they were shown, the act, and the person's own words."""
         return answers.consents(access.tenant, subject)
+
+    @router.get(
+        "/subjects/{subject}/timeline",
+        response_model_exclude_unset=True,
+        summary="What happened, in order, in words",
+    )
+    def show_timeline(subject: str, access: Annotated[Access, sees_people]) -> models.TimelineAnswer:
+        """Sign-up, consents, messages both ways, erasure; no word that was said and no address. An erased subject is answered
+        200 with how the erasure went."""
+        return timelines.of(access.tenant, subject)
 
     @router.get(
         "/messages/{message}/explanation",

@@ -106,6 +106,9 @@ def test_message_explain_says_what_became_of_it(instance: RunningInstance) -> No
     )
     assert number not in shown
     sealpost("message", "explain", "0" * 32, *data, code=1)
+    lines = sealpost("subject", "timeline", subject, *data).splitlines()
+    assert any("Consent to newsletter is given." in line for line in lines)
+    assert any(refused in line and "It is rejected: consent_withdrawn." in line for line in lines)
 
 
 def limits_of(instance: RunningInstance, account: str) -> tuple[Any, ...] | None:
