@@ -47,8 +47,14 @@ def _print(answer: Answer) -> None:
 
 
 def ask(data: Path | None, method: str, path: str, role: str, body: Any = None) -> Answer:
-    """One call. Address and token come from `SEALPOST_API_URL` and `SEALPOST_TOKEN`, or from the instance in the data folder,
-    which has a token of the role."""
+    """One call with a token of the role."""
+    url, token = address(data, role)
+    return call(method, url + path, token=token, body=body)
+
+
+def address(data: Path | None, role: str) -> tuple[str, str]:
+    """URL and token from `SEALPOST_API_URL` and `SEALPOST_TOKEN`, or from the instance in the data folder, which has a token of
+    the role."""
     url, token = os.environ.get("SEALPOST_API_URL"), os.environ.get("SEALPOST_TOKEN")
     if not url or not token:
         if data is None:
@@ -61,4 +67,4 @@ def ask(data: Path | None, method: str, path: str, role: str, body: Any = None) 
                 "the instance has no tokens yet; let `sealpost up` finish its first start"
             )
         url, token = url or found.api_url, token or getattr(found.tokens, role)
-    return call(method, url + path, token=token, body=body)
+    return url, token

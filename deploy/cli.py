@@ -19,11 +19,13 @@ app = typer.Typer(no_args_is_help=True, add_completion=False)
 topics_app = typer.Typer(no_args_is_help=True, help="Topics of the installation.")
 tenant_app = typer.Typer(no_args_is_help=True, help="Businesses that use this installation.")
 subject_app = typer.Typer(no_args_is_help=True, help="One person's data.")
+events_app = typer.Typer(no_args_is_help=True, help="The log made readable.")
 message_app = typer.Typer(no_args_is_help=True, help="One message.")
 deadletters_app = typer.Typer(no_args_is_help=True, help="Records that could not be handled.")
 app.add_typer(topics_app, name="topics")
 app.add_typer(tenant_app, name="tenant")
 app.add_typer(subject_app, name="subject")
+app.add_typer(events_app, name="events")
 app.add_typer(message_app, name="message")
 app.add_typer(deadletters_app, name="deadletters")
 
@@ -299,6 +301,32 @@ def subject_lost(
 
     for line in lost(for_data(data), close=close):
         print(line)
+
+
+@events_app.command("tail")
+def events_tail(
+    topics: Annotated[
+        list[str] | None, typer.Argument(help="With or without sealpost.; all without any.")
+    ] = None,
+    subject: Annotated[str, typer.Option(help="Only of this subject.")] = "",
+    type_: Annotated[str, typer.Option("--type", help="consent.given.v1, or how it begins: consent.")] = "",
+    begin: Annotated[str, typer.Option("--from", help="start, or a time (RFC 3339); else from now on.")] = "",
+    limit: Annotated[int | None, typer.Option(help="End after so many.", min=1, max=100_000)] = None,
+    no_follow: Annotated[bool, typer.Option("--no-follow", help="End at the end of the log.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    opened: Annotated[
+        bool, typer.Option("--open", help="Open sealed blocks; needs the role agent, and --reason.")
+    ] = False,
+    reason: Annotated[str, typer.Option(help="A ticket or a word; it is logged.")] = "",
+    data: Data = None,
+) -> None:
+    """Events as they land, one line each; sealed blocks as bars with their size and key class."""
+    from deploy.event_commands import TailOptions, tail
+
+    if opened != bool(reason):
+        raise typer.BadParameter("--open and --reason go together")
+    follow = not no_follow
+    tail(data, TailOptions(topics or (), subject, type_, begin, limit, follow, reason, as_json))
 
 
 @message_app.command("explain")

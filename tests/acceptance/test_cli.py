@@ -111,6 +111,24 @@ def test_message_explain_says_what_became_of_it(instance: RunningInstance) -> No
     assert any(refused in line and "It is rejected: consent_withdrawn." in line for line in lines)
 
 
+def test_events_tail_shows_bars_and_opens_for_a_reason(instance: RunningInstance) -> None:
+    """A line an event in the order of the log; the words only with role, --open and --reason; a limit ends a follower."""
+    data, number = ("--data", str(instance.data)), instance.new_number()
+    instance.write(number, "Sind Birnen da?")
+    subject = instance.subject_of(number)
+    tail = ("events", "tail", "--subject", subject, "--no-follow", *data)
+    until("its events", lambda: "message.received.v1" in sealpost(*tail))
+    shown = sealpost(*tail)
+    assert "▒" in shown
+    assert "Birnen" not in shown + sealpost(*tail, "--json")
+    assert number not in shown
+    assert all(one["subject"] == subject for one in objects(sealpost(*tail, "--json")))
+    assert "Sind Birnen da?" in sealpost(*tail, "messages", "--open", "--reason", "T-4711")
+    assert len(sealpost("events", "tail", "--from", "start", "--limit", "3", *data).splitlines()) == 3
+    sealpost(*tail, "--open", code=2)
+    sealpost("events", "tail", "nonsense", *data, code=1)
+
+
 def limits_of(instance: RunningInstance, account: str) -> tuple[Any, ...] | None:
     """An account's own limits as the vault holds them: rate, pair interval, pair burst."""
     query = "select rate_per_s, pair_interval_s, pair_burst from vault.accounts where account = %s"
