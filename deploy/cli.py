@@ -95,6 +95,23 @@ def up(
     raise typer.Exit(run(Options(folder, port_base, ready_file, tour or exit_after_tour, exit_after_tour)))
 
 
+@app.command()
+def doctor(
+    production: Annotated[
+        bool, typer.Option("--production", help="What of this installation's settings is not for production.")
+    ] = False,
+    data: Data = None,
+) -> None:
+    """What is missing on this machine, in words, with the command that mends it. Exit code 1 when something is."""
+    from deploy import doctor
+    from deploy.settings import for_data
+
+    findings = list(doctor.production(for_data(data)) if production else doctor.machine(data))
+    for finding in findings:
+        print(finding.line())
+    raise typer.Exit(int(any(finding.mend for finding in findings)))
+
+
 @app.command("run")
 def run_role(role: Role, data: Data = None) -> None:
     """Run one role in the foreground until SIGTERM."""
