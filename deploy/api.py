@@ -14,6 +14,8 @@ from deploy.settings import Settings
 from projections.api.reading import open_pool
 from projections.api.router import QueryParts
 from projections.api.router import create_router as create_queries
+from projections.log.feed import Feeds
+from projections.log.router import create_router as create_log
 from schemas.http import create_app
 from streams.kafka.producer import AsyncProducer
 from streams.kafka.settings_follower import SettingsFollower
@@ -63,6 +65,7 @@ class Api:
                         )
                     ),
                     create_queries(QueryParts(self._vault, pool, follower, tokens.check, address_reader)),
+                    create_log(Feeds(self._settings.kafka, self._vault, stop.is_set), tokens.check),
                 )
                 app = create_app("Sealpost", VERSION, routers, unavailable=UNAVAILABLE)
                 runner.run(self._serve(uvicorn_config(app, self._settings), stop))

@@ -19,10 +19,14 @@ app = typer.Typer(no_args_is_help=True, add_completion=False)
 topics_app = typer.Typer(no_args_is_help=True, help="Topics of the installation.")
 tenant_app = typer.Typer(no_args_is_help=True, help="Businesses that use this installation.")
 subject_app = typer.Typer(no_args_is_help=True, help="One person's data.")
+events_app = typer.Typer(no_args_is_help=True, help="The log made readable.")
+message_app = typer.Typer(no_args_is_help=True, help="One message.")
 deadletters_app = typer.Typer(no_args_is_help=True, help="Records that could not be handled.")
 app.add_typer(topics_app, name="topics")
 app.add_typer(tenant_app, name="tenant")
 app.add_typer(subject_app, name="subject")
+app.add_typer(events_app, name="events")
+app.add_typer(message_app, name="message")
 app.add_typer(deadletters_app, name="deadletters")
 
 Data = Annotated[
@@ -89,6 +93,23 @@ def up(
 
     folder = (data or Path(DEFAULT_DATA)).resolve()
     raise typer.Exit(run(Options(folder, port_base, ready_file, tour or exit_after_tour, exit_after_tour)))
+
+
+@app.command()
+def doctor(
+    production: Annotated[
+        bool, typer.Option("--production", help="What of this installation's settings is not for production.")
+    ] = False,
+    data: Data = None,
+) -> None:
+    """What is missing on this machine, in words, with the command that mends it. Exit code 1 when something is."""
+    from deploy import doctor
+    from deploy.settings import for_data
+
+    findings = list(doctor.production(for_data(data)) if production else doctor.machine(data))
+    for finding in findings:
+        print(finding.line())
+    raise typer.Exit(int(any(finding.mend for finding in findings)))
 
 
 @app.command("run")
@@ -264,6 +285,18 @@ def subject_show(subject: str, data: Data = None) -> None:
     command(data, "GET", f"/v1/subjects/{subject}", "officer")
 
 
+@subject_app.command("timeline")
+def subject_timeline(
+    subject: Annotated[str, typer.Argument(callback=_name)],
+    as_json: Annotated[bool, typer.Option("--json", help="The answer as JSON.")] = False,
+    data: Data = None,
+) -> None:
+    """What happened to a person, in order, in words; nothing that was said."""
+    from deploy.api_commands import timeline
+
+    timeline(data, subject, as_json=as_json)
+
+
 @subject_app.command("erase")
 def subject_erase(subject: str, data: Data = None) -> None:
     """Erase a subject by destroying their keys."""
@@ -285,6 +318,44 @@ def subject_lost(
 
     for line in lost(for_data(data), close=close):
         print(line)
+
+
+@events_app.command("tail")
+def events_tail(
+    topics: Annotated[
+        list[str] | None, typer.Argument(help="With or without sealpost.; all without any.")
+    ] = None,
+    subject: Annotated[str, typer.Option(help="Only of this subject.")] = "",
+    type_: Annotated[str, typer.Option("--type", help="consent.given.v1, or how it begins: consent.")] = "",
+    begin: Annotated[str, typer.Option("--from", help="start, or a time (RFC 3339); else from now on.")] = "",
+    limit: Annotated[int | None, typer.Option(help="End after so many.", min=1, max=100_000)] = None,
+    no_follow: Annotated[bool, typer.Option("--no-follow", help="End at the end of the log.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    opened: Annotated[
+        bool, typer.Option("--open", help="Open sealed blocks; needs the role agent, and --reason.")
+    ] = False,
+    reason: Annotated[str, typer.Option(help="A ticket or a word; it is logged.")] = "",
+    data: Data = None,
+) -> None:
+    """Events as they land, one line each; sealed blocks as bars with their size and key class."""
+    from deploy.event_commands import TailOptions, tail
+
+    if opened != bool(reason):
+        raise typer.BadParameter("--open and --reason go together")
+    follow = not no_follow
+    tail(data, TailOptions(topics or (), subject, type_, begin, limit, follow, reason, as_json))
+
+
+@message_app.command("explain")
+def message_explain(
+    message: Annotated[str, typer.Argument(help="The message_id of an answer or a status.", callback=_name)],
+    as_json: Annotated[bool, typer.Option("--json", help="The answer as JSON.")] = False,
+    data: Data = None,
+) -> None:
+    """What became of a message and why, in sentences: request, permit, provider, statuses, with times and delays."""
+    from deploy.api_commands import explain
+
+    explain(data, message, as_json=as_json)
 
 
 @deadletters_app.command("list")

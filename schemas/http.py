@@ -104,6 +104,17 @@ class Gate:
 
         return depend
 
+    def of_anybody(self, *roles: str) -> Callable[..., Access]:
+        """The installation's admin, or callers of one of these roles in their own tenant."""
+
+        def depend(credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]) -> Access:
+            caller = self._caller(credentials)
+            if (caller.tenant is None) != (caller.role == "admin") or caller.role not in ("admin", *roles):
+                raise Refusal("forbidden", f"This needs the role admin or {' or '.join(roles)}.")
+            return Access(caller.tenant or "", caller.role)
+
+        return depend
+
     def of_installation(self) -> Callable[..., Access]:
         """The installation's admin."""
 

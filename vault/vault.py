@@ -1,5 +1,6 @@
 """The vault as callers see it."""
 
+from vault.attempts import AttemptsPart
 from vault.certificates import CertificatesPart
 from vault.claims import ClaimsPart
 from vault.connections import ConnectionsPart
@@ -25,6 +26,7 @@ class Vault(
     PermissionsPart,
     PermitsPart,
     ClaimsPart,
+    AttemptsPart,
     RequestsPart,
     TenantsPart,
     DayKeysPart,

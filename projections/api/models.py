@@ -196,3 +196,44 @@ class CertificateKeysAnswer(Answer):
     """All signing keys of the installation, oldest first."""
 
     keys: list[CertificateKey]
+
+
+class Step(Answer):
+    """Something that happened to a message."""
+
+    at: str = Field(examples=[TIME_EXAMPLE])
+    words: str = Field(examples=["The gate let it go. (40 ms later)"])
+
+
+class ExplanationAnswer(Answer):
+    """What became of a message, in sentences."""
+
+    message_id: str
+    subject: str | None = None
+    direction: Literal["in", "out"] | None = None
+    status: str | None = Field(default=None, examples=["rejected"])
+    reason: str | None = Field(default=None, examples=["consent_withdrawn"])
+    verdict: str = Field(
+        examples=[
+            "Not sent: consent for newsletter withdrawn on 3 May 2026 14:02:11 UTC by a keyword in the chat."
+        ]
+    )
+    steps: list[Step]
+
+
+class TimelineItem(Answer):
+    """Something that happened to a person or by them."""
+
+    at: str = Field(examples=[TIME_EXAMPLE])
+    kind: Literal["subject", "address", "consent", "subscription", "message", "erasure"]
+    words: str = Field(examples=["Consent to newsletter is given."])
+    name: str | None = Field(default=None, description="Id of the event, message or erasure that tells more.")
+
+
+class TimelineAnswer(Answer):
+    """One person's way, oldest first. Erased: `state`, and only how the erasure went."""
+
+    subject: str = Field(examples=[SUBJECT_EXAMPLE])
+    state: Literal["erased", "lost"] | None = None
+    earlier: bool | None = Field(default=None, description="There are messages before the first one shown.")
+    items: list[TimelineItem]

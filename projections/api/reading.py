@@ -96,6 +96,30 @@ class Reader:
                 (tenant, subject, *(after or ()), limit),
             ).fetchall()
 
+    def message(self, tenant: str, message: str) -> Row | None:
+        """One message of this tenant."""
+        with self._look() as cursor:
+            return cursor.execute(
+                "select * from projections.message where message = %s and tenant = %s", (message, tenant)
+            ).fetchone()
+
+    def newest_messages(self, tenant: str, subject: str, limit: int) -> list[Row]:
+        """The last messages in the order of the log, newest first."""
+        with self._look() as cursor:
+            return cursor.execute(
+                "select * from projections.message where tenant = %s and subject = %s"
+                " order by place_at desc, place_offset desc, message desc limit %s",
+                (tenant, subject, limit),
+            ).fetchall()
+
+    def erasures_of(self, tenant: str, subject: str) -> list[Row]:
+        """All erasures of a subject, oldest first."""
+        with self._look() as cursor:
+            return cursor.execute(
+                "select * from projections.erasure where tenant = %s and subject = %s order by t0, erasure",
+                (tenant, subject),
+            ).fetchall()
+
     def erasure(self, tenant: str, erasure: str) -> Row | None:
         """One erasure of this tenant."""
         with self._look() as cursor:

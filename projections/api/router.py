@@ -10,7 +10,9 @@ from fastapi import APIRouter, Depends, Query
 
 from projections.api import models
 from projections.api.answers import Answers, SettingsSource
+from projections.api.explanations import Explanations
 from projections.api.reading import OFFSET_MAX, Place, Reader
+from projections.api.timelines import Timelines
 from schemas.addresses import Address
 from schemas.clock import at_ms, from_ms, to_ms, to_text
 from schemas.field_errors import FieldError
@@ -38,7 +40,10 @@ class QueryParts:
 
 def create_router(parts: QueryParts) -> APIRouter:
     """The routes; every endpoint is synchronous and runs in the thread pool."""
-    answers = Answers(parts.vault, Reader(parts.pool), parts.settings)
+    reader = Reader(parts.pool)
+    answers = Answers(parts.vault, reader, parts.settings)
+    timelines = Timelines(reader, answers)
+    explanations = Explanations(parts.vault, reader, parts.settings, answers)
     gate = Gate(parts.check)
     router = APIRouter(
         prefix="/v1",
@@ -47,6 +52,7 @@ def create_router(parts: QueryParts) -> APIRouter:
     )
     _add_lookup(router, parts, gate)
     sees_people = Depends(gate.of_tenant("agent", "officer"))
+    sees_fate = Depends(gate.of_tenant("agent", "officer", "producer"))
     sees_proof = Depends(gate.of_tenant("agent", "officer", "legal"))
 
     @router.get(
@@ -85,6 +91,26 @@ def create_router(parts: QueryParts) -> APIRouter:
     def show_consents(subject: str, access: Annotated[Access, sees_proof]) -> models.ConsentsAnswer:
         """Every consent event in order: wording and notice as they were shown, the act, and the person's own words."""
         return answers.consents(access.tenant, subject)
+
+    @router.get(
+        "/subjects/{subject}/timeline",
+        response_model_exclude_unset=True,
+        summary="What happened, in order, in words",
+    )
+    def show_timeline(subject: str, access: Annotated[Access, sees_people]) -> models.TimelineAnswer:
+        """Sign-up, consents, messages both ways, erasure; no word that was said and no address. An erased subject is answered
+        200 with how the erasure went."""
+        return timelines.of(access.tenant, subject)
+
+    @router.get(
+        "/messages/{message}/explanation",
+        response_model_exclude_unset=True,
+        summary="What became of a message, in sentences",
+    )
+    def explain_message(message: str, access: Annotated[Access, sees_fate]) -> models.ExplanationAnswer:
+        """Request, permit, provider and statuses with times and delays, and one sentence that says why and what to do. No word
+        of the message and no address is in it."""
+        return explanations.of(access.tenant, message)
 
     @router.get("/erasures/{erasure}", response_model_exclude_unset=True, summary="How far an erasure is")
     def show_erasure(

@@ -1,6 +1,7 @@
 """The CLI against a running instance, as an operator uses it."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -78,6 +79,54 @@ def test_topics_and_schemas_are_as_they_should_be(instance: RunningInstance) -> 
     assert {position["role"] for position in positions} >= {"vault", "inbound", "streams.subscriber"}
     assert all(position["valid"] for position in positions)
     sealpost("recover", "nobody", "--to", "start", *data, code=2)
+
+
+def test_message_explain_says_what_became_of_it(instance: RunningInstance) -> None:
+    """One that arrived, one after the STOP, one that does not exist."""
+    data, number = ("--data", str(instance.data)), instance.new_number()
+    subject = instance.sign_up(number)
+    arrived = instance.send(number, "Birnen sind da", "newsletter").body["message_id"]
+    instance.item(subject, arrived, {"delivered", "read"})
+    instance.write(number, "STOP")
+    until("the withdrawal", lambda: "ConsentWithdrawn" in instance.consent_types(subject))
+    refused = instance.send(number, "Noch eins", "newsletter").body["message_id"]
+    instance.item(subject, refused, {"rejected"})
+    steps = sealpost("message", "explain", arrived, *data).splitlines()
+    assert steps[0].endswith("A text for the purpose newsletter was asked for, over whatsapp.")
+    assert any("The provider took it." in step for step in steps)
+    assert steps[-1] in ("It arrived on the person's device.", "The person opened it.")
+    shown = sealpost("message", "explain", refused, *data)
+    assert re.search(
+        r"^Not sent: consent for newsletter withdrawn on .* UTC by a keyword in the chat\.$",
+        shown,
+        re.MULTILINE,
+    )
+    assert (
+        json.loads(sealpost("message", "explain", refused, "--json", *data))["reason"] == "consent_withdrawn"
+    )
+    assert number not in shown
+    sealpost("message", "explain", "0" * 32, *data, code=1)
+    lines = sealpost("subject", "timeline", subject, *data).splitlines()
+    assert any("Consent to newsletter is given." in line for line in lines)
+    assert any(refused in line and "It is rejected: consent_withdrawn." in line for line in lines)
+
+
+def test_events_tail_shows_bars_and_opens_for_a_reason(instance: RunningInstance) -> None:
+    """A line an event in the order of the log; the words only with role, --open and --reason; a limit ends a follower."""
+    data, number = ("--data", str(instance.data)), instance.new_number()
+    instance.write(number, "Sind Birnen da?")
+    subject = instance.subject_of(number)
+    tail = ("events", "tail", "--subject", subject, "--no-follow", *data)
+    until("its events", lambda: "message.received.v1" in sealpost(*tail))
+    shown = sealpost(*tail)
+    assert "▒" in shown
+    assert "Birnen" not in shown + sealpost(*tail, "--json")
+    assert number not in shown
+    assert all(one["subject"] == subject for one in objects(sealpost(*tail, "--json")))
+    assert "Sind Birnen da?" in sealpost(*tail, "messages", "--open", "--reason", "T-4711")
+    assert len(sealpost("events", "tail", "--from", "start", "--limit", "3", *data).splitlines()) == 3
+    sealpost(*tail, "--open", code=2)
+    sealpost("events", "tail", "nonsense", *data, code=1)
 
 
 def limits_of(instance: RunningInstance, account: str) -> tuple[Any, ...] | None:

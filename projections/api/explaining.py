@@ -1,0 +1,259 @@
+"""What became of one message, in sentences: request, permit, provider, statuses, with times and delays. Pure.
+
+Facts come from the read models, the vault's claims and the consent history; no address and no word of a message is among them.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from schemas.clock import MS_PER_S, from_ms
+from schemas.reasons import FailureClass, RefusalReason, WaitReason
+
+WINDOW_HOURS = 24
+"""Free text may go out so long after the person's last message (channel-apis §1)."""
+METHODS: Mapping[str, str] = {
+    "keyword": "by a keyword in the chat",
+    "button": "by a button in the chat",
+    "provider_preference": "in the provider's own settings",
+    "api": "through the API",
+}
+ENDS = ("rejected", "failed", "expired", "unknown", "delivered", "read")
+_SECONDS_PER: tuple[tuple[int, str], ...] = ((86_400, "d"), (3_600, "h"), (60, "min"))
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """One attempt: when the gate answered, what it refused for, and how the provider call ended (None: not yet, or unknown)."""
+
+    attempt: int
+    at_ms: int
+    refusal: str | None = None
+    outcome: str | None = None
+    outcome_at_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """What the person said about the purpose; `method` is schemas.events.consents.Method."""
+
+    said_yes: bool
+    at_ms: int
+    method: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of an outgoing message. Times in milliseconds. `status` and `reason`: as the read model has them.
+    `acts`: newest first. `waits_for`: what the gate would answer now, where that is known."""
+
+    channel: str
+    purpose: str
+    kind: str
+    account: str | None
+    status: str
+    requested_at_ms: int
+    now_ms: int
+    reason: str | None = None
+    code: int | None = None
+    times: Mapping[str, int] = field(default_factory=dict)
+    tried: Sequence[Tried] = ()
+    acts: Sequence[Act] = ()
+    last_inbound_at_ms: int | None = None
+    waits_for: WaitReason | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """One step of the way, and when it was."""
+
+    at_ms: int
+    words: str
+
+
+def chain(facts: Facts) -> list[Sentence]:
+    """Everything that happened, in the order in which it did; each with the time since the step before."""
+    kind = {"text": "A text", "template": "A template", "own_text": "One of Sealpost's own texts"}.get(
+        facts.kind, "A message"
+    )
+    steps = [
+        Sentence(
+            facts.requested_at_ms,
+            f"{kind} for the purpose {facts.purpose} was asked for, over {facts.channel}.",
+        )
+    ]
+    for one in facts.tried:
+        steps += _attempt(one)
+    for status, words in _STATUS_WORDS.items():
+        if status in facts.times:
+            steps.append(Sentence(facts.times[status], words))
+    steps.sort(key=lambda step: step.at_ms)
+    return [
+        step if number == 0 else Sentence(step.at_ms, f"{step.words} ({_since(steps[number - 1], step)})")
+        for number, step in enumerate(steps)
+    ]
+
+
+def verdict(facts: Facts) -> str:
+    """The one sentence that support staff need: what became of it, why, and what to do."""
+    match facts.status:
+        case "rejected" | "expired":
+            words = _words(REFUSALS, facts.reason)
+            return f"Not sent: {words(facts)}"
+        case "failed":
+            words = _words(FAILURES, facts.reason)
+            code = f" (the provider's code {facts.code})" if facts.code is not None else ""
+            return f"Not delivered: {words(facts)}{code}"
+        case "unknown":
+            return (
+                "Nobody knows whether it arrived: the provider was called and its answer never came. It is not sent again, "
+                "so that nothing arrives twice."
+            )
+        case "requested":
+            return _waiting(facts)
+    return _PROGRESS.get(facts.status, "It is on its way.")
+
+
+def _words(known: Mapping[Any, Callable[[Facts], str]], reason: str | None) -> Callable[[Facts], str]:
+    return known.get(reason, _unknown_reason)
+
+
+def _attempt(one: Tried) -> list[Sentence]:
+    if one.refusal is not None:
+        return [Sentence(one.at_ms, "The gate refused it.")]
+    again = "" if one.attempt == 1 else f" once more, attempt {one.attempt}"
+    steps = [Sentence(one.at_ms, f"The gate let it go{again}.")]
+    if one.outcome is not None and one.outcome_at_ms is not None:
+        steps.append(Sentence(one.outcome_at_ms, _OUTCOMES.get(one.outcome, "The call ended.")))
+    return steps
+
+
+_OUTCOMES: Mapping[str, str] = {
+    "submitted": "The provider took it.",
+    "failed": "The provider refused it.",
+    "retry": "The provider did not take it; it is tried again.",
+    "unknown": "The call ended without an answer.",
+    "rejected": "It was not called for.",
+    "expired": "Its time had run out.",
+}
+_STATUS_WORDS: Mapping[str, str] = {
+    "sent": "The provider sent it on.",
+    "delivered": "It arrived on the person's device.",
+    "read": "The person opened it.",
+}
+_PROGRESS: Mapping[str, str] = {
+    "submitted": "The provider took it and has reported nothing since.",
+    "sent": "The provider sent it on; it has not arrived on the person's device yet.",
+    "delivered": "It arrived on the person's device.",
+    "read": "The person opened it.",
+}
+
+
+def _since(before: Sentence, step: Sentence) -> str:
+    return f"{_span(step.at_ms - before.at_ms)} later"
+
+
+def _span(ms: int) -> str:
+    if ms < 10 * MS_PER_S:
+        return f"{max(0, ms)} ms" if ms < MS_PER_S else f"{ms / MS_PER_S:.1f} s"
+    seconds = ms // MS_PER_S
+    for size, unit in _SECONDS_PER:
+        if seconds >= 2 * size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"
+
+
+def when(at_ms: int) -> str:
+    """`3 May 2026 14:02:11 UTC`."""
+    at = from_ms(at_ms)
+    return f"{at.day} {at:%B %Y %H:%M:%S} UTC"
+
+
+# ---- one sentence a reason ----------------------------------------------------------------------------------------
+
+
+def _consent_withdrawn(facts: Facts) -> str:
+    act = next((act for act in facts.acts if not act.said_yes), None)
+    if act is None:
+        return f"consent for {facts.purpose} was withdrawn."
+    how = METHODS.get(act.method or "", "")
+    return f"consent for {facts.purpose} withdrawn on {when(act.at_ms)} {how}".rstrip() + "."
+
+
+def _no_consent(facts: Facts) -> str:
+    return f"the person has never said yes to {facts.purpose} on {facts.channel}. Only they can: by START and JA in the chat."
+
+
+def _window_closed(facts: Facts) -> str:
+    last = (
+        "they have never written to this account"
+        if facts.last_inbound_at_ms is None
+        else f"their last message came on {when(facts.last_inbound_at_ms)}"
+    )
+    return f"free text may go out within {WINDOW_HOURS} hours of the person's last message, and {last}. Send a template."
+
+
+def _unknown_account(facts: Facts) -> str:
+    name = f"the account {facts.account}" if facts.account else "the account"
+    return f"{name} has no credentials or is not approved. Connect it with `sealpost tenant connect`."
+
+
+def _unknown_reason(facts: Facts) -> str:
+    return f"{facts.reason or 'no reason is on record'}."
+
+
+def _fixed(words: str) -> Callable[[Facts], str]:
+    return lambda _: words
+
+
+REFUSALS: Mapping[RefusalReason, Callable[[Facts], str]] = {
+    "erased": _fixed("the person was erased."),
+    "restricted": _fixed(
+        "an event of the person could not be handled, so nothing goes to them until somebody has looked: "
+        "`sealpost deadletters list`."
+    ),
+    "no_dpa": _fixed(
+        "the business had no data-processing agreement on record. Record it with `sealpost tenant dpa`."
+    ),
+    "no_consent": _no_consent,
+    "consent_withdrawn": _consent_withdrawn,
+    "window_closed": _window_closed,
+    "expired": _fixed(
+        "its time ran out before it could go. Give it a longer `ttl`, or find out what it waited for."
+    ),
+    "cancelled": _fixed("it was cancelled before it went out."),
+    "unreachable": _fixed(
+        "the person has no address on this channel any more, or the key of the content is gone."
+    ),
+    "unknown_purpose": lambda facts: f"the business has no purpose {facts.purpose}. Define it first.",
+    "unknown_account": _unknown_account,
+    "unsupported": lambda facts: f"{facts.channel} cannot carry this kind of content.",
+    "clock": _fixed("the clock of whoever asked for it was wrong by more than is allowed. Set that clock."),
+}
+"""One for every reason that exists; a test walks the catalogue."""
+FAILURES: Mapping[FailureClass, Callable[[Facts], str]] = {
+    "RETRY": _fixed("the provider had trouble again and again, and the tries are used up."),
+    "RATE": _fixed("the provider found it too fast again and again, and the tries are used up."),
+    "PERM": _fixed("the provider refused it for good, or it could not be handed over."),
+    "WINDOW": _fixed("the provider says that the service window is closed. Send a template."),
+    "UNREACH": _fixed("the provider says that the person cannot be reached there."),
+    "AUTH": _fixed("the provider did not accept the account's credentials."),
+    "ACCOUNT": _fixed("the provider has restricted the account. Look into its console."),
+}
+WAITS: Mapping[WaitReason, str] = {
+    "vault_behind": "It waits until everything that persons did is applied; role vault or inbound is behind.",
+    "basis": "It waits for the consent that it relies on to be applied.",
+    "settings": "It waits for the settings that its writer had seen.",
+    "busy": "A worker is calling the provider for it, or was a moment ago.",
+    "echo": "The provider was called and its answer is not known; its status report is awaited.",
+    "vault_fault": "It waits for the repair of a damaged key; look at the alarm of the vault.",
+}
+
+
+def _waiting(facts: Facts) -> str:
+    so_far = f"Not sent yet; it was asked for {_span(facts.now_ms - facts.requested_at_ms)} ago."
+    if facts.waits_for is not None:
+        return f"{so_far} {WAITS[facts.waits_for]}"
+    if facts.tried and facts.tried[-1].outcome == "retry":
+        return f"{so_far} The provider did not take it; it is tried again until its time runs out."
+    return f"{so_far} It is in line, behind earlier messages to the person or the provider's rate."

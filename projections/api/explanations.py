@@ -1,0 +1,125 @@
+"""Gathers what is known of one message and has it explained: read models, the vault's claims, what the person said."""
+
+from projections.api import models
+from projections.api.answers import Answers, Gone, SettingsSource
+from projections.api.explaining import Act, Facts, Sentence, Tried, chain, verdict
+from projections.api.reading import Reader, Row
+from projections.tables import STATUS_TIMES
+from schemas.clock import MS_PER_S, at_ms, boot_s, now_ms, sleep_s, to_text
+from schemas.events import statuses
+from schemas.http import Refusal
+from schemas.ids import is_id
+from schemas.reasons import WaitReason
+from schemas.settings import TenantSettings
+from vault.attempts import AttemptRecord
+from vault.vault import Vault
+
+ARRIVAL_S = 1.0
+"""How long a message that is not in the projection is looked for: it was accepted before it could be read."""
+ARRIVAL_POLL_S = 0.05
+_STATUS_OF_RANK = {statuses.rank(status): status for status in ("requested", *STATUS_TIMES)}
+_SAID_YES = {"ConsentGiven": True, "ConsentWithdrawn": False}
+
+
+class Explanations:
+    """Answers of `GET /v1/messages/{message}/explanation`."""
+
+    def __init__(self, vault: Vault, reader: Reader, settings: SettingsSource, answers: Answers) -> None:
+        self._vault, self._reader, self._settings, self._answers = vault, reader, settings, answers
+
+    def of(self, tenant: str, message: str) -> models.ExplanationAnswer:
+        """Refusal `not_found` for what is no message of this tenant; of an erased person nothing but that is told."""
+        row = self._row(tenant, message)
+        attempts = self._vault.attempts(tenant, message) if is_id(message) else []
+        subject = row["subject"] if row is not None else (attempts[0].subject if attempts else None)
+        if subject is None:
+            raise Refusal("not_found")
+        standing = self._answers.standing(tenant, subject)
+        if row is None or isinstance(standing, Gone):
+            state = standing.state if isinstance(standing, Gone) else "erased"
+            return models.ExplanationAnswer(
+                message_id=message, verdict=f"The person is {state}; nothing else is told.", steps=[]
+            )
+        if row["direction"] == "in":
+            return _incoming(message, row)
+        facts = self._facts(tenant, row, attempts)
+        return models.ExplanationAnswer(
+            message_id=message,
+            subject=subject,
+            direction="out",
+            status=facts.status,
+            reason=facts.reason,
+            verdict=verdict(facts),
+            steps=[_step(one) for one in chain(facts)],
+        )
+
+    def _row(self, tenant: str, message: str) -> Row | None:
+        row = self._reader.message(tenant, message) if is_id(message) else None
+        deadline = boot_s() + ARRIVAL_S
+        while row is None and is_id(message) and boot_s() < deadline:
+            sleep_s(ARRIVAL_POLL_S)
+            row = self._reader.message(tenant, message)
+        return row
+
+    def _facts(self, tenant: str, row: Row, attempts: list[AttemptRecord]) -> Facts:
+        subject, status = row["subject"], _STATUS_OF_RANK.get(row["status_rank"], "requested")
+        reach = self._vault.newest_reach(tenant, subject)
+        return Facts(
+            channel=row["channel"] or "",
+            purpose=row["purpose"] or "",
+            kind=row["kind"] or "",
+            account=row["account"],
+            status=status,
+            reason=row["reason"],
+            code=row["code"],
+            requested_at_ms=at_ms(row["asked_at"] or row["place_at"]),
+            now_ms=now_ms(),
+            times={
+                name: at_ms(row[column]) for name, column in STATUS_TIMES.items() if row[column] is not None
+            },
+            tried=[
+                Tried(one.attempt, one.at_ms, one.refusal, one.outcome, one.outcome_at_ms)
+                for one in attempts
+                if one.part == 0
+            ],
+            acts=self._acts(tenant, subject, row),
+            last_inbound_at_ms=None if reach is None else reach.last_inbound_ms,
+            waits_for=self._waits_for(tenant, attempts, row) if status == "requested" else None,
+        )
+
+    def _acts(self, tenant: str, subject: str, row: Row) -> list[Act]:
+        """What the person said about the purpose on the channel, newest first."""
+        acts = [
+            Act(_SAID_YES[one["type"]], at_ms(one["acted_at"]), one["data"].get("method"))
+            for one in self._reader.consents(tenant, subject)
+            if one["type"] in _SAID_YES
+            and one["acted_at"] is not None
+            and (one["purpose"], one["channel"]) == (row["purpose"], row["channel"])
+        ]
+        return sorted(acts, key=lambda act: act.at_ms, reverse=True)
+
+    def _waits_for(self, tenant: str, attempts: list[AttemptRecord], row: Row) -> WaitReason | None:
+        newest = attempts[-1] if attempts else None
+        if newest is not None and newest.refusal is None and newest.outcome in (None, "unknown"):
+            calling_ms = self._vault.times.takeover_s * MS_PER_S
+            return "busy" if newest.outcome is None and now_ms() - newest.at_ms < calling_ms else "echo"
+        settings = self._settings.tenant(tenant) or TenantSettings(tenant)
+        needs_consent = settings.needs_consent(row["purpose"] or "")
+        return "vault_behind" if needs_consent and self._vault.is_behind() else None
+
+
+def _incoming(message: str, row: Row) -> models.ExplanationAnswer:
+    at = to_text(at_ms(row["asked_at"] or row["place_at"]))
+    words = f"The person wrote it over {row['channel']}."
+    return models.ExplanationAnswer(
+        message_id=message,
+        subject=row["subject"],
+        direction="in",
+        status="received",
+        verdict=words,
+        steps=[models.Step(at=at, words=words)],
+    )
+
+
+def _step(one: Sentence) -> models.Step:
+    return models.Step(at=to_text(one.at_ms), words=one.words)

@@ -1,0 +1,1 @@
+"""The log made readable: events as they land, sealed blocks as what they are, opened only for who may and says why."""

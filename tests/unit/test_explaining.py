@@ -1,0 +1,118 @@
+"""What `message explain` says: a right sentence for every reason, status and wait that exists."""
+
+from dataclasses import replace
+from typing import get_args
+
+import pytest
+
+from projections.api.explaining import (
+    FAILURES,
+    REFUSALS,
+    WAITS,
+    Act,
+    Facts,
+    Tried,
+    chain,
+    verdict,
+)
+from schemas.clock import to_ms
+from schemas.events.statuses import Status
+from schemas.reasons import FailureClass, RefusalReason, WaitReason
+
+AT = to_ms("2026-05-03T14:00:00Z")
+FACTS = Facts(
+    channel="whatsapp",
+    purpose="newsletter",
+    kind="text",
+    account="wa-main",
+    status="rejected",
+    requested_at_ms=AT,
+    now_ms=AT + 90_000,
+    reason="consent_withdrawn",
+    tried=(Tried(1, AT + 40, "consent_withdrawn", "rejected", AT + 45),),
+    acts=(
+        Act(False, to_ms("2026-05-03T14:02:11Z"), "keyword"),
+        Act(True, to_ms("2026-05-01T09:00:00Z"), "keyword"),
+    ),
+)
+
+
+def test_who_withdrew_when_and_how() -> None:
+    assert verdict(FACTS) == (
+        "Not sent: consent for newsletter withdrawn on 3 May 2026 14:02:11 UTC by a keyword in the chat."
+    )
+
+
+def test_catalogues_are_whole() -> None:
+    """A reason that is added without a sentence fails here."""
+    assert set(REFUSALS) == set(get_args(RefusalReason))
+    assert set(FAILURES) == set(get_args(FailureClass))
+    assert set(WAITS) == set(get_args(WaitReason))
+
+
+@pytest.mark.parametrize("reason", get_args(RefusalReason))
+def test_every_refusal_has_a_sentence_of_its_own(reason: RefusalReason) -> None:
+    status: Status = "expired" if reason == "expired" else "rejected"
+    words = verdict(replace(FACTS, status=status, reason=reason))
+    assert words.startswith("Not sent: ")
+    assert words.endswith(".")
+    others = {verdict(replace(FACTS, reason=other)) for other in get_args(RefusalReason) if other != reason}
+    assert words not in others
+
+
+@pytest.mark.parametrize("reason", get_args(FailureClass))
+def test_every_failure_has_a_sentence_and_the_providers_code(reason: FailureClass) -> None:
+    words = verdict(replace(FACTS, status="failed", reason=reason, code=131026))
+    assert words.startswith("Not delivered: the provider")
+    assert words.endswith(" (the provider's code 131026)")
+    others = {verdict(replace(FACTS, status="failed", reason=other)) for other in get_args(FailureClass)}
+    assert len(others) == len(get_args(FailureClass))
+
+
+@pytest.mark.parametrize("reason", get_args(WaitReason))
+def test_every_wait_has_a_sentence(reason: WaitReason) -> None:
+    words = verdict(replace(FACTS, status="requested", reason=None, tried=(), waits_for=reason))
+    assert words == f"Not sent yet; it was asked for 90 s ago. {WAITS[reason]}"
+
+
+@pytest.mark.parametrize("status", get_args(Status))
+def test_every_status_has_a_verdict(status: Status) -> None:
+    words = verdict(replace(FACTS, status=status, reason=None))
+    assert words.endswith(".")
+    assert "on its way" not in words, "nothing is said that fits everything"
+
+
+def test_the_chain_has_times_and_delays() -> None:
+    """Tried twice, delivered, read."""
+    tried = (
+        Tried(1, AT + 40, None, "retry", AT + 1_240),
+        Tried(2, AT + 2_000, None, "submitted", AT + 2_130),
+    )
+    facts = replace(
+        FACTS,
+        status="read",
+        reason=None,
+        tried=tried,
+        times={"submitted": AT + 2_130, "delivered": AT + 5_000, "read": AT + 3 * 3_600_000},
+    )
+    steps = chain(facts)
+    assert [step.at_ms for step in steps] == sorted(step.at_ms for step in steps)
+    assert [step.words for step in steps] == [
+        "A text for the purpose newsletter was asked for, over whatsapp.",
+        "The gate let it go. (40 ms later)",
+        "The provider did not take it; it is tried again. (1.2 s later)",
+        "The gate let it go once more, attempt 2. (760 ms later)",
+        "The provider took it. (130 ms later)",
+        "It arrived on the person's device. (2.9 s later)",
+        "The person opened it. (2 h later)",
+    ]
+
+
+def test_a_closed_window_tells_of_the_last_message() -> None:
+    closed = replace(FACTS, reason="window_closed", last_inbound_at_ms=to_ms("2026-05-01T08:00:00Z"))
+    assert "their last message came on 1 May 2026 08:00:00 UTC" in verdict(closed)
+    assert "have never written" in verdict(replace(closed, last_inbound_at_ms=None))
+
+
+def test_a_reason_of_a_newer_release_is_shown_as_it_is() -> None:
+    assert verdict(replace(FACTS, reason="moon_phase")) == "Not sent: moon_phase."

@@ -1,0 +1,54 @@
+"""What the gate has answered for one message so far, for whoever explains it. Read only; decides nothing."""
+
+from dataclasses import dataclass
+
+from schemas.clock import MS_PER_S
+from schemas.ids import message_day
+from vault.base import VaultBase
+
+_ATTEMPTS = """
+select c.subject, c.part, c.attempt, c.at_ms, c.refusal, o.class, o.at_ms
+from vault.claims c
+left join lateral (
+    select o.class, o.at_ms from vault.outcomes o
+    where o.day = c.day and o.message = c.message and o.part = c.part and o.attempt = c.attempt
+    order by o.definite desc limit 1
+) o on true
+where c.day = %s and c.message = %s and c.tenant = %s
+order by c.part, c.attempt
+"""
+_BEHIND = "select coalesce(vault.now_ms() - min(reached_ms) > %s, true) from vault.follower"
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRecord:
+    """One answer of the gate. `refusal`: why it said never; `outcome`: how the call ended, None while nobody knows. Milliseconds
+    of the database's clock."""
+
+    subject: str
+    part: int
+    attempt: int
+    at_ms: int
+    refusal: str | None
+    outcome: str | None
+    outcome_at_ms: int | None
+
+
+class AttemptsPart(VaultBase):
+    """Looks at claims and outcomes."""
+
+    def attempts(self, tenant: str, message: str) -> list[AttemptRecord]:
+        """In order; [] for a message that the gate was never asked about, that is over the horizon, or another tenant's."""
+        try:
+            day = message_day(message)
+        except ValueError:
+            return []
+        with self._statement() as cursor:
+            cursor.execute(_ATTEMPTS, [day, message, tenant])
+            return [AttemptRecord(subject.hex, *rest) for subject, *rest in cursor.fetchall()]
+
+    def is_behind(self) -> bool:
+        """True while what needs consent waits, because something that persons did may not be applied yet."""
+        with self._statement() as cursor:
+            row = cursor.execute(_BEHIND, [round(self.times.follower_behind_s * MS_PER_S)]).fetchone()
+        return row is None or bool(row[0])
