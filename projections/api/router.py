@@ -42,8 +42,6 @@ def create_router(parts: QueryParts) -> APIRouter:
     """The routes; every endpoint is synchronous and runs in the thread pool."""
     reader = Reader(parts.pool)
     answers = Answers(parts.vault, reader, parts.settings)
-    timelines = Timelines(reader, answers)
-    explanations = Explanations(parts.vault, reader, parts.settings, answers)
     gate = Gate(parts.check)
     router = APIRouter(
         prefix="/v1",
@@ -52,7 +50,6 @@ def create_router(parts: QueryParts) -> APIRouter:
     )
     _add_lookup(router, parts, gate)
     sees_people = Depends(gate.of_tenant("agent", "officer"))
-    sees_fate = Depends(gate.of_tenant("agent", "officer", "producer"))
     sees_proof = Depends(gate.of_tenant("agent", "officer", "legal"))
 
     @router.get(
@@ -92,6 +89,24 @@ def create_router(parts: QueryParts) -> APIRouter:
         """Every consent event in order: wording and notice as they were shown, the act, and the person's own words."""
         return answers.consents(access.tenant, subject)
 
+    @router.get("/erasures/{erasure}", response_model_exclude_unset=True, summary="How far an erasure is")
+    def show_erasure(
+        erasure: str, access: Annotated[Access, Depends(gate.of_tenant("officer", "agent"))]
+    ) -> models.ErasureAnswer:
+        """T0 to T3, and the receipts of every store."""
+        return answers.erasure(access.tenant, erasure)
+
+    _add_certificate_keys(router, parts, gate)
+    _add_words(router, parts, gate, reader, answers)
+    return router
+
+
+def _add_words(router: APIRouter, parts: QueryParts, gate: Gate, reader: Reader, answers: Answers) -> None:
+    timelines = Timelines(reader, answers)
+    explanations = Explanations(parts.vault, reader, parts.settings, answers)
+    sees_people = Depends(gate.of_tenant("agent", "officer"))
+    sees_fate = Depends(gate.of_tenant("agent", "officer", "producer"))
+
     @router.get(
         "/subjects/{subject}/timeline",
         response_model_exclude_unset=True,
@@ -111,16 +126,6 @@ def create_router(parts: QueryParts) -> APIRouter:
         """Request, permit, provider and statuses with times and delays, and one sentence that says why and what to do. No word
         of the message and no address is in it."""
         return explanations.of(access.tenant, message)
-
-    @router.get("/erasures/{erasure}", response_model_exclude_unset=True, summary="How far an erasure is")
-    def show_erasure(
-        erasure: str, access: Annotated[Access, Depends(gate.of_tenant("officer", "agent"))]
-    ) -> models.ErasureAnswer:
-        """T0 to T3, and the receipts of every store."""
-        return answers.erasure(access.tenant, erasure)
-
-    _add_certificate_keys(router, parts, gate)
-    return router
 
 
 def _add_certificate_keys(router: APIRouter, parts: QueryParts, gate: Gate) -> None:

@@ -92,7 +92,7 @@ class Feeds:
                     break
                 if not wanted.follow and tail.at_end:
                     break
-                if wanted.follow and wanted.start is None and (passed := tail.skip(BEHIND_MAX)):
+                if wanted.follow and wanted.start is None and (passed := tail.pass_over(BEHIND_MAX)):
                     yield b'event: dropped\ndata: {"count": %d}\n\n' % passed
                 if records:
                     told_s = boot_s()

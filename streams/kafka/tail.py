@@ -89,7 +89,7 @@ class LogTail:
         order = sorted(range(len(found)), key=times.__getitem__)
         return [found[place] for place in order]
 
-    def skip(self, behind_max: int) -> int:
+    def pass_over(self, behind_max: int) -> int:
         """When more than so many records are unread, go on at the end; how many were passed over."""
         ends = {part: self._end(part) for part in self._reached}
         behind = sum(max(0, end - self._reached[part]) for part, end in ends.items())

@@ -165,7 +165,7 @@ def test_who_is_too_slow_is_told_how_much_was_passed_over(world: ApiWorld, tail:
     def all_told() -> bool:
         nonlocal read_so_far, passed
         read_so_far += len(tail.read(10, 0.5))
-        passed += tail.skip(100)
+        passed += tail.pass_over(100)
         return read_so_far + passed >= 1_000
 
     await_until(all_told, 30.0, "each is read or counted")
