@@ -20,7 +20,7 @@ import psycopg
 
 from deploy import role_server
 from deploy.settings import Settings
-from schemas import interpreter, topics
+from schemas import collector, topics
 from schemas.errors import SealpostError
 from streams.kafka.admin import ClusterIdentity, KafkaAway
 from streams.kafka.producer import OrderedProducer
@@ -152,7 +152,7 @@ def run(role: str, settings: Settings) -> int:
     )
     for chatty in ("aiokafka", "faust", "uvicorn"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
-    interpreter.set_for_batches()
+    collector.set_for_batches()
     process = Process(role, settings)
     try:
         ROLES[role](process)

@@ -9,7 +9,7 @@ import importlib
 import subprocess
 import sys
 
-from schemas import interpreter
+from schemas import collector
 
 BENCHES = (
     "step",
@@ -39,7 +39,7 @@ def main() -> int:
         parser.error(f"no bench is called {', '.join(sorted(strange))}; there are {', '.join(BENCHES)}")
     if len(names) == 1:
         print(f"== {names[0]}", flush=True)
-        interpreter.set_for_batches()
+        collector.set_for_batches()
         importlib.import_module(f"tests.bench.{names[0]}").run(arguments.rounds)
         return 0
     own = [sys.executable, "-m", "tests.bench", "--rounds", str(arguments.rounds)]

@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 import uvloop
 
-from schemas import interpreter
+from schemas import collector
 from schemas.constants import PRODUCTION
 from schemas.ids import random_id
 from streams.kafka.settings_follower import SettingsFollower
@@ -80,6 +80,6 @@ async def _bare(url: str, count: int, in_flight: int) -> None:
 
 
 if __name__ == "__main__":
-    interpreter.set_for_batches()
+    collector.set_for_batches()
     given = json.loads(sys.argv[1])
     {"worker": worker, "bare": bare}[given["kind"]](given)

@@ -29,7 +29,7 @@ from tests.vault_world import CHANNEL
 EVENTS = 20_000
 PEOPLE = 5_000
 BATCH_AIM = 15_000
-LOOK_S = 0.02
+LOOK_S = 0.1
 LIMIT_S = 120.0
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import uvicorn
 
-from schemas import interpreter
+from schemas import collector
 from schemas.ids import random_bytes
 from streams.kafka.producer import AsyncProducer
 from vault.keyring import MasterKey
@@ -86,6 +86,6 @@ def bare(config: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    interpreter.set_for_batches()
+    collector.set_for_batches()
     given = json.loads(sys.argv[1])
     {"receiver": receiver, "bare": bare}[given["kind"]](given)

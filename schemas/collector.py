@@ -1,20 +1,14 @@
-"""CPython set for processes that handle events in batches: its collector of reference cycles, and how threads take turns."""
+"""CPython set for processes that handle events in batches: its collector of reference cycles."""
 
 import gc
-import sys
 
 YOUNG = 50_000
 """Containers made and not freed before the youngest are looked at. A batch of a thousand events keeps some twenty thousand until
 it is done; with Python's 700 the collector walks through them thirty times a batch and finds nothing, for a sixth of the time."""
 MIDDLE, OLD = 20, 50
 """How many times rarer the older ones are looked at; among them are the leased keys, up to a hundred thousand."""
-SWITCH_S = 0.0003
-"""How long a thread may keep the interpreter while another wants it. A step waits for the database and for Kafka some ten times,
-and wants the interpreter back after each; with Python's 5 ms beside a thread that is always busy, as Faust's is, a batch
-of 20 ms takes 70."""
 
 
 def set_for_batches() -> None:
     """For this process, from now on."""
     gc.set_threshold(YOUNG, MIDDLE, OLD)
-    sys.setswitchinterval(SWITCH_S)
