@@ -24,7 +24,7 @@ test: venv ## everything: format, lint, types, imports, tidiness, and all tests 
 	@$(MAKE) --no-print-directory --silent lint
 	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder -m "not deep" $(ARGS)
 
-test-deep: venv ## under fire on production times, 35 minutes; SEED=n chooses another schedule, ARGS="kills outages disk clock" parts
+test-deep: venv ## under fire on production times, 25 minutes; SEED=n chooses another schedule, ARGS="kills outages disk clock" parts
 	$(BIN)/pytest -q -m deep
 	@exec $(BIN)/python -m tests.faults.deep --seed $(SEED) $(ARGS)
 
