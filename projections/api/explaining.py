@@ -90,7 +90,8 @@ class Sentence:
 
 
 def chain(facts: Facts) -> list[Sentence]:
-    """Everything that happened, in the order in which it did; each with the time since the step before."""
+    """Everything that happened, in the order in which it can only have done: the provider's clock is not ours. Each with the time
+    since the step before."""
     kind = {"text": "A text", "template": "A template", "own_text": "One of Sealpost's own texts"}.get(
         facts.kind, "A message"
     )
@@ -106,7 +107,6 @@ def chain(facts: Facts) -> list[Sentence]:
     for status, words in _STATUS_WORDS.items():
         if status in facts.times and status not in told:
             steps.append(Sentence(facts.times[status], words))
-    steps.sort(key=lambda step: step.at_ms)
     return [
         step if number == 0 else Sentence(step.at_ms, f"{step.words} ({_since(steps[number - 1], step)})")
         for number, step in enumerate(steps)
