@@ -11,14 +11,16 @@ from fastapi import FastAPI
 
 from deploy.role_server import VERSION
 from deploy.settings import Settings
-from projections.api.reading import open_pool
+from projections.api.answers import Answers
+from projections.api.reading import Reader, open_pool
 from projections.api.router import QueryParts
 from projections.api.router import create_router as create_queries
-from projections.log.feed import Feeds
+from projections.log.feed import FeedParts, Feeds
 from projections.log.router import create_router as create_log
 from schemas.http import create_app
 from streams.kafka.producer import AsyncProducer
 from streams.kafka.settings_follower import SettingsFollower
+from streams.step.connections import Connections
 from vault.tokens import TokenMemory
 from vault.vault import Vault
 from workers.intake.producing import PRODUCE_LIMIT_S
@@ -65,7 +67,7 @@ class Api:
                         )
                     ),
                     create_queries(QueryParts(self._vault, pool, follower, tokens.check, address_reader)),
-                    create_log(Feeds(self._settings.kafka, self._vault, stop.is_set), tokens.check),
+                    create_log(self._feeds(pool, follower, stop), tokens.check),
                 )
                 app = create_app("Sealpost", VERSION, routers, unavailable=UNAVAILABLE)
                 runner.run(self._serve(uvicorn_config(app, self._settings), stop))
@@ -73,6 +75,10 @@ class Api:
         finally:
             pool.close()
             follower.stop()
+
+    def _feeds(self, pool: Connections, follower: SettingsFollower, stop: threading.Event) -> Feeds:
+        answers = Answers(self._vault, Reader(pool), follower)
+        return Feeds(FeedParts(self._settings.kafka, self._vault, answers.is_there, stop.is_set))
 
     async def _serve(self, config: uvicorn.Config, stop: threading.Event) -> None:
         server = self._server = _Server(config)

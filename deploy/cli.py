@@ -3,6 +3,7 @@
 Heavy imports stand inside the commands, so that the first line of output does not wait for them.
 """
 
+import os
 import re
 import sys
 from enum import StrEnum
@@ -106,7 +107,7 @@ def doctor(
     from deploy import doctor
     from deploy.settings import for_data
 
-    findings = list(doctor.production(for_data(data)) if production else doctor.machine(data))
+    findings = list(doctor.production(for_data(data), os.environ) if production else doctor.machine(data))
     for finding in findings:
         print(finding.line())
     raise typer.Exit(int(any(finding.mend for finding in findings)))
@@ -334,7 +335,7 @@ def events_tail(
     opened: Annotated[
         bool, typer.Option("--open", help="Open sealed blocks; needs the role agent, and --reason.")
     ] = False,
-    reason: Annotated[str, typer.Option(help="A ticket or a word; it is logged.")] = "",
+    reason: Annotated[str, typer.Option(help="A ticket, T-4711; it is logged.")] = "",
     data: Data = None,
 ) -> None:
     """Events as they land, one line each; sealed blocks as bars with their size and key class."""

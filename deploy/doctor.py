@@ -7,9 +7,11 @@ import os
 import resource
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
@@ -19,6 +21,7 @@ from deploy.instance import DEFAULT_DATA, load
 from deploy.settings import Settings
 from schemas.errors import ConfigurationError
 from streams.kafka.admin import MIN_REPLICATION
+from vault.keyring import VALUE_VARIABLE
 
 PYTHON = (3, 11)
 FREE_BYTES = 2 * 1024**3
@@ -35,7 +38,6 @@ PACKAGES = (
     "uvicorn",
     "pyreqwest",
 )
-LOOPBACK = frozenset(("127.0.0.1", "localhost", "::1", ""))
 State = Literal["ok", "missing", "wrong"]
 
 
@@ -138,8 +140,8 @@ def _nearest(folder: Path) -> Path:
 # ---- production ---------------------------------------------------------------------------------------------------
 
 
-def production(settings: Settings) -> Iterator[Finding]:
-    """What of these settings would be wrong in production; each named with what to set instead."""
+def production(settings: Settings, environment: Mapping[str, str]) -> Iterator[Finding]:
+    """What of these settings, and of the environment, would be wrong in production; each named with what to set instead."""
     yield _said(not settings.embedded, "the parts run apart from this machine", "an embedded instance", "set SEALPOST_KAFKA"
                 " and the three DSNs of servers that are run for production, without SEALPOST_EMBEDDED")  # fmt: skip
     yield _said(
@@ -157,9 +159,11 @@ def production(settings: Settings) -> Iterator[Finding]:
     for name in ("vault", "streams", "projections"):
         yield from _database(name, getattr(settings, f"{name}_dsn"))
     yield _said(
-        settings.master_key_file is None,
+        settings.master_key_file is None and bool(environment.get(VALUE_VARIABLE)),
         "the master key comes from the environment, not from a file beside the data",
-        f"the master key is a file ({settings.master_key_file}): whoever has the disk has everything",
+        "no master key is set"
+        if settings.master_key_file is None
+        else f"the master key is a file ({settings.master_key_file}): whoever has the disk has everything",
         "let a key service or a secret store put SEALPOST_MASTER_KEY into the environment of the roles",
     )
     yield _said(
@@ -172,11 +176,16 @@ def production(settings: Settings) -> Iterator[Finding]:
 
 
 def _database(name: str, dsn: str) -> Iterator[Finding]:
-    from psycopg import conninfo  # the machine's part must run without it
+    from psycopg import ProgrammingError, conninfo  # the machine's part must run without it
 
-    known = conninfo.conninfo_to_dict(dsn) if dsn else {}
+    try:
+        known = conninfo.conninfo_to_dict(dsn) if dsn else {}
+    except ProgrammingError:  # its words quote the DSN, and with it the password
+        mend = "postgresql://user@host/database?sslmode=verify-full"
+        yield Finding("wrong", f"SEALPOST_{name.upper()}_DSN is no DSN", mend)
+        return
     yield _said(
-        _remote(str(known.get("host") or "")),
+        _remote(str(known.get("hostaddr") or known.get("host") or "")),
         f"database {name} is not on loopback",
         f"database {name} on loopback" if dsn else f"database {name} is not set",
         f"SEALPOST_{name.upper()}_DSN of a PostgreSQL 17 or newer with a standby and backups",
@@ -205,5 +214,13 @@ def _said(is_well: bool, well: str, wrong: str, mend: str) -> Finding:
 
 def _remote(place: str) -> bool:
     """True for addresses that are set and are not this machine."""
-    hosts = [urlsplit(f"//{one.strip()}").hostname or "" for one in place.split(",")]
-    return bool(place) and not any(host in LOOPBACK for host in hosts)
+    hosts = [one.strip() for one in place.split(",")]
+    return bool(place) and not any(map(_is_here, hosts))
+
+
+def _is_here(place: str) -> bool:
+    for host in (place, urlsplit(f"//{place}").hostname or ""):
+        with suppress(ValueError):
+            address = ip_address(host)
+            return address.is_loopback or address.is_unspecified
+    return host in ("", "localhost") or place.startswith("/")

@@ -1,7 +1,9 @@
 """`sealpost events tail`: the event feed of a running instance, a line an event."""
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
@@ -62,8 +64,14 @@ def tail(data: Path | None, options: TailOptions) -> None:
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         return
-    except (URLError, TimeoutError, ConnectionError):
-        raise Unreachable(f"GET /v1/events: nothing came within {SILENCE_S:g} s") from None
+    except (URLError, TimeoutError, ConnectionError, HTTPException) as error:
+        raise Unreachable(f"GET /v1/events: {_why(error)}") from None
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return f"nothing came within {SILENCE_S:g} s"
+    return "nobody answers" if isinstance(error, URLError) else "the feed was cut off"
 
 
 def events_of(lines: Any) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -80,7 +88,8 @@ def events_of(lines: Any) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _shown(kind: str, found: dict[str, Any], *, as_json: bool) -> str:
     if as_json:
-        return orjson.dumps(found if kind == "message" else {kind: found}).decode()
+        # ASCII alone: what a person wrote must not reach the terminal as anything that it obeys.
+        return json.dumps(found if kind == "message" else {kind: found}, separators=(",", ":"))
     if kind == "dropped":
-        return f"({found['count']} events passed over: this reader is too slow)"
+        return f"({found.get('count', 'some')} events passed over: this reader is too slow)"
     return line(found, found.get("opened"))

@@ -99,7 +99,10 @@ class Event(BaseModel):
 
     def block(self, key_class: KeyClass) -> SealedBlock | None:
         """The sealed block of a key class, or None; InvalidEvent when it is malformed."""
-        raw = (self.data.get("sealed") or {}).get(key_class)
+        sealed = self.data.get("sealed") or {}
+        if not isinstance(sealed, dict):
+            raise InvalidEvent("the sealed blocks are malformed")
+        raw = sealed.get(key_class)
         if raw is None:
             return None
         try:

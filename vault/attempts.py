@@ -17,7 +17,8 @@ left join lateral (
 where c.day = %s and c.message = %s and c.tenant = %s
 order by c.part, c.attempt
 """
-_BEHIND = "select coalesce(vault.now_ms() - min(reached_ms) > %s, true) from vault.follower"
+_BEHIND = """select coalesce(not bool_and(incarnation = vault.incarnation()), true),
+    coalesce(vault.now_ms() - min(reached_ms) > %s, true) from vault.follower"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +48,19 @@ class AttemptsPart(VaultBase):
             cursor.execute(_ATTEMPTS, [day, message, tenant])
             return [AttemptRecord(subject.hex, *rest) for subject, *rest in cursor.fetchall()]
 
-    def is_behind(self) -> bool:
-        """True while what needs consent waits, because something that persons did may not be applied yet."""
+    def is_behind(self, *, needs_consent: bool) -> bool:
+        """True while the gate waits because something may not be applied yet: after a restore for everything, else for what needs
+        consent."""
         with self._statement() as cursor:
             row = cursor.execute(_BEHIND, [round(self.times.follower_behind_s * MS_PER_S)]).fetchone()
-        return row is None or bool(row[0])
+        restored, behind = row if row is not None else (True, True)
+        return bool(restored or (needs_consent and behind))
+
+    def last_inbound_ms(self, tenant: str, subject: str, account: str) -> int | None:
+        """When the person last wrote to this account; None when they never did."""
+        with self._statement() as cursor:
+            row = cursor.execute(
+                "select last_inbound_ms from vault.reach where subject = %s and tenant = %s and account = %s",
+                [subject, tenant, account],
+            ).fetchone()
+        return None if row is None else int(row[0])

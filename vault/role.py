@@ -10,7 +10,7 @@ from schemas.envelope import Event, EventData, InvalidEvent
 from schemas.events import consents, deletions, registry, subscriptions
 from schemas.ids import derived_id, event_id, is_id
 from schemas.stores import VAULT
-from schemas.topics import CONSENTS, DELETIONS, GUARDED, SUBSCRIPTIONS, TENANTS
+from schemas.topics import CHANNELS, CONSENTS, DELETIONS, GUARDED, SUBSCRIPTIONS, TENANTS, inbound
 from streams.step.contract import Cursor, Effects, Item, Poison, Record
 from streams.step.deadletter import dead_letter
 from vault import applying, restoring
@@ -110,11 +110,11 @@ class VaultHandler:
         )
         cursor.execute(
             """insert into vault.follower (partition, reached_ms, incarnation)
-               select value::integer, vault.acts_known_ms(), vault.incarnation()
+               select value::integer, vault.acts_known_ms(%s::json), vault.incarnation()
                from json_array_elements_text(%s::json) order by 1
                on conflict (partition) do update
                set reached_ms = excluded.reached_ms, incarnation = excluded.incarnation""",
-            [as_json(sorted(partitions))],
+            [as_json([inbound(channel) for channel in CHANNELS]), as_json(sorted(partitions))],
         )
 
     def _set_aside(self, cursor: Cursor, items: Sequence[Item], effects: Effects) -> list[Item]:

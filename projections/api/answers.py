@@ -77,6 +77,13 @@ class Answers:
             return Gone("erased", _text(fenced_at))
         return Living(state.state)
 
+    def is_there(self, tenant: str, subject: str) -> bool:
+        """False for a subject that is erased, lost, or none of the tenant's."""
+        try:
+            return isinstance(self.standing(tenant, subject), Living)
+        except Refusal:
+            return False
+
     def subject(self, tenant: str, subject: str) -> models.SubjectAnswer:
         """State, profile, addresses, subscriptions."""
         standing = self.standing(tenant, subject)

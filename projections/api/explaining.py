@@ -18,7 +18,8 @@ METHODS: Mapping[str, str] = {
     "provider_preference": "in the provider's own settings",
     "api": "through the API",
 }
-ENDS = ("rejected", "failed", "expired", "unknown", "delivered", "read")
+_ENDED = frozenset(("submitted", "failed", "rejected", "expired"))
+"""Outcomes of an attempt that say what became of the message."""
 _SECONDS_PER: tuple[tuple[int, str], ...] = ((86_400, "d"), (3_600, "h"), (60, "min"))
 
 
@@ -62,6 +63,23 @@ class Facts:
     last_inbound_at_ms: int | None = None
     waits_for: WaitReason | None = None
 
+    @property
+    def decided_ms(self) -> int:
+        """When the gate refused it, as far as that is known: what happened later was no reason."""
+        refused = [one.at_ms for one in self.tried if one.refusal is not None]
+        ended = [self.times[end] for end in ("rejected", "expired") if end in self.times]
+        return min([*refused, *ended], default=self.now_ms)
+
+    @property
+    def stands(self) -> str:
+        """The status, or what the gate knows already and the read model does not."""
+        newest = self.tried[-1] if self.tried else None
+        if self.status != "requested" or newest is None:
+            return self.status
+        if newest.refusal is not None:
+            return "expired" if newest.refusal == "expired" else "rejected"
+        return newest.outcome if newest.outcome in _ENDED else self.status
+
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
@@ -72,7 +90,8 @@ class Sentence:
 
 
 def chain(facts: Facts) -> list[Sentence]:
-    """Everything that happened, in the order in which it did; each with the time since the step before."""
+    """Everything that happened, in the order in which it can only have done: the provider's clock is not ours. Each with the time
+    since the step before."""
     kind = {"text": "A text", "template": "A template", "own_text": "One of Sealpost's own texts"}.get(
         facts.kind, "A message"
     )
@@ -84,10 +103,10 @@ def chain(facts: Facts) -> list[Sentence]:
     ]
     for one in facts.tried:
         steps += _attempt(one)
+    told = {"rejected" if one.refusal else one.outcome for one in facts.tried}
     for status, words in _STATUS_WORDS.items():
-        if status in facts.times:
+        if status in facts.times and status not in told:
             steps.append(Sentence(facts.times[status], words))
-    steps.sort(key=lambda step: step.at_ms)
     return [
         step if number == 0 else Sentence(step.at_ms, f"{step.words} ({_since(steps[number - 1], step)})")
         for number, step in enumerate(steps)
@@ -96,9 +115,10 @@ def chain(facts: Facts) -> list[Sentence]:
 
 def verdict(facts: Facts) -> str:
     """The one sentence that support staff need: what became of it, why, and what to do."""
-    match facts.status:
+    match facts.stands:
         case "rejected" | "expired":
-            words = _words(REFUSALS, facts.reason)
+            refusal = next((one.refusal for one in facts.tried if one.refusal), None)
+            words = _words(REFUSALS, facts.reason or refusal)
             return f"Not sent: {words(facts)}"
         case "failed":
             words = _words(FAILURES, facts.reason)
@@ -111,7 +131,7 @@ def verdict(facts: Facts) -> str:
             )
         case "requested":
             return _waiting(facts)
-    return _PROGRESS.get(facts.status, "It is on its way.")
+    return _PROGRESS.get(facts.stands, "It is on its way.")
 
 
 def _words(known: Mapping[Any, Callable[[Facts], str]], reason: str | None) -> Callable[[Facts], str]:
@@ -137,6 +157,11 @@ _OUTCOMES: Mapping[str, str] = {
     "expired": "Its time had run out.",
 }
 _STATUS_WORDS: Mapping[str, str] = {
+    "submitted": "The provider took it.",
+    "rejected": "The gate refused it.",
+    "expired": "Its time had run out.",
+    "unknown": "The call ended without an answer.",
+    "failed": "The provider reported that it failed.",
     "sent": "The provider sent it on.",
     "delivered": "It arrived on the person's device.",
     "read": "The person opened it.",
@@ -173,7 +198,7 @@ def when(at_ms: int) -> str:
 
 
 def _consent_withdrawn(facts: Facts) -> str:
-    act = next((act for act in facts.acts if not act.said_yes), None)
+    act = next((act for act in facts.acts if not act.said_yes and act.at_ms <= facts.decided_ms), None)
     if act is None:
         return f"consent for {facts.purpose} was withdrawn."
     how = METHODS.get(act.method or "", "")
@@ -181,16 +206,18 @@ def _consent_withdrawn(facts: Facts) -> str:
 
 
 def _no_consent(facts: Facts) -> str:
+    if any(act.said_yes for act in facts.acts):
+        return f"no consent to {facts.purpose} that it could rest on was known when it was to go."
     return f"the person has never said yes to {facts.purpose} on {facts.channel}. Only they can: by START and JA in the chat."
 
 
 def _window_closed(facts: Facts) -> str:
-    last = (
-        "they have never written to this account"
-        if facts.last_inbound_at_ms is None
-        else f"their last message came on {when(facts.last_inbound_at_ms)}"
-    )
-    return f"free text may go out within {WINDOW_HOURS} hours of the person's last message, and {last}. Send a template."
+    rule = f"free text may go out within {WINDOW_HOURS} hours of the person's last message"
+    if facts.last_inbound_at_ms is None:
+        return f"{rule}, and they have never written to this account. Send a template."
+    if facts.last_inbound_at_ms > facts.decided_ms:
+        return f"{rule}; they have written since then."
+    return f"{rule}, and that came on {when(facts.last_inbound_at_ms)}. Send a template."
 
 
 def _unknown_account(facts: Facts) -> str:

@@ -5,10 +5,10 @@ from projections.api.answers import Answers, Gone, SettingsSource
 from projections.api.explaining import Act, Facts, Sentence, Tried, chain, verdict
 from projections.api.reading import Reader, Row
 from projections.tables import STATUS_TIMES
-from schemas.clock import MS_PER_S, at_ms, boot_s, now_ms, sleep_s, to_text
+from schemas.clock import DAY, MS_PER_S, at_ms, boot_s, now_ms, sleep_s, to_text, today
 from schemas.events import statuses
 from schemas.http import Refusal
-from schemas.ids import is_id
+from schemas.ids import is_id, message_day
 from schemas.reasons import WaitReason
 from schemas.settings import TenantSettings
 from vault.attempts import AttemptRecord
@@ -35,11 +35,12 @@ class Explanations:
         if subject is None:
             raise Refusal("not_found")
         standing = self._answers.standing(tenant, subject)
-        if row is None or isinstance(standing, Gone):
-            state = standing.state if isinstance(standing, Gone) else "erased"
-            return models.ExplanationAnswer(
-                message_id=message, verdict=f"The person is {state}; nothing else is told.", steps=[]
-            )
+        if isinstance(standing, Gone):
+            words = f"The person is {standing.state}; nothing else is told."
+            return models.ExplanationAnswer(message_id=message, verdict=words, steps=[])
+        if row is None:
+            words = "The gate was asked for it; what became of it is not in the read model yet. Ask again."
+            return models.ExplanationAnswer(message_id=message, subject=subject, verdict=words, steps=[])
         if row["direction"] == "in":
             return _incoming(message, row)
         facts = self._facts(tenant, row, attempts)
@@ -55,15 +56,14 @@ class Explanations:
 
     def _row(self, tenant: str, message: str) -> Row | None:
         row = self._reader.message(tenant, message) if is_id(message) else None
-        deadline = boot_s() + ARRIVAL_S
-        while row is None and is_id(message) and boot_s() < deadline:
+        deadline = boot_s() + (ARRIVAL_S if _is_fresh(message) else 0)
+        while row is None and boot_s() < deadline:
             sleep_s(ARRIVAL_POLL_S)
             row = self._reader.message(tenant, message)
         return row
 
     def _facts(self, tenant: str, row: Row, attempts: list[AttemptRecord]) -> Facts:
         subject, status = row["subject"], _STATUS_OF_RANK.get(row["status_rank"], "requested")
-        reach = self._vault.newest_reach(tenant, subject)
         return Facts(
             channel=row["channel"] or "",
             purpose=row["purpose"] or "",
@@ -83,7 +83,7 @@ class Explanations:
                 if one.part == 0
             ],
             acts=self._acts(tenant, subject, row),
-            last_inbound_at_ms=None if reach is None else reach.last_inbound_ms,
+            last_inbound_at_ms=self._vault.last_inbound_ms(tenant, subject, row["account"] or ""),
             waits_for=self._waits_for(tenant, attempts, row) if status == "requested" else None,
         )
 
@@ -105,7 +105,15 @@ class Explanations:
             return "busy" if newest.outcome is None and now_ms() - newest.at_ms < calling_ms else "echo"
         settings = self._settings.tenant(tenant) or TenantSettings(tenant)
         needs_consent = settings.needs_consent(row["purpose"] or "")
-        return "vault_behind" if needs_consent and self._vault.is_behind() else None
+        return "vault_behind" if self._vault.is_behind(needs_consent=needs_consent) else None
+
+
+def _is_fresh(message: str) -> bool:
+    """Asked for today or yesterday, by its id: others cannot be on their way to the read model."""
+    try:
+        return message_day(message) >= today() - DAY
+    except ValueError:
+        return False
 
 
 def _incoming(message: str, row: Row) -> models.ExplanationAnswer:

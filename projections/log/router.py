@@ -5,20 +5,22 @@ import re
 from collections.abc import Callable
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from projections.log.feed import Feeds, TooManyFeeds, Wanted
+from projections.log.feed import FeedResponse, Feeds, TooManyFeeds, Wanted
 from schemas import topics
 from schemas.clock import to_ms
 from schemas.field_errors import FieldError
 from schemas.http import Access, Caller, Gate, Refusal, described
+from streams.kafka.admin import KafkaAway, TopicMismatch
+from streams.kafka.consumer import ReadFailed
 from streams.kafka.tail import Start
 
 LIMIT_MAX = 100_000
-REASON = re.compile(r"[A-Za-z0-9][A-Za-z0-9._#/-]{2,39}")
-"""A ticket or a word, never a sentence: it stands in the log of the process."""
+REASON = re.compile(r"[A-Za-z]{1,10}-[0-9]{1,6}")
+"""A ticket, never words: it stands in the log of the process, where no name and no number of a person may be."""
 OPENERS = ("agent", "officer")
 PREFIX = "sealpost."
 log = logging.getLogger(__name__)
@@ -39,7 +41,7 @@ class FeedQuery(BaseModel):
     limit: int | None = Field(default=None, ge=1, le=LIMIT_MAX)
     follow: bool = True
     open: bool = Field(default=False, description="Open sealed blocks; role agent or officer, with `reason`.")
-    reason: str = Field(default="", max_length=40, description="A ticket or a word; it is logged.")
+    reason: str = Field(default="", max_length=40, description="A ticket, `T-4711`; it is logged.")
 
 
 def create_router(feeds: Feeds, check: Callable[[str], Caller | None]) -> APIRouter:
@@ -54,10 +56,11 @@ def create_router(feeds: Feeds, check: Callable[[str], Caller | None]) -> APIRou
         "/events", summary="Events as they land, as server-sent events", response_class=StreamingResponse
     )
     async def events(
-        access: Annotated[Access, reads], asked: Annotated[FeedQuery, Query()]
+        access: Annotated[Access, reads], asked: Annotated[FeedQuery, Query()], request: Request
     ) -> StreamingResponse:
         """One `data:` line of JSON an event: place, time, clear fields, and of each sealed block key class and size. `admin` sees
-        all tenants' events; others their own. `event: dropped` tells how many were passed over by a reader who was too slow."""
+        all tenants' events; others their own. Who follows from now on and is too slow goes on at the end and is told so by
+        `event: dropped` (to `admin` with a count); with `from` everything comes, however late."""
         wanted = Wanted(
             topics=_topics(asked.topic),
             tenant=access.tenant,
@@ -68,14 +71,26 @@ def create_router(feeds: Feeds, check: Callable[[str], Caller | None]) -> APIRou
             follow=asked.follow,
             reason=_reason(access, asked.reason) if asked.open else "",
         )
+        token = request.headers["authorization"].partition(" ")[2].strip()
+
+        def is_good() -> bool:
+            """A database that is away ends the feed too; its reader asks again."""
+            try:
+                caller = check(token)
+            except Exception:  # noqa: BLE001 - whatever it is, nobody says that the token is good
+                return False
+            return caller is not None and (caller.tenant or "", caller.role) == (access.tenant, access.role)
+
         if wanted.reason:
-            log.info("blocks are opened by role %s of %s: %s", access.role, access.tenant, wanted.reason)
+            log.info("blocks are opened by role %s of %s for %s", access.role, access.tenant, wanted.reason)
         try:
-            stream = await feeds.begin(wanted)
+            stream = await feeds.begin(wanted, is_good)
         except TooManyFeeds:
-            raise Refusal("unavailable", "All feeds of this process are in use.") from None
+            raise Refusal("unavailable", "Too many feeds are open; end one.") from None
+        except (KafkaAway, ReadFailed, TopicMismatch):
+            raise Refusal("unavailable", "The log cannot be read now.") from None
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
+        return FeedResponse(stream, media_type="text/event-stream", headers=headers)
 
     return router
 
@@ -111,7 +126,5 @@ def _reason(access: Access, reason: str) -> str:
     if access.role not in OPENERS:
         raise Refusal("forbidden", f"Opening needs the role {' or '.join(OPENERS)}.")
     if not REASON.fullmatch(reason):
-        raise Refusal(
-            "invalid", "", [FieldError("reason", "must be a ticket or a word of 3 to 40 characters")]
-        )
+        raise Refusal("invalid", "", [FieldError("reason", "must be a ticket such as T-4711")])
     return reason

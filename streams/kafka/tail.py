@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from schemas.ids import random_id
 from streams.kafka import admin
 from streams.kafka.admin import TopicPart
 from streams.kafka.consumer import (
     END_OF_PARTITION,
+    NO_POSITION,
     ReadFailed,
     outsider_settings,
     raise_unless_passing,
@@ -77,6 +78,9 @@ class LogTail:
             elif error.code() == END_OF_PARTITION:
                 part = (str(message.topic()), int(message.partition() or 0))
                 self._reached[part] = max(self._reached[part], int(message.offset() or 0))
+            elif error.code() in (NO_POSITION, KafkaError.OFFSET_OUT_OF_RANGE):
+                # Kept no longer than we took to come here: go on with what there is.
+                self._restart(str(message.topic()), int(message.partition() or 0))
             else:
                 raise_unless_passing(error)
         # Stable: records of one partition never change places.
@@ -88,6 +92,11 @@ class LogTail:
             times.append(latest[part])
         order = sorted(range(len(found)), key=times.__getitem__)
         return [found[place] for place in order]
+
+    def _restart(self, topic: str, number: int) -> None:
+        low, _ = self._consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=TIMES_S)
+        self._reached[(topic, number)] = max(low, self._reached[(topic, number)])
+        self._consumer.assign([TopicPartition(*part, at) for part, at in self._reached.items()])
 
     def pass_over(self, behind_max: int) -> int:
         """When more than so many records are unread, go on at the end; how many were passed over."""

@@ -204,16 +204,17 @@ class ProcessorFeed:
         under_way: asyncio.Task[None] | None = None
         try:
             async for events in taken:
+                generation = self._assignment.generation
                 if under_way is not None:
                     await under_way
-                under_way = asyncio.create_task(self._handle(list(events)))
+                under_way = asyncio.create_task(self._handle(list(events), generation))
         finally:
             if under_way is not None:
                 under_way.cancel()
 
-    async def _handle(self, events: Sequence[Any]) -> None:
-        """Hand events over, and acknowledge those that were handled."""
-        handled = await self._hand_over([_record(event) for event in events])
+    async def _handle(self, events: Sequence[Any], generation: int) -> None:
+        """Hand events over, and acknowledge those that were handled. `generation`: of the assignment they were taken under."""
+        handled = await self._hand_over([_record(event) for event in events], generation)
         for event in events:
             if (event.message.topic, event.message.partition) in handled:
                 event.ack()
@@ -237,11 +238,11 @@ class ProcessorFeed:
 
     # The driver: one loop that decides what the thread does next
 
-    async def _hand_over(self, records: list[Record]) -> set[TopicPart]:
+    async def _hand_over(self, records: list[Record], generation: int) -> set[TopicPart]:
         if self._stopping:
             return set()
         done: asyncio.Future[set[TopicPart]] = asyncio.get_running_loop().create_future()
-        self._batch = _Batch(records, self._assignment.generation, done)
+        self._batch = _Batch(records, generation, done)
         self._changed.set()
         return await done
 

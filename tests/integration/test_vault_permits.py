@@ -233,7 +233,7 @@ def test_a_stop_that_may_lie_unread_stops_what_needs_consent(world: World, perso
     assert isinstance(answer(person, newsletter(person)), Permit)
 
 
-def test_before_inbound_has_ever_read_nothing_that_needs_consent_goes_out(
+def test_before_inbound_has_read_every_partition_nothing_that_needs_consent_goes_out(
     postgres_server: PostgresServer,
 ) -> None:
     world = World.make(postgres_server.fresh_database("vault"))
@@ -245,6 +245,17 @@ def test_before_inbound_has_ever_read_nothing_that_needs_consent_goes_out(
         world.handler.caught_up(cursor, [0])
     assert isinstance(answer(person, newsletter(person)), Wait)
     assert isinstance(answer(person, person.ask()), Permit)
+    world.vault.bind_installation("cluster-1", 2)
+    for partition, wanted in ((0, Wait), (1, Permit)):
+        with world.vault.transaction() as cursor:
+            world.vault.inbound_read(cursor, [inbound(CHANNEL)], [partition])
+            cursor.execute(
+                "insert into vault.inbound_read values ('a channel that is gone', 0, 0) on conflict do nothing"
+            )
+            world.handler.caught_up(cursor, [0])
+        assert isinstance(answer(person, newsletter(person)), wanted), (
+            "a partition that was never read counts"
+        )
     world.vault.close()
 
 

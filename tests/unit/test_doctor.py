@@ -1,6 +1,7 @@
 """The doctor: what is missing is said with what mends it, and what is for production with what to set."""
 
 import resource
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -27,9 +28,12 @@ PRODUCTION = Settings(
 )
 
 
-def wrong(settings: Settings) -> list[str]:
+ENVIRONMENT = {"SEALPOST_MASTER_KEY": "from a key service"}
+
+
+def wrong(settings: Settings, environment: Mapping[str, str] = ENVIRONMENT) -> list[str]:
     """What is named as wrong."""
-    findings = list(doctor.production(settings))
+    findings = list(doctor.production(settings, environment))
     assert all(finding.mend for finding in findings if finding.state != "ok")
     return [finding.words for finding in findings if finding.state == "wrong"]
 
@@ -49,6 +53,7 @@ def test_an_embedded_instance_is_not_for_production() -> None:
 
 def test_settings_for_production_are_well() -> None:
     assert wrong(PRODUCTION) == []
+    assert wrong(PRODUCTION, {}) == ["no master key is set"]
 
 
 @pytest.mark.parametrize(
@@ -59,11 +64,16 @@ def test_settings_for_production_are_well() -> None:
         ({"kafka": ""}, "Kafka"),
         ({"vault_dsn": DSN.format("vault").replace("verify-full", "require")}, "database vault without TLS"),
         ({"streams_dsn": ""}, "database streams is not set"),
+        ({"streams_dsn": "host=127.0.0.2 dbname=x"}, "database streams on loopback"),
+        ({"streams_dsn": "hostaddr=::1 dbname=x"}, "database streams on loopback"),
+        ({"vault_dsn": "postgres//u:geheim@h/db"}, "SEALPOST_VAULT_DSN is no DSN"),
         ({"backup_kept_days": None}, "backups"),
     ],
 )
 def test_each_thing_is_found(changed: dict[str, object], word: str) -> None:
-    assert any(word in words for words in wrong(PRODUCTION.model_copy(update=changed)))
+    said = wrong(PRODUCTION.model_copy(update=changed))
+    assert any(word in words for words in said)
+    assert "geheim" not in str(said)
 
 
 def test_what_this_machine_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,7 +31,7 @@ FACTS = Facts(
     reason="consent_withdrawn",
     tried=(Tried(1, AT + 40, "consent_withdrawn", "rejected", AT + 45),),
     acts=(
-        Act(False, to_ms("2026-05-03T14:02:11Z"), "keyword"),
+        Act(False, to_ms("2026-05-03T13:02:11Z"), "keyword"),
         Act(True, to_ms("2026-05-01T09:00:00Z"), "keyword"),
     ),
 )
@@ -39,8 +39,37 @@ FACTS = Facts(
 
 def test_who_withdrew_when_and_how() -> None:
     assert verdict(FACTS) == (
-        "Not sent: consent for newsletter withdrawn on 3 May 2026 14:02:11 UTC by a keyword in the chat."
+        "Not sent: consent for newsletter withdrawn on 3 May 2026 13:02:11 UTC by a keyword in the chat."
     )
+
+
+def test_what_was_withdrawn_later_was_no_reason() -> None:
+    later = Act(False, AT + 86_400_000, "button")
+    assert "13:02:11" in verdict(replace(FACTS, acts=(later, *FACTS.acts)))
+    assert verdict(replace(FACTS, acts=(later,))) == "Not sent: consent for newsletter was withdrawn."
+
+
+def test_a_yes_that_did_not_count_is_not_denied() -> None:
+    assert "never said yes" in verdict(replace(FACTS, reason="no_consent", acts=()))
+    assert "never" not in verdict(replace(FACTS, reason="no_consent"))
+
+
+def test_what_the_gate_knows_goes_before_a_read_model_that_is_behind() -> None:
+    behind = replace(FACTS, status="requested", reason=None)
+    taken = replace(behind, tried=(Tried(1, AT + 40, None, "submitted", AT + 90),))
+    assert verdict(taken) == "The provider took it and has reported nothing since."
+    refused = replace(behind, tried=(Tried(1, AT + 40, "no_dpa", "rejected", AT + 45),))
+    assert "data-processing agreement" in verdict(refused)
+
+
+def test_what_the_claims_do_not_tell_any_more_the_statuses_tell() -> None:
+    """After nine days, and for a failure that was reported later."""
+    times = {"submitted": AT + 100, "failed": AT + 5_000}
+    steps = chain(replace(FACTS, status="failed", reason="PERM", tried=(), times=times))
+    assert [step.words for step in steps[1:]] == [
+        "The provider took it. (100 ms later)",
+        "The provider reported that it failed. (4.9 s later)",
+    ]
 
 
 def test_catalogues_are_whole() -> None:
@@ -96,7 +125,6 @@ def test_the_chain_has_times_and_delays() -> None:
         times={"submitted": AT + 2_130, "delivered": AT + 5_000, "read": AT + 3 * 3_600_000},
     )
     steps = chain(facts)
-    assert [step.at_ms for step in steps] == sorted(step.at_ms for step in steps)
     assert [step.words for step in steps] == [
         "A text for the purpose newsletter was asked for, over whatsapp.",
         "The gate let it go. (40 ms later)",
@@ -108,9 +136,20 @@ def test_the_chain_has_times_and_delays() -> None:
     ]
 
 
+def test_a_providers_clock_that_is_behind_changes_no_order() -> None:
+    """Sent before it was taken, by its own report: 0 ms later."""
+    tried = (Tried(1, AT + 40, None, "submitted", AT + 90),)
+    steps = chain(replace(FACTS, status="sent", reason=None, tried=tried, times={"sent": AT + 80}))
+    assert [step.words for step in steps[2:]] == [
+        "The provider took it. (50 ms later)",
+        "The provider sent it on. (0 ms later)",
+    ]
+
+
 def test_a_closed_window_tells_of_the_last_message() -> None:
     closed = replace(FACTS, reason="window_closed", last_inbound_at_ms=to_ms("2026-05-01T08:00:00Z"))
-    assert "their last message came on 1 May 2026 08:00:00 UTC" in verdict(closed)
+    assert "and that came on 1 May 2026 08:00:00 UTC" in verdict(closed)
+    assert "they have written since then" in verdict(replace(closed, last_inbound_at_ms=AT + 60_000))
     assert "have never written" in verdict(replace(closed, last_inbound_at_ms=None))
 
 

@@ -79,6 +79,21 @@ def test_whatever_lies_in_a_topic_is_shown(value: bytes | None) -> None:
         assert one.event is None
 
 
+NAMES = st.sampled_from(["sealed", "ct", "content", "gen", "day", "kind"])
+JSON = st.recursive(
+    st.none() | st.booleans() | st.text(max_size=8),
+    lambda some: st.lists(some, max_size=3) | st.dictionaries(NAMES, some),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(NAMES, JSON))
+def test_whatever_an_event_holds_is_shown(data: dict[str, object]) -> None:
+    """An envelope that is well, with data that no program of ours would write."""
+    one = shown(record(topics.MESSAGES, event(**data).to_bytes()))
+    assert line(one.as_json())
+
+
 @given(st.text(max_size=200))
 def test_no_line_moves_the_cursor(text: str) -> None:
     shown_text = printable(text)

@@ -7,7 +7,11 @@ create table vault.inbound_read (
     primary key (topic, partition)
 );
 
--- Milliseconds until when everything that persons did is applied; 0 while no raw topic was ever read to its end.
-create function vault.acts_known_ms() returns bigint language sql volatile as $$
-    select least(vault.now_ms(), coalesce((select min(reached_ms) from vault.inbound_read), 0))
+-- Milliseconds until when everything that persons did is applied. Every partition of every raw topic named counts; one that was
+-- never read to its end makes it 0. What is noted of other topics does not count: their channel is gone.
+create function vault.acts_known_ms(raw_topics json) returns bigint language sql volatile as $$
+    select least(vault.now_ms(), coalesce(min(coalesce(r.reached_ms, 0)), 0))
+    from json_array_elements_text(raw_topics) as t(topic)
+    cross join generate_series(0, coalesce((select i.partitions from vault.installation i), 1) - 1) as n(number)
+    left join vault.inbound_read r on r.topic = t.topic and r.partition = n.number
 $$;

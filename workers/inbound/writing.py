@@ -40,6 +40,9 @@ class _Part(NamedTuple):
     need: KeyNeed
     plaintext: bytes
 
+    def __repr__(self) -> str:
+        return "_Part(…)"
+
 
 Keys = dict[KeyNeed, bytes | Erased]
 

@@ -16,6 +16,7 @@ from streams.kafka.admin import KafkaAway
 from streams.kafka.producer import ProduceFailed
 from streams.kafka.settings_follower import SettingsUnread
 from streams.step.errors import DatabaseAway
+from streams.step.postgres import THROWN_OUT
 from vault.vault import Vault
 from workers.intake import models
 from workers.intake.commands import Commands, SettingsSource
@@ -26,6 +27,7 @@ UNAVAILABLE: tuple[type[Exception], ...] = (
     psycopg.OperationalError,
     psycopg.InterfaceError,
     psycopg.errors.ReadOnlySqlTransaction,
+    *THROWN_OUT,
     DatabaseAway,
     ProduceFailed,
     KafkaAway,

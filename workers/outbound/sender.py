@@ -108,7 +108,7 @@ class Sender:
                 way.permit, way.called, way.vault_faults = None, False, 0
             if decided is None:
                 return True
-            way.asked = way.asked + 1 if decided.settle is None else 0
+            way.asked = way.asked + 1 if decided.settle is None or decided.why == "turn" else 0
             if decided.after_s > 0:
                 with measures.parked(message.channel, decided.why):
                     await waits.sleep(decided.after_s)
@@ -168,7 +168,7 @@ class Sender:
         if waits.interrupted or not turn:
             # Nobody waits for this permit any more, or no turn was free before the end: release it, so that it is not
             # taken for a call.
-            return Again(decisions.POLL_FIRST_S, "turn", "retry", permit.attempt), permit
+            return Again(decisions.poll_s(way.asked), "turn", "retry", permit.attempt), permit
         attempted = await self._call(message, permit, access, way)
         self._count(message, attempted)
         after = decisions.on_attempt(attempted, permit.attempt, self._next_jitter(), again=permit.again)

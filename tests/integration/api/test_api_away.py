@@ -21,6 +21,7 @@ from schemas.ids import random_id, random_token
 from streams.kafka.producer import AsyncProducer
 from streams.kafka.settings_follower import SettingsFollower
 from streams.step.connections import PROMPT
+from streams.step.postgres import THROWN_OUT
 from tests.api_world import TIMES, ApiWorld, Person, Reply, Tenant, asgi_call
 from tests.embedded_fixtures import PostgresServer
 from tests.step_world import await_until
@@ -208,6 +209,18 @@ def test_what_nobody_expected_is_500_and_its_words_are_not_logged(
     assert (reply.status, reply.headers["content-type"]) == (500, "application/problem+json")
     assert "RuntimeError" in caplog.text
     assert RED not in caplog.text + reply.raw.decode()
+
+
+@pytest.mark.parametrize("thrown", [*THROWN_OUT, psycopg.errors.AdminShutdown, psycopg.errors.QueryCanceled])
+def test_a_session_that_the_server_ended_is_503(ada: Person, thrown: type[Exception]) -> None:
+    """Also by a limit that ran out because the server's clock was set ahead: the caller repeats."""
+
+    def check(_token: str) -> Principal:
+        raise thrown
+
+    app = create_app("test", "0", [create_queries(no_query_parts(check))], unavailable=UNAVAILABLE)
+    reply = asyncio.run(asgi_call(app, "GET", f"/v1/subjects/{ada.subject}", None))
+    assert (reply.status, reply.problem) == (503, "unavailable")
 
 
 def lone_app(vault: Vault, producer: AsyncProducer, tenant: Tenant) -> FastAPI:

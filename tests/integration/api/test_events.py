@@ -92,7 +92,8 @@ def test_opening_needs_role_and_reason(world: ApiWorld, tenant: Tenant, person: 
     agent = tenant.tokens["agent"]
     assert refusal(world, world.admin, open="true", reason="T-4711") == 403
     assert refusal(world, agent, open="true") == 422
-    assert refusal(world, agent, open="true", reason="because Ada Birnbaum asked") == 422
+    for words in ("because Ada Birnbaum asked", "4917012345678", "Ada.Birnbaum"):
+        assert refusal(world, agent, open="true", reason=words) == 422
     assert refusal(world, tenant.tokens["producer"]) == 403
     assert refusal(world, agent, topic="nonsense") == 422
     assert refusal(world, agent, **{"from": "yesterday"}) == 422
@@ -101,6 +102,44 @@ def test_opening_needs_role_and_reason(world: ApiWorld, tenant: Tenant, person: 
     assert [
         one["opened"]["content"]["text"] for one in found if one["type"].startswith("message.received")
     ] == ["Sind Birnen da?"]
+
+
+def test_what_is_erased_is_not_opened(world: ApiWorld, tenant: Tenant) -> None:
+    """At once, though the keys are still leased by the process that opened them a moment ago."""
+    somebody = tenant.person()
+    somebody.write("Guten Tag")
+    query = {"open": "true", "reason": "T-1", "subject": somebody.subject, "topic": "messages"}
+    (before,) = read(world, tenant.tokens["agent"], **query)
+    assert before["opened"]["content"]["text"] == "Guten Tag"
+    assert tenant.call("POST", f"/v1/subjects/{somebody.subject}/erasure", "officer").status == 202
+    somebody.until("", lambda body: body["state"] == "erased")
+    (after,) = read(world, tenant.tokens["agent"], **query)
+    assert after["opened"] == {"content": "erased"}
+
+
+def test_a_feed_says_something_though_nothing_is_for_its_reader(
+    world: ApiWorld, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others' events come all the time; and a token that is taken back ends the feed."""
+    monkeypatch.setattr(feed, "KEEP_ALIVE_S", 0.2)
+    monkeypatch.setattr(feed, "CHECK_S", 0.2)
+    other, token = world.tenant().person(), world.vault.issue_token(tenant.name, "agent")
+    stop = threading.Event()
+
+    def write() -> None:
+        while not stop.wait(0.05):
+            other.write("Hallo")
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        with closing(stream(world, token, subject=random_id())) as answer:
+            assert [answer.readline() for _ in range(3)] == [b": the log\n", b"\n", b": still here\n"]
+            world.vault.revoke_token(token)
+            assert answer.read().replace(b": still here\n", b"").strip() == b""
+    finally:
+        stop.set()
+        writer.join()
 
 
 def test_what_lands_is_seen_at_once(world: ApiWorld, tenant: Tenant) -> None:

@@ -76,7 +76,7 @@ def test_a_refusal_names_the_withdrawal(tenant: Tenant, person: Person) -> None:
     withdrawn = consents.ConsentWithdrawn(
         purpose="newsletter",
         method="keyword",
-        acted_at=to_text(given.at_ms() + 1_000),
+        acted_at=to_text(given.at_ms() + 1),
     )
     tenant.world.produce(person.event(withdrawn, {}))
     message = asked_for(person, "newsletter")
