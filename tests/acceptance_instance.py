@@ -135,6 +135,17 @@ class RunningInstance:
         until("the welcome", lambda: len(self.phone(number)) >= before + 2)
         return self.subject_of(number)
 
+    def left_after_a_newsletter(self, number: str) -> tuple[str, str, str]:
+        """Sign up, get a newsletter, write STOP, be refused the next: subject, message that arrived, message refused."""
+        subject = self.sign_up(number)
+        arrived = self.send(number, "Birnen sind da", "newsletter").body["message_id"]
+        self.item(subject, arrived, {"delivered", "read"})
+        self.write(number, "STOP")
+        until("the withdrawal", lambda: "ConsentWithdrawn" in self.consent_types(subject))
+        refused = self.send(number, "Noch eins", "newsletter").body["message_id"]
+        self.item(subject, refused, {"rejected"})
+        return subject, arrived, refused
+
     def send(self, number: str, text: str, purpose: str = "service", **more: Any) -> Answer:
         """The business asks for a text."""
         to = {"channel": "whatsapp", "address": number}

@@ -11,10 +11,10 @@ from typing import Any, Literal, Protocol
 
 from projections.api import models
 from projections.api.opening import Fields, Opening
-from projections.api.reading import Place, Reader, Row
+from projections.api.reading import Place, Reader, Row, arriving
 from projections.erasures import STATES
 from projections.tables import STATUS_TIMES
-from schemas.clock import at_ms, boot_s, sleep_s, to_text
+from schemas.clock import at_ms, to_text
 from schemas.content import TextReference
 from schemas.events import registry, statuses
 from schemas.http import Refusal
@@ -24,15 +24,11 @@ from schemas.topics import CONSENTS
 from schemas.wording import notice_of, wording
 from vault.vault import Vault
 
-ARRIVAL_S = 1.0
-"""How long an erasure that is not in the projection is looked for: it was accepted before it could be read."""
-ARRIVAL_POLL_S = 0.05
 _CONSENT_TYPES = {
     model.__name__: registry.type_name(model)
     for model, topic in registry.TOPIC_OF.items()
     if topic == CONSENTS
 }
-_STATUS_OF_RANK = {statuses.rank(status): status for status in ("requested", *STATUS_TIMES)}
 
 
 class SettingsSource(Protocol):
@@ -164,11 +160,7 @@ class Answers:
 
         An id that was answered a moment ago is on its way through the log: it is looked for a little longer.
         """
-        row = self._reader.erasure(tenant, erasure) if is_id(erasure) else None
-        deadline = boot_s() + ARRIVAL_S
-        while row is None and is_id(erasure) and boot_s() < deadline:
-            sleep_s(ARRIVAL_POLL_S)
-            row = self._reader.erasure(tenant, erasure)
+        row = arriving(lambda: self._reader.erasure(tenant, erasure)) if is_id(erasure) else None
         if row is None:
             raise Refusal("not_found")
         receipts = self._reader.receipts(tenant, erasure)
@@ -250,7 +242,7 @@ def _shown_permission(row: Row) -> models.ShownPermission:
 
 def _message(row: Row, content: Fields, settings: TenantSettings) -> models.MessageItem:
     is_incoming = row["direction"] == "in"
-    status = "received" if is_incoming else _STATUS_OF_RANK.get(row["status_rank"])
+    status = "received" if is_incoming else statuses.of_rank(row["status_rank"])
     item = models.MessageItem(
         message_id=row["message"],
         direction=row["direction"],

@@ -1,11 +1,13 @@
 """Gathers what is known of one message and has it explained: read models, the vault's claims, what the person said."""
 
+from functools import partial
+
 from projections.api import models
 from projections.api.answers import Answers, Gone, SettingsSource
 from projections.api.explaining import Act, Facts, Sentence, Tried, chain, verdict
-from projections.api.reading import Reader, Row
+from projections.api.reading import Reader, Row, arriving
 from projections.tables import STATUS_TIMES
-from schemas.clock import DAY, MS_PER_S, at_ms, boot_s, now_ms, sleep_s, to_text, today
+from schemas.clock import DAY, MS_PER_S, at_ms, now_ms, to_text, today
 from schemas.events import statuses
 from schemas.http import Refusal
 from schemas.ids import is_id, message_day
@@ -14,10 +16,6 @@ from schemas.settings import TenantSettings
 from vault.attempts import AttemptRecord
 from vault.vault import Vault
 
-ARRIVAL_S = 1.0
-"""How long a message that is not in the projection is looked for: it was accepted before it could be read."""
-ARRIVAL_POLL_S = 0.05
-_STATUS_OF_RANK = {statuses.rank(status): status for status in ("requested", *STATUS_TIMES)}
 _SAID_YES = {"ConsentGiven": True, "ConsentWithdrawn": False}
 
 
@@ -55,15 +53,13 @@ class Explanations:
         )
 
     def _row(self, tenant: str, message: str) -> Row | None:
-        row = self._reader.message(tenant, message) if is_id(message) else None
-        deadline = boot_s() + (ARRIVAL_S if _is_fresh(message) else 0)
-        while row is None and boot_s() < deadline:
-            sleep_s(ARRIVAL_POLL_S)
-            row = self._reader.message(tenant, message)
-        return row
+        if not is_id(message):
+            return None
+        look = partial(self._reader.message, tenant, message)
+        return arriving(look) if _is_fresh(message) else look()
 
     def _facts(self, tenant: str, row: Row, attempts: list[AttemptRecord]) -> Facts:
-        subject, status = row["subject"], _STATUS_OF_RANK.get(row["status_rank"], "requested")
+        subject, status = row["subject"], statuses.of_rank(row["status_rank"]) or "requested"
         return Facts(
             channel=row["channel"] or "",
             purpose=row["purpose"] or "",

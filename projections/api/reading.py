@@ -1,6 +1,6 @@
 """SQL of the query API: rows of the read models of one subject, as dictionaries. Times are aware datetimes."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, NamedTuple, Self
@@ -8,9 +8,13 @@ from typing import Any, NamedTuple, Self
 import psycopg
 from psycopg.rows import dict_row
 
+from schemas.clock import boot_s, sleep_s
 from streams.step.connections import PROMPT, Connections
 
 READ_POOL_CONNECTIONS = 4
+ARRIVAL_S = 1.0
+"""How long a row that is not in the projection yet is looked for."""
+ARRIVAL_POLL_S = 0.05
 Row = dict[str, Any]
 OFFSET_MAX = 2**63 - 1
 """Stands for the offset of a message whose own record was not read: behind those of the same millisecond."""
@@ -27,6 +31,14 @@ class Place(NamedTuple):
     def of(cls, row: Row) -> Self:
         """The place of a row."""
         return cls(row["place_at"], row["place_offset"], row["message"])
+
+
+def arriving(look: Callable[[], Row | None]) -> Row | None:
+    """A row that may be on its way through the log: accepted before it could be read, it is looked for a little longer."""
+    deadline = boot_s() + ARRIVAL_S
+    while (row := look()) is None and boot_s() < deadline:
+        sleep_s(ARRIVAL_POLL_S)
+    return row
 
 
 def open_pool(dsn: str, *, connections: int = READ_POOL_CONNECTIONS) -> Connections:

@@ -18,7 +18,6 @@ from schemas.events import statuses
 MESSAGES_MAX = 500
 """The newest so many messages are shown; `earlier` says that there are others."""
 Kind = Literal["subject", "address", "consent", "subscription", "message", "erasure"]
-_STATUS_OF_RANK = {statuses.rank(status): status for status in ("requested", *STATUS_TIMES)}
 CONSENT_WORDS = {
     "OptInRequested": "The person asked to be signed up for {purpose}.",
     "ConsentRequested": "They were to be asked for their consent to {purpose}.",
@@ -111,7 +110,7 @@ def of_message(row: Row) -> Iterator[Entry]:
         return
     words = f"A message for the purpose {row['purpose']} was asked for."
     yield Entry(asked_at, "message", words, row["message"])
-    status = _STATUS_OF_RANK.get(row["status_rank"], "requested")
+    status = statuses.of_rank(row["status_rank"]) or "requested"
     if status != "requested":
         reason = f": {row['reason']}" if row["reason"] else ""
         at = row[STATUS_TIMES[status]]

@@ -15,11 +15,17 @@ Status = Literal[
 _RANK: dict[Status, int] = {
     "requested": 0, "unknown": 1, "submitted": 2, "sent": 3, "expired": 4, "failed": 5, "rejected": 6, "delivered": 7, "read": 8,
 }  # fmt: skip
+_STATUS_AT: dict[int, Status] = {place: status for status, place in _RANK.items()}
 
 
 def rank(status: Status) -> int:
     """Place of a status in the lattice; the larger wins. A total order, so a join never depends on the order of arrival."""
     return _RANK[status]
+
+
+def of_rank(place: int | None) -> Status | None:
+    """The status at a place in the lattice; None for no place, or one that this release does not know."""
+    return None if place is None else _STATUS_AT.get(place)
 
 
 def join(one: Status, other: Status) -> Status:

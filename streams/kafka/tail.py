@@ -44,7 +44,7 @@ class LogTail:
             offsets = self._offsets(parts, start)
             for part, found in ranges.items():
                 self._reached[part] = max(found.low, min(offsets.get(part, found.high), found.high))
-            self._consumer.assign([TopicPartition(*part, at) for part, at in self._reached.items()])
+            self._go_on()
         except KafkaException as error:
             self.close()
             raise ReadFailed(f"the log cannot be followed: {error.args[0]}") from None
@@ -96,7 +96,7 @@ class LogTail:
     def _restart(self, topic: str, number: int) -> None:
         low, _ = self._consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=TIMES_S)
         self._reached[(topic, number)] = max(low, self._reached[(topic, number)])
-        self._consumer.assign([TopicPartition(*part, at) for part, at in self._reached.items()])
+        self._go_on()
 
     def pass_over(self, behind_max: int) -> int:
         """When more than so many records are unread, go on at the end; how many were passed over."""
@@ -105,8 +105,12 @@ class LogTail:
         if behind <= behind_max:
             return 0
         self._reached = {part: max(end, self._reached[part]) for part, end in ends.items()}
-        self._consumer.assign([TopicPartition(*part, at) for part, at in self._reached.items()])
+        self._go_on()
         return behind
+
+    def _go_on(self) -> None:
+        """Read from where we are."""
+        self._consumer.assign([TopicPartition(*part, at) for part, at in self._reached.items()])
 
     def _end(self, part: TopicPart) -> int:
         """As the broker told with the last records: asks nobody."""

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.acceptance_instance import RunningInstance, until
+from tests.acceptance_instance import RunningInstance
 
 CLAIMS = Path(__file__).parents[2] / "docs" / "claims.md"
 CLAIM = re.compile(
@@ -34,13 +34,7 @@ def matches(shown: str, expected: str) -> bool:
 
 def test_every_claim_is_shown_by_its_command(instance: RunningInstance) -> None:
     number = instance.new_number()
-    subject = instance.sign_up(number)
-    sent = instance.send(number, "Birnen sind da", "newsletter").body["message_id"]
-    instance.item(subject, sent, {"delivered", "read"})
-    instance.write(number, "STOP")
-    until("the withdrawal", lambda: "ConsentWithdrawn" in instance.consent_types(subject))
-    refused = instance.send(number, "Noch eins", "newsletter").body["message_id"]
-    instance.item(subject, refused, {"rejected"})
+    subject, sent, refused = instance.left_after_a_newsletter(number)
     environment = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",

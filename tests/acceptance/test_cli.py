@@ -84,13 +84,7 @@ def test_topics_and_schemas_are_as_they_should_be(instance: RunningInstance) -> 
 def test_message_explain_says_what_became_of_it(instance: RunningInstance) -> None:
     """One that arrived, one after the STOP, one that does not exist."""
     data, number = ("--data", str(instance.data)), instance.new_number()
-    subject = instance.sign_up(number)
-    arrived = instance.send(number, "Birnen sind da", "newsletter").body["message_id"]
-    instance.item(subject, arrived, {"delivered", "read"})
-    instance.write(number, "STOP")
-    until("the withdrawal", lambda: "ConsentWithdrawn" in instance.consent_types(subject))
-    refused = instance.send(number, "Noch eins", "newsletter").body["message_id"]
-    instance.item(subject, refused, {"rejected"})
+    subject, arrived, refused = instance.left_after_a_newsletter(number)
     steps = sealpost("message", "explain", arrived, *data).splitlines()
     assert steps[0].endswith("A text for the purpose newsletter was asked for, over whatsapp.")
     assert any("The provider took it." in step for step in steps)

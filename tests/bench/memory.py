@@ -18,6 +18,7 @@ from schemas import topics
 from schemas.clock import boot_s, now_ms
 from streams.kafka import admin, group_offsets
 from tests.acceptance_instance import RunningInstance, running_instance, until
+from tests.acceptance_quiet import OUTBOUND_GROUP
 from tests.bench.ground import child
 from tests.bench.latency import World, on_provider, production
 from tests.bench.report import Aim, Figures, Measured
@@ -45,7 +46,6 @@ REPLY_S = 0.1
 ERASE_EVERY = 50
 """Replies; then somebody who wrote is erased."""
 SAMPLE_S = 1.0
-OUTBOUND_GROUP = "sealpost.outbound"
 
 
 class Soak:

@@ -14,6 +14,7 @@ from deploy.http_client import call
 from schemas import topics
 from schemas.clock import boot_s
 from streams.kafka import admin, group_offsets
+from tests.acceptance_quiet import OUTBOUND_GROUP
 from tests.faults.installation import Installation
 from tests.faults.killer import Blow, Killer
 from tests.faults.ledger import Truth, judge, second_deliveries, stops_without_effect, unknown_messages
@@ -22,7 +23,6 @@ from tests.faults.traffic import Traffic
 from tests.step_world import await_until
 
 ROOT = Path(__file__).parents[2]
-OUTBOUND_GROUP = "sealpost.outbound"
 LISTED = 12
 """Findings printed in full; of a broken rule the first ones tell."""
 BROKEN_PROGRAM = re.compile(
