@@ -192,24 +192,23 @@ class BatchFeed:
         if first is None:
             return []
         messages = [first, *consumer.consume(self._batch - 1, 0)]
-        if generation != self._generation:
-            # Between the two calls the assignment changed; what was fetched is read again from the positions.
-            return []
-        return [
-            to_record(message) for message in messages if message.error() is None or self._look_at(message)
-        ]
+        current = generation == self._generation
+        for message in messages:
+            error = message.error()
+            if error is not None:
+                self._look_at(message, error, current=current)
+        # When the assignment changed meanwhile, what was fetched is read again from the positions.
+        return [to_record(message) for message in messages if message.error() is None] if current else []
 
-    def _look_at(self, message: Message) -> bool:
-        """Judge an error in the place of a record; False: there is no record."""
-        error = message.error()
-        assert error is not None
-        if error.code() in (NO_POSITION, KafkaError.OFFSET_OUT_OF_RANGE):
+    def _look_at(self, message: Message, error: KafkaError, *, current: bool) -> None:
+        """Judge an error in the place of a record. One that lasts is told once, and whatever the assignment is: a consumer that
+        is fenced right after its partitions were taken back would otherwise be asked in vain for ever."""
+        if current and error.code() in (NO_POSITION, KafkaError.OFFSET_OUT_OF_RANGE):
             raise PositionInvalid(
                 f"role {self._engine.role}: {message.topic()}/{message.partition()} does not hold the position"
             )
         raise_unless_passing(error)
         LOG.warning("role %s: Kafka says %s", self._engine.role, error.name())
-        return False
 
     def _note(self, records: Sequence[Record]) -> None:
         for part in {(record.topic, record.partition) for record in records}:

@@ -4,17 +4,21 @@ import os
 import signal
 import threading
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import orjson
 import psycopg
 import pytest
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 from prometheus_client import REGISTRY
 
 from schemas.clock import now_ms
 from schemas.constants import BATCH_RECORDS, Times
 from schemas.errors import SealpostError
 from streams.kafka import admin, group_offsets
+from streams.kafka.consumer import ReadFailed
 from streams.kafka.producer import OrderedProducer
+from streams.step import batch_feed
 from streams.step.batch_feed import BatchFeed
 from streams.step.contract import Cursor, Item, Poison, Record
 from streams.step.engine import Engine, PositionInvalid, StopPartition
@@ -233,6 +237,40 @@ def test_kafka_goes_away_and_comes_back(
         "told as caught up again, with another leader epoch",
     )
     assert running.error is None
+
+
+class FencedRightAfterLosing(Consumer):
+    """A real member of the group that, once told to, is fenced in the very call in which its partitions are taken back: what a
+    cut connection and a name that the broker gave to another session come to."""
+
+    told = threading.Event()
+
+    def subscribe(self, topics: list[str], *args: Any, **callbacks: Any) -> None:
+        """Keep the callback for what is lost."""
+        self._lost = callbacks["on_lost"]
+        self._topics = topics
+        super().subscribe(topics, *args, **callbacks)
+
+    def poll(self, timeout: float = -1) -> Message | None:
+        """As ever; when told, once: the partitions go, and Kafka's last word comes."""
+        if not self.told.is_set():
+            return super().poll(timeout)
+        self.told.clear()
+        self._lost(self, [TopicPartition(self._topics[0], 0)])
+        return Message(error=KafkaError(KafkaError._FATAL, "fenced", fatal=True))  # its own codes begin so
+
+
+def test_a_member_fenced_while_its_partitions_go_ends(
+    world: World, started: list[Running], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last word of a consumer is told once: passed over, the role would hang, ready never again and never started anew."""
+    monkeypatch.setattr(batch_feed, "Consumer", FencedRightAfterLosing)
+    world.produce(range(50))
+    running = start(started, world)
+    await_until(lambda: total(world) == 50, LIMIT_S, "all is read")
+    FencedRightAfterLosing.told.set()
+    await_until(lambda: running.error is not None, LIMIT_S, "the feed ends")
+    assert isinstance(running.error, ReadFailed)
 
 
 class Prepares(Counting):
