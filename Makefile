@@ -7,7 +7,7 @@ BIN := .venv/bin
 SOURCES := schemas vault streams workers projections deploy sealpost tests
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run test test-deep check format bench lock
+.PHONY: help venv run test test-deep check format bench pictures lock
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -47,6 +47,10 @@ format: venv ## format the code, and correct what can be corrected without think
 
 bench: venv ## ratios to a limit in the same run, not seconds (DESIGN §14)
 	@exec $(BIN)/python -m tests.bench $(ARGS)
+
+pictures: venv ## make the README's pictures anew, by walking the sandbox page in a browser
+	SEALPOST_PICTURES=docs/pictures $(BIN)/pytest -q tests/acceptance/test_sandbox.py -k whole_story
+	$(BIN)/python -m tests.pictures > docs/pictures/page.sha256
 
 lock: ## write requirements.lock anew from pyproject.toml (needs uv)
 	uv pip compile --quiet --generate-hashes --no-emit-index-url --universal --python-version 3.11 \

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from deploy import instance
 from deploy.instance import Instance, Tokens, WhatsAppSandbox
+from deploy.sandbox.entering import ENTRANCE
 from deploy.settings import HOST
 from schemas.constants import Times
 from schemas.ids import random_id, random_token
@@ -51,6 +52,7 @@ def describe(data: Path, ports: dict[str, int], dsns: dict[str, str], times: Tim
         verify_token=known.whatsapp.verify_token if known else random_id(),
         simulator_url=simulator,
     )
+    sandbox_key = known.sandbox_key if known else random_token()
     return Instance(
         kafka=f"{HOST}:{ports['kafka']}",
         vault_dsn=dsns["vault"],
@@ -64,6 +66,8 @@ def describe(data: Path, ports: dict[str, int], dsns: dict[str, str], times: Tim
         whatsapp=whatsapp,
         access_token=known.access_token if known else random_token(),
         times=asdict(times),
+        sandbox_key=sandbox_key,
+        sandbox_url=f"http://{HOST}:{ports['sandbox']}{ENTRANCE}{sandbox_key}",
     )
 
 

@@ -49,7 +49,7 @@ def _page(value: str) -> str:
 
 
 class Role(StrEnum):
-    """The roles of DESIGN §12, and the simulated provider of an embedded instance."""
+    """The roles of DESIGN §12, and what only an embedded instance has: the simulated provider and the sandbox page."""
 
     receiver = "receiver"
     inbound = "inbound"
@@ -60,6 +60,7 @@ class Role(StrEnum):
     projector = "projector"
     clock = "clock"
     simulator = "simulator"
+    sandbox = "sandbox"
 
 
 def _version(wanted: bool) -> None:

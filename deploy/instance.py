@@ -12,6 +12,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.errors import ConfigurationError
+from schemas.ids import random_token
 
 DEFAULT_DATA = ".sealpost"
 INSTANCE_FILE = "instance.json"
@@ -64,6 +65,8 @@ class ReadyFile(BaseModel):
     services: dict[str, int]
     """Process ids of the embedded parts that are no roles: kafka, postgres, simulator."""
     channels: dict[str, WhatsAppSandbox]
+    sandbox_url: str
+    """The sandbox page, with the key that opens it."""
 
 
 class Instance(BaseModel):
@@ -82,6 +85,10 @@ class Instance(BaseModel):
     whatsapp: WhatsAppSandbox
     access_token: str
     """Bearer token that the simulated provider expects."""
+    sandbox_key: str = Field(default_factory=random_token)
+    """Opens the sandbox page; a folder from before there was one gets it at its next start."""
+    sandbox_url: str = ""
+    """With the key in it."""
     times: dict[str, float] = Field(default_factory=dict)
     """Time limits that `sealpost up` was started with, in seconds: every process of the instance takes them."""
 

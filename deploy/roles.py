@@ -56,7 +56,7 @@ class Process:
         self.ready: Ready = lambda: False
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda _number, _frame: self.stop.set())
-        if role != "simulator":
+        if role not in ("simulator", "sandbox"):
             role_server.start(role, settings.host, settings.metrics_port, self._is_ready)
 
     def _is_ready(self) -> bool:
@@ -355,6 +355,30 @@ def run_simulator(process: Process) -> None:
     asyncio.run(_until_stopped(process.stop, registry.simulator("whatsapp")(settings)))
 
 
+def run_sandbox(process: Process) -> None:
+    """The sandbox page. It acts with tokens of every role, so there is none but on an embedded instance."""
+    from deploy import instance
+    from deploy.bootstrap import TENANT_NAME
+    from deploy.sandbox.server import SandboxSettings, serve
+
+    settings = process.settings
+    if not settings.embedded or settings.data is None:
+        raise SealpostError("the sandbox page belongs to an embedded instance; `sealpost up` starts it")
+    found = instance.require(settings.data)
+    if found.tokens is None:
+        raise SealpostError("the instance is not complete; start it with `sealpost up`")
+    page = SandboxSettings(
+        host=settings.host,
+        port=settings.port,
+        key=found.sandbox_key,
+        api_url=found.api_url,
+        simulator_url=found.whatsapp.simulator_url,
+        tokens=found.tokens,
+        business=TENANT_NAME,
+    )
+    asyncio.run(_until_stopped(process.stop, serve(page)))
+
+
 async def _until_stopped(stop: threading.Event, serving: Coroutine[Any, Any, None]) -> None:
     task = asyncio.create_task(serving)
     waiting = asyncio.create_task(asyncio.to_thread(stop.wait))
@@ -374,4 +398,5 @@ ROLES: dict[str, Callable[[Process], None]] = {
     "projector": run_projector,
     "clock": run_clock,
     "simulator": run_simulator,
+    "sandbox": run_sandbox,
 }

@@ -23,6 +23,7 @@ from streams.kafka.consumer import MEMBER_SETTING
 
 ROLES = ("receiver", "inbound", "api", "vault", "streams", "outbound", "projector", "clock")
 SERVED = ("kafka", "kafka_controller", "postgres", "receiver", "api", "simulator")
+SANDBOX = "sandbox"
 READY_LIMIT_S = 90.0
 POLL_S = 0.05
 READY_FILE = "ready.json"
@@ -127,7 +128,7 @@ class Up:
             ready_file.unlink(missing_ok=True)
 
     def _start(self) -> None:
-        names = (*SERVED, *(f"{role}_metrics" for role in ROLES))
+        names = (*SERVED, *(f"{role}_metrics" for role in ROLES), SANDBOX)
         self.ports = ports.choose(names, self.options.data, self.options.port_base)
         with ThreadPoolExecutor(2) as pool:
             database = pool.submit(self._start_postgres)
@@ -177,6 +178,8 @@ class Up:
         broker.result()
         setup.apply_topics(settings)
         self._make_sandbox(found)
+        if not self.stop.is_set():
+            self.supervisor.start(self._program(SANDBOX, found))  # it needs the tokens
 
     def _make_sandbox(self, found: Instance) -> None:
         self.found = bootstrap.make_sandbox(found, Times.from_environment(os.environ))
@@ -222,7 +225,7 @@ class Up:
         return Program(role, argv, self.options.data / "logs" / f"{role}.log", environment=environment)
 
     def _await_roles(self) -> None:
-        waiting = set(ROLES)
+        waiting = {*ROLES, SANDBOX}
         end = boot_s() + READY_LIMIT_S
         while waiting and not self.stop.is_set():
             for role in sorted(waiting):
@@ -240,7 +243,8 @@ class Up:
 
     def _role_ready(self, role: str) -> bool:
         try:
-            url = f"http://{HOST}:{self.ports[f'{role}_metrics']}/readyz"
+            page = f"http://{HOST}:{self.ports[SANDBOX]}/healthz"
+            url = page if role == SANDBOX else f"http://{HOST}:{self.ports[f'{role}_metrics']}/readyz"
             return call("GET", url, timeout_s=2).status == 200
         except Unreachable:
             return False
@@ -275,6 +279,7 @@ class Up:
                 roles=roles,
                 services={name: pid for name, pid in running.items() if name not in ROLES},
                 channels={"whatsapp": found.whatsapp},
+                sandbox_url=found.sandbox_url,
             )
             instance.save(ready, self.options.ready_file or self.options.data / READY_FILE)
             return ready
@@ -295,6 +300,7 @@ class Up:
     def _say_where(self, ready: ReadyFile) -> None:
         self.progress.say(
             f"Serving until Ctrl-C.\n"
+            f"  sandbox     {ready.sandbox_url}\n"
             f"  API         {ready.api_url}/docs\n"
             f"  webhooks    {ready.channels['whatsapp'].webhook_url}\n"
             f"  simulator   {ready.channels['whatsapp'].simulator_url}\n"
@@ -305,6 +311,6 @@ class Up:
     def _stop(self) -> None:
         self.progress.say("Stopping …")
         self.progress.begin("all parts to end")
-        self.supervisor.stop(["simulator", *ROLES])
+        self.supervisor.stop([SANDBOX, "simulator", *ROLES])
         self.supervisor.stop()
         self.progress.say("Stopped; nothing is left running.")

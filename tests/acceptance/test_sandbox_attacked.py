@@ -1,0 +1,175 @@
+"""The sandbox page's server as a stranger meets it: other users of the machine, other sites in the same browser."""
+
+import http.client
+import json
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from deploy.sandbox.server import HEADERS
+from tests.acceptance_instance import RunningInstance, until
+
+Got = tuple[int, dict[str, str], bytes]
+
+
+class Knocker:
+    """Raw requests to the page's server."""
+
+    def __init__(self, instance: RunningInstance) -> None:
+        asked = urlsplit(instance.ready["sandbox_url"])
+        assert asked.port is not None
+        self.port = asked.port
+        self.path = asked.path
+        status, headers, _ = self.ask("GET", asked.path)
+        assert (status, headers["location"]) == (303, "/")
+        self.set_cookie = headers["set-cookie"]
+        self.cookie = self.set_cookie.partition(";")[0]
+
+    def ask(self, method: str, path: str, body: object = None, **headers: str) -> Got:
+        """Status, headers with small names, body."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        content = None
+        if body is not None:
+            content = json.dumps(body)
+            sent.setdefault("Content-Type", "application/json")
+        try:
+            connection.request(method, path, content, sent)
+            answer = connection.getresponse()
+            return answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read()
+        finally:
+            connection.close()
+
+
+@pytest.fixture
+def knocker(instance: RunningInstance) -> Knocker:
+    """Somebody who has been let in once, and knows the cookie."""
+    return Knocker(instance)
+
+
+def test_nothing_is_shown_without_the_key(knocker: Knocker) -> None:
+    """Not the page, not a file of it, not one door; a wrong key is no key."""
+    for path in ("/", "/sandbox.js", "/about", "/as/admin/v1/events", "/as/person/control/messages"):
+        assert knocker.ask("GET", path)[0] == 401
+        wrong = knocker.cookie[:-1] + ("A" if knocker.cookie[-1] != "A" else "B")
+        assert knocker.ask("GET", path, Cookie=wrong)[0] == 401
+    assert knocker.ask("GET", knocker.path[:-1])[0] == 401
+    assert knocker.ask("POST", "/as/agent/v1/subjects/lookup", {})[0] == 401
+
+
+def test_the_key_is_kept_from_scripts_and_other_sites(knocker: Knocker) -> None:
+    """HttpOnly, SameSite=Strict, not stored anywhere, and out of the address at once."""
+    assert "HttpOnly" in knocker.set_cookie
+    assert "SameSite=Strict" in knocker.set_cookie
+    assert knocker.ask("GET", "/", Cookie=knocker.cookie)[0] == 200
+
+
+def test_another_site_can_do_nothing(knocker: Knocker) -> None:
+    """Even with the cookie: a rebound name, a foreign origin, a form."""
+    lookup = {"channel": "whatsapp", "address": "491701234567"}
+    path = "/as/agent/v1/subjects/lookup"
+    cookie = knocker.cookie
+    assert knocker.ask("POST", path, lookup, Cookie=cookie)[0] == 200
+    assert knocker.ask("POST", path, lookup, Cookie=cookie, Host=f"evil.example:{knocker.port}")[0] == 421
+    assert knocker.ask("POST", path, lookup, Cookie=cookie, Origin="https://evil.example")[0] == 403
+    assert knocker.ask("POST", path, lookup, Cookie=cookie, Sec_Fetch_Site="cross-site")[0] == 403
+    assert knocker.ask("POST", path, lookup, Cookie=cookie, Content_Type="text/plain")[0] == 415
+    assert knocker.ask("GET", "/", Cookie=cookie, Host=f"evil.example:{knocker.port}")[0] == 421
+
+
+def test_only_its_doors_are_open(knocker: Knocker) -> None:
+    """No route of another role, no other method, no way up the path, no other query."""
+    cookie, some = knocker.cookie, "0" * 32
+    closed: list[tuple[str, str, object]] = [
+        ("POST", "/as/admin/v1/tenants", {}),
+        ("DELETE", "/as/admin/v1/tenants/sandbox/dpa", None),
+        ("POST", f"/as/agent/v1/subjects/{some}/erasure", {}),
+        ("GET", f"/as/officer/v1/subjects/{some}", None),
+        ("GET", "/as/agent/v1/subjects/../../metrics", None),
+        ("GET", f"/as/agent/v1/subjects/{some[:-2]}%2e%2e", None),
+        ("DELETE", "/as/person/control", None),
+        ("POST", "/as/person/control/faults", {}),
+        ("GET", "/page/index.html", None),
+        ("GET", "/../deploy/server.py", None),
+    ]
+    for method, path, body in closed:
+        status = knocker.ask(method, path, body, Cookie=cookie, Content_Type="application/json")[0]
+        assert status in (404, 405), (method, path, status)
+
+
+def test_the_page_cannot_choose_what_its_server_says(instance: RunningInstance, knocker: Knocker) -> None:
+    """That blocks are opened is logged with the sandbox's ticket, whatever the page asks for."""
+    subject = instance.sign_up(instance.new_number())
+    asked = f"subject={subject}&type=consent.given&from=start&reason=T-9&open=false&follow=true"
+
+    def given() -> bytes:
+        return knocker.ask("GET", f"/as/agent/v1/events?{asked}", Cookie=knocker.cookie)[2]
+
+    body = until("the consent", lambda: found if b"data:" in (found := given()) else b"")
+    assert b'"opened":{"evidence"' in body
+    log = (instance.data / "logs" / "api.log").read_text()
+    assert "for T-1" in log
+    assert "T-9" not in log
+
+
+def test_every_answer_is_strict(knocker: Knocker) -> None:
+    """The headers that keep scripts, frames and caches out; on refusals too."""
+    for path, cookie in (
+        ("/", knocker.cookie),
+        ("/sandbox.js", knocker.cookie),
+        ("/", ""),
+        ("/nowhere", knocker.cookie),
+    ):
+        headers = knocker.ask("GET", path, Cookie=cookie)[1]
+        missing = {name for name, value in HEADERS.items() if headers.get(name.lower()) != value}
+        assert not missing, (path, missing)
+    policy = HEADERS["Content-Security-Policy"]
+    assert "unsafe" not in policy
+    assert policy.startswith("default-src 'none'")
+
+
+def test_no_token_reaches_the_page(instance: RunningInstance, knocker: Knocker) -> None:
+    """They stay on the server's side, in every answer."""
+    tokens = [token.encode() for token in instance.ready["tokens"].values()]
+    number = instance.new_number()
+    asked = [
+        knocker.ask("GET", "/", Cookie=knocker.cookie),
+        knocker.ask("GET", "/about", Cookie=knocker.cookie),
+        knocker.ask("GET", f"/as/person/control/messages?to={number}", Cookie=knocker.cookie),
+        knocker.ask(
+            "POST",
+            "/as/agent/v1/subjects/lookup",
+            {"channel": "whatsapp", "address": number},
+            Cookie=knocker.cookie,
+        ),
+    ]
+    for status, headers, body in asked:
+        assert status == 200
+        assert not any(token in body or token.decode() in str(headers) for token in tokens)
+
+
+def test_a_body_without_end_is_refused(knocker: Knocker) -> None:
+    """Larger than any message."""
+    huge = {"from": "491701234567", "text": "x" * 300_000}
+    assert knocker.ask("POST", "/as/person/control/inbound", huge, Cookie=knocker.cookie)[0] == 413
+
+
+def test_it_is_off_in_production(tmp_path: Path) -> None:
+    """The role starts on an embedded instance only."""
+    sealpost = Path(sys.executable).with_name("sealpost")
+    done = subprocess.run(
+        [str(sealpost), "run", "sandbox", "--data", str(tmp_path)],
+        env={"PATH": "/usr/bin", "SEALPOST_KAFKA": "127.0.0.1:1", "SEALPOST_PORT": "0"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert (
+        "embedded instance" in done.stdout + done.stderr
+        or "no Sealpost instance" in done.stdout + done.stderr
+    )
