@@ -1,62 +1,53 @@
-"""Every command of docs/claims.md, in its order, on a running instance: it prints what stands there."""
+"""Every command of docs/claims.md, in its order, on an instance of its own: it prints what stands there."""
 
-import os
-import re
-import subprocess
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-from tests.acceptance_instance import RunningInstance
+import pytest
 
-CLAIMS = Path(__file__).parents[2] / "docs" / "claims.md"
-CLAIM = re.compile(
-    r"^## (?P<claim>.+?)\n.*?```sh\n(?P<command>.+?)```\n```text\n(?P<shown>.*?)```", re.MULTILINE | re.DOTALL
-)
-ANYTHING = "…"
+from tests.acceptance_instance import running_instance
+from tests.acceptance_pages import ROOT, Claim, Shell, matches, read_page, wrongly_shown
 
-
-def claims() -> list[tuple[str, str, str]]:
-    """(promise, command, what it prints), in order."""
-    text = CLAIMS.read_text()
-    found = [(one["claim"], one["command"], one["shown"]) for one in CLAIM.finditer(text)]
-    assert len(found) == text.count("\n## "), "a promise without a command"
-    return found
+PAGE = read_page((ROOT / "docs" / "claims.md").read_text())
 
 
-def matches(shown: str, expected: str) -> bool:
-    """Line by line; `…` stands for anything, a line of nothing else for any lines."""
-    pattern = "".join(
-        r"(?:.*\n)*" if line == ANYTHING + "\n" else ".*".join(map(re.escape, line.split(ANYTHING)))
-        for line in expected.splitlines(keepends=True)
-    )
-    return re.fullmatch(pattern, shown) is not None
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
+    """A reader's terminal beside `make run`, after the preparation. The commands kill and freeze: nobody else's instance."""
+    folder: Path = tmp_path_factory.mktemp("claims")
+    with running_instance(folder) as instance:
+        terminal = Shell(folder / "checkout", instance)
+        terminal.prepare(PAGE.preparation)
+        yield terminal
 
 
-def test_every_claim_is_shown_by_its_command(instance: RunningInstance) -> None:
-    number = instance.new_number()
-    subject, sent, refused = instance.left_after_a_newsletter(number)
-    environment = {
-        **os.environ,
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "DATA": str(instance.data),
-        "NUMBER": number,
-        "SUBJECT": subject,
-        "SENT": sent,
-        "REFUSED": refused,
-    }
-    wrong = []
-    for claim, command, expected in claims():
-        done = subprocess.run(
-            ["/bin/bash", "-c", command],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=90,
-            check=False,
-        )
-        if not matches(done.stdout, expected):
-            wrong.append(f"{claim}\n{command}printed:\n{done.stdout}{done.stderr}")
-    assert not wrong, "\n".join(wrong)
+@pytest.mark.parametrize("claim", PAGE.claims, ids=lambda claim: claim.promise)
+def test_a_claim_is_shown_by_its_command(shell: Shell, claim: Claim) -> None:
+    """What the command prints is what the page says."""
+    wrong = wrongly_shown(shell, claim)
+    assert not wrong, wrong
+
+
+def test_every_promise_has_its_command() -> None:
+    """No promise without a command, no command without a promise, no promise twice; nothing that anything would fulfil."""
+    assert PAGE.faults == ()
+    promises = [claim.promise for claim in PAGE.claims]
+    assert sorted(set(promises)) == sorted(promises)
+    assert len(promises) > 50
+
+
+def test_a_promise_without_a_command_is_found() -> None:
+    """The look at the page can fail."""
+    shown = "```sh\ntrue\n```\n```text\nA # is no heading\n```\n"
+    whole = read_page(f"# Page\n\n```sh\n# prepare\n```\n\n## Group\n\n### Promise\n\nWords.\n\n{shown}")
+    assert whole.preparation == "# prepare\n"
+    assert whole.claims == (Claim("Promise", "true\n", "A # is no heading\n"),)
+    assert whole.faults == ()
+    assert read_page("## Group\n\n### Promise\n\nWords.\n").faults
+    assert read_page(f"## Group\n\n### Promise\n\n{shown}\n{shown}").faults
+    assert read_page(f"## Promise\n\n{shown}").faults
+    assert read_page(f"## Empty\n\n## Group\n\n### Promise\n\n{shown}").faults
+    assert read_page("## Group\n\n### Promise\n\n```sh\ntrue\n```\n```text\n…\n```\n").faults
 
 
 def test_a_claim_that_is_not_shown_is_found() -> None:
