@@ -68,11 +68,11 @@ def read_page(text: str) -> Page:
     return Page("".join(blocks), tuple(claims), tuple(faults))
 
 
-def read_section(text: str, title: str) -> Page:
-    """One `## ` section of a page, as a page."""
-    start = text.index(f"## {title}\n") + len(f"## {title}\n")
-    end = next((found.start() for found in re.finditer(r"^## ", text[start:], re.MULTILINE)), None)
-    return read_page(text[start:] if end is None else text[start : start + end])
+def section(text: str, title: str) -> str:
+    """What stands under one `## ` heading of a page, with the headings below it."""
+    start = text.index(f"\n## {title}\n") + len(f"\n## {title}\n")
+    end = text.find("\n## ", start)
+    return text[start:] if end < 0 else text[start:end]
 
 
 def matches(printed: str, expected: str) -> bool:
