@@ -328,7 +328,9 @@ def events_tail(
         list[str] | None, typer.Argument(help="With or without sealpost.; all without any.")
     ] = None,
     subject: Annotated[str, typer.Option(help="Only of this subject.")] = "",
-    type_: Annotated[str, typer.Option("--type", help="consent.given.v1, or how it begins: consent.")] = "",
+    type_: Annotated[
+        str, typer.Option("--type", help="consent.given.v1, or its first parts: consent, consent.given.")
+    ] = "",
     begin: Annotated[str, typer.Option("--from", help="start, or a time (RFC 3339); else from now on.")] = "",
     limit: Annotated[int | None, typer.Option(help="End after so many.", min=1, max=100_000)] = None,
     no_follow: Annotated[bool, typer.Option("--no-follow", help="End at the end of the log.")] = False,

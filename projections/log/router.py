@@ -33,7 +33,9 @@ class FeedQuery(BaseModel):
     topic: list[str] = Field(default=[], description="With or without `sealpost.`; all of them without any.")
     subject: str = Field(default="", max_length=64)
     type: str = Field(
-        default="", max_length=80, description="`consent.given.v1`, or how it begins: `consent`."
+        default="",
+        max_length=80,
+        description="`consent.given.v1`, or its first parts: `consent`, `consent.given`.",
     )
     begin: str = Field(
         default="", alias="from", max_length=40, description="`start`, or a time; without it from now on."

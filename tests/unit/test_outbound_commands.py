@@ -153,7 +153,8 @@ def test_ids_come_from_command_and_attempt() -> None:
 
 
 def test_the_question_is_followed_by_confirmation_sent_once_the_provider_took_it() -> None:
-    event = own_text_command(PERSON, purpose="newsletter", on_submitted="confirmation_sent", optin="b" * 32)
+    asked: dict[str, Any] = {"on_submitted": "confirmation_sent", "optin": "b" * 32}
+    event = own_text_command(PERSON, purpose="service", about="newsletter", **asked)
     message = decode(record_of(event))
     status, confirmation = written(message, Verdict(MessageSubmitted, provider_id="wamid.1"))
     assert (status.topic, confirmation.topic) == (topics.STATUSES, topics.CONSENTS)
@@ -181,7 +182,8 @@ def test_without_a_key_what_is_personal_is_left_out() -> None:
 
 def test_a_confirmation_is_added_where_inbound_settled_in_our_place() -> None:
     """The stored outcome of an echo has no ConfirmationSent; it is added once, with the same bytes each time."""
-    event = own_text_command(PERSON, "consent_question", on_submitted="confirmation_sent", optin="c" * 32)
+    asked: dict[str, Any] = {"on_submitted": "confirmation_sent", "optin": "c" * 32}
+    event = own_text_command(PERSON, purpose="service", about="newsletter", **asked)
     message = decode(record_of(event))
     whole = written(message, Verdict(MessageSubmitted, provider_id="wamid.x"))
     stored = tuple(output for output in whole if output.topic == topics.STATUSES)
@@ -190,6 +192,7 @@ def test_a_confirmation_is_added_where_inbound_settled_in_our_place() -> None:
     assert added[:-1] == stored
     sent = registry.read(Event.from_bytes(added[-1].value))
     assert isinstance(sent, ConfirmationSent)
+    assert sent.purpose == "newsletter"
     assert statuses.with_confirmation(message, added, b"i" * 32) == added
     assert statuses.with_confirmation(message, whole, b"i" * 32) == whole
     refused = written(message, Verdict(MessageRejected, reason="no_dpa"))

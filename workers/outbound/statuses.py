@@ -10,6 +10,7 @@ from schemas import clock, ids, topics
 from schemas.envelope import Event, EventData, KeyClass, SealedBlock
 from schemas.events import registry
 from schemas.events.consents import ConfirmationSent
+from schemas.events.messages import SendCommand
 from schemas.events.statuses import (
     MessageExpired,
     MessageFailed,
@@ -79,7 +80,7 @@ def outputs(
         or command.optin is None
     ):
         return (status,)
-    sent = ConfirmationSent(optin=command.optin, purpose=command.purpose, message=command.message)
+    sent = _confirmation_sent(command, command.optin)
     slot = f"confirmation_sent.{attempt}"
     return (status, _output(message, sent, slot, at_ms, id_key, sealer, personal))
 
@@ -99,9 +100,14 @@ def with_confirmation(message: Message, stored: tuple[Output, ...], id_key: byte
     submitted = next((event for event in events if event.type == MessageSubmitted.TYPE), None)
     if submitted is None:
         return stored
-    sent = ConfirmationSent(optin=command.optin, purpose=command.purpose, message=command.message)
+    sent = _confirmation_sent(command, command.optin)
     slot = f"confirmation_sent.{submitted.data.get('attempt') or 0}"
     return (*stored, _output(message, sent, slot, clock.to_ms(submitted.time), id_key))
+
+
+def _confirmation_sent(command: SendCommand, optin: str) -> ConfirmationSent:
+    """The question is a service message about another purpose: the one that consent is asked for."""
+    return ConfirmationSent(optin=optin, purpose=command.about or command.purpose, message=command.message)
 
 
 def _output(
