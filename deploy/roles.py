@@ -5,6 +5,7 @@ The only place where handlers, engine, feeds and workers meet.
 
 import asyncio
 import contextlib
+import errno
 import logging
 import signal
 import sys
@@ -37,6 +38,7 @@ WAIT_S = 0.3
 """Between two looks for a part that is not there yet."""
 SETTINGS_S = 60.0
 """To read the settings topic to its end at start."""
+CANNOT_LISTEN = (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES)
 Ready = Callable[[], bool]
 Answer = TypeVar("Answer")
 
@@ -153,20 +155,33 @@ def run(role: str, settings: Settings) -> int:
     for chatty in ("aiokafka", "faust", "uvicorn"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     collector.set_for_batches()
-    process = Process(role, settings)
     try:
-        ROLES[role](process)
+        ROLES[role](Process(role, settings))
     except Stopped:
         return 0
     except SealpostError as error:
         logger.error("%s: %s", type(error).__name__, error)
         return 1
-    except Exception as error:  # noqa: BLE001 - the last line: its words may quote a person, so only kind and place are told
-        frames = traceback.extract_tb(error.__traceback__)[-8:]
-        place = " < ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in reversed(frames))
-        logger.error("ended by a fault of this program: %s at %s", type(error).__name__, place)
+    except OSError as error:
+        if error.errno not in CANNOT_LISTEN or error.filename is not None:
+            return _fault(error)
+        logger.error(
+            "cannot listen on %s: port %d or %d (metrics) is in use or not allowed; give another port, or end who holds it",
+            settings.host,
+            settings.port,
+            settings.metrics_port,
+        )
         return 1
+    except Exception as error:  # noqa: BLE001 - the last line: its words may quote a person, so only kind and place are told
+        return _fault(error)
     return 0
+
+
+def _fault(error: Exception) -> int:
+    frames = traceback.extract_tb(error.__traceback__)[-8:]
+    place = " < ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in reversed(frames))
+    logger.error("ended by a fault of this program: %s at %s", type(error).__name__, place)
+    return 1
 
 
 def run_receiver(process: Process) -> None:

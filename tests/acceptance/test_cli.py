@@ -1,14 +1,17 @@
 """The CLI against a running instance, as an operator uses it."""
 
 import json
+import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import psycopg
+import pytest
 
 from deploy.instance import INSTANCE_FILE
 from tests.acceptance_instance import RunningInstance, until
@@ -214,3 +217,20 @@ def test_an_instance_that_does_not_run_is_said_to(instance: RunningInstance, tmp
         done = subprocess.run(argv, capture_output=True, timeout=60, check=False)
         assert done.returncode == 2
         assert done.stderr.decode().startswith(f"sealpost: the instance in {tmp_path} does not run")
+
+
+@pytest.mark.parametrize("setting", ["SEALPOST_METRICS_PORT", "SEALPOST_PORT"])
+def test_a_port_that_is_taken_is_said_in_words(instance: RunningInstance, setting: str) -> None:
+    """A role that cannot listen names the ports and ends with 1; no trace of the program's inside."""
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        done = subprocess.run(
+            [SEALPOST, "run", "receiver", "--data", str(instance.data)],
+            env={**os.environ, setting: str(held.getsockname()[1])},
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+    said = done.stderr.decode()
+    assert done.returncode == 1
+    assert "cannot listen on 127.0.0.1: port" in said
+    assert "Traceback" not in said

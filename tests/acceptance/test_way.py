@@ -33,7 +33,9 @@ def test_start_ja_stop_in_german(instance: RunningInstance) -> None:
     consents = instance.api("GET", f"/v1/subjects/{subject}/consents").body["items"]
     given = next(c for c in consents if c["type"] == "ConsentGiven")
     assert "JA" in str(given["evidence"])
-    assert {consent["purpose"] for consent in consents} == {"newsletter"}, "a step of the proof names another purpose"
+    assert {consent["purpose"] for consent in consents} == {"newsletter"}, (
+        "a step of the proof names another purpose"
+    )
     until("the subscription", lambda: instance.api("GET", f"/v1/subjects/{subject}").body["subscriptions"])
 
     accepted = instance.send(number, "Neues aus dem Laden", "newsletter")
