@@ -1,13 +1,18 @@
 """Loopback ports of a data folder: the same ones at the next start whenever they are still free.
 
-Free ports are taken from below the range from which the system takes ports for outgoing connections. From inside it, a
+Ports are taken from blocks, and a process that takes from a block locks it for as long as it lives: between the choice of a
+port and the moment in which a part listens on it, and while a part is being started anew, no other instance may take it.
+
+They lie below the range from which the system takes ports for outgoing connections. From inside it, a
 client that tries to reach a part which is just restarting can be given that very port as its own and connect to itself;
 the part could then never listen again.
 """
 
+import fcntl
 import json
 import os
 import socket
+import tempfile
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -19,6 +24,10 @@ PORTS_FILE = "ports.json"
 LOWEST_PORT = 15_000
 OUTGOING_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 OUTGOING_DEFAULT = 32_768
+BLOCK = 50
+_locks: dict[int, int] = {}
+"""Block (port // BLOCK) → descriptor of its lock file. Children do not inherit it."""
+_given: set[int] = set()
 
 
 class PortTaken(ConfigurationError):
@@ -58,20 +67,54 @@ def _from_base(names: Sequence[str], base: int) -> dict[str, int]:
 
 def _free(names: Sequence[str], data: Path) -> dict[str, int]:
     known = _remembered(data)
-    chosen = {name: known[name] for name in names if name in known and is_free(known[name])}
+    chosen = {
+        name: known[name]
+        for name in names
+        if name in known and _is_ours(known[name] // BLOCK) and is_free(known[name])
+    }
     candidates = _candidates(data)
     for name in names:
         if name not in chosen:
             taken = set(chosen.values()) | set(known.values())
             chosen[name] = next(port for port in candidates if port not in taken and is_free(port))
+    _given.update(chosen.values())
     return chosen
 
 
 def _candidates(data: Path) -> Iterator[int]:
-    """All ports once, beginning at a place given by folder and process, so that two starts at a time rarely meet."""
-    count = _outgoing_from() - LOWEST_PORT
+    """Ports that this process has not given to anything yet, then, when there are no more, those that it has."""
+    blocks = [*_locks, *(block for block in _blocks(data) if block not in _locks)]
+    ports = [port for block in blocks for port in range(block * BLOCK, (block + 1) * BLOCK)]
+    for again in (False, True):
+        yield from (port for port in ports if (port in _given) == again and _is_ours(port // BLOCK))
+
+
+def _blocks(data: Path) -> list[int]:
+    """All blocks, beginning at a place given by folder and process."""
+    first, count = LOWEST_PORT // BLOCK, (_outgoing_from() - LOWEST_PORT) // BLOCK
     place = int.from_bytes(sha256(f"{data.resolve()} {os.getpid()}".encode()).digest()[:8], "big")
-    return (LOWEST_PORT + (place + step) % count for step in range(count))
+    return [first + (place + step) % count for step in range(count)]
+
+
+def _is_ours(block: int) -> bool:
+    """True when this process holds the block; it then does until it ends."""
+    if block in _locks:
+        return True
+    folder = Path(tempfile.gettempdir()) / f"sealpost-ports-{os.getuid()}"
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        descriptor = os.open(folder / str(block), os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{folder}: {error.strerror}; it keeps instances from taking one port"
+        ) from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return False
+    _locks[block] = descriptor
+    return True
 
 
 def _outgoing_from() -> int:

@@ -298,3 +298,22 @@ def test_a_folder_is_held_by_one(tmp_path: Path) -> None:
     holder.wait()
     with folder.held(tmp_path):
         assert (tmp_path / folder.LOCK_FILE).read_text() == str(os.getpid())
+
+
+def test_a_port_that_is_chosen_is_nobody_elses_before_it_is_used(tmp_path: Path) -> None:
+    """Another process that remembers the very port takes another one, though nothing listens on it yet; once the first has
+    ended it may have it."""
+    other = tmp_path / "other"
+    other.mkdir()
+    choosing = "import sys; from pathlib import Path; from deploy.embedded import ports"
+    choosing += "; print(ports.choose(('one',), Path(sys.argv[1]))['one'])"
+
+    def chosen_by_another() -> int:
+        command = [sys.executable, "-c", choosing, str(other)]
+        return int(subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout)
+
+    mine = ports.choose(("one",), tmp_path)["one"]
+    (other / ports.PORTS_FILE).write_text(json.dumps({"one": mine}))
+    theirs = chosen_by_another()
+    assert theirs != mine
+    assert chosen_by_another() == theirs
