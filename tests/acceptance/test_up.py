@@ -70,17 +70,19 @@ def test_ready_file(instance: RunningInstance) -> None:
         "projections_dsn",
         "data_dir",
         "tenant",
+        "sandbox_url",
     ):
         assert ready[key], key
     for role in ready["roles"].values():
         os.kill(role["pid"], 0)
+    until("where things are is said", lambda: ready["sandbox_url"] in instance.log.read_text())
 
 
 def test_the_search_for_processes_finds_them_all(instance: RunningInstance) -> None:
     """Each role, the simulator, Kafka, PostgreSQL and its children: a search that cannot find proves nothing."""
     ready = instance.ready
     services = ready["services"]
-    assert set(services) == {"simulator", "kafka", "postgres"}
+    assert set(services) == {"simulator", "sandbox", "kafka", "postgres"}
     wanted = {name: role["pid"] for name, role in ready["roles"].items()} | services
     found = processes_of(instance.data)
     assert {name for name, pid in wanted.items() if pid not in found} == set()
