@@ -9,7 +9,6 @@ from pathlib import Path
 
 from deploy import instance
 from deploy.instance import Instance, Tokens, WhatsAppSandbox
-from deploy.sandbox.entering import ENTRANCE
 from deploy.settings import HOST
 from schemas.constants import Times
 from schemas.ids import random_id, random_token
@@ -67,7 +66,6 @@ def describe(data: Path, ports: dict[str, int], dsns: dict[str, str], times: Tim
         access_token=known.access_token if known else random_token(),
         times=asdict(times),
         sandbox_key=sandbox_key,
-        sandbox_url=f"http://{HOST}:{ports['sandbox']}{ENTRANCE}{sandbox_key}",
     )
 
 

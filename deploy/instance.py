@@ -87,8 +87,6 @@ class Instance(BaseModel):
     """Bearer token that the simulated provider expects."""
     sandbox_key: str = Field(default_factory=random_token)
     """Opens the sandbox page; a folder from before there was one gets it at its next start."""
-    sandbox_url: str = ""
-    """With the key in it."""
     times: dict[str, float] = Field(default_factory=dict)
     """Time limits that `sealpost up` was started with, in seconds: every process of the instance takes them."""
 

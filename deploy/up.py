@@ -14,6 +14,7 @@ from deploy.embedded.supervisor import Program, Supervisor
 from deploy.http_client import Unreachable, call
 from deploy.instance import Instance, ReadyFile, RoleProcess
 from deploy.progress import Progress
+from deploy.sandbox.entering import ENTRANCE
 from deploy.settings import HOST, Settings
 from deploy.tour import Tour, TourFailed
 from schemas.clock import boot_s, sleep_s
@@ -279,7 +280,7 @@ class Up:
                 roles=roles,
                 services={name: pid for name, pid in running.items() if name not in ROLES},
                 channels={"whatsapp": found.whatsapp},
-                sandbox_url=found.sandbox_url,
+                sandbox_url=f"http://{HOST}:{self.ports[SANDBOX]}{ENTRANCE}{found.sandbox_key}",
             )
             instance.save(ready, self.options.ready_file or self.options.data / READY_FILE)
             return ready
