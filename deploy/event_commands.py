@@ -58,6 +58,8 @@ def tail(data: Path | None, options: TailOptions) -> None:
     try:
         with urlopen(request, timeout=SILENCE_S) as answer:
             for kind, found in events_of(answer):
+                if kind == "reached":
+                    continue
                 typer.echo(_shown(kind, found, as_json=options.as_json))
     except HTTPError as error:
         typer.echo(error.read().decode(errors="replace"))

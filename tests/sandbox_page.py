@@ -26,6 +26,7 @@ def running_browser() -> Iterator[Browser]:
         "the sandbox page is tested in a real browser and none is installed: apt-get install chromium"
     )
     arguments = ["--no-sandbox"] if os.geteuid() == 0 else []  # Chromium's own sandbox does not run as root
+    expect.set_options(timeout=WAIT_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=found, args=arguments)
         yield browser
@@ -112,6 +113,7 @@ def open_sandbox(browser: Browser, url: str, **context: Any) -> Iterator[Sandbox
         sandbox = SandboxPage(window.new_page(), f"{asked.scheme}://{asked.netloc}")
         sandbox.page.goto(url)
         sandbox.sees("body[data-ready]", 1)
+        assert sandbox.page.url == f"{sandbox.origin}/", "the key stays in the address line"
         yield sandbox
         assert not sandbox.complaints, sandbox.complaints
     finally:

@@ -1,8 +1,9 @@
 """Who may use the page: whoever has the address with the key that `sealpost up` printed, from the page itself.
 
-It listens on loopback, where any web site open in the same browser and any other user of the machine can knock. So: the key, once
-in the address and then in a cookie; only the host names of loopback (a name that was rebound to 127.0.0.1 is another host); and
-nothing that another site's page asks for. Pure.
+It listens on loopback, where any web site open in the same browser and any other user of the machine can knock. So: a key,
+which the page has from the part of its address that reaches no server, and sends as a header (a cookie would go to every other
+server on 127.0.0.1); only the host names of loopback (a name that was rebound to 127.0.0.1 is another host); and nothing that
+another site's page asks for. The page's own files hold nothing secret and need no key. Pure.
 """
 
 import hmac
@@ -10,8 +11,9 @@ from collections.abc import Mapping
 from enum import Enum
 
 JSON = "application/json"
-ENTRANCE = "/enter/"
+ENTRANCE = "/#"
 """The key follows."""
+_BEARER = "Bearer "
 
 
 class Refused(Enum):
@@ -33,30 +35,31 @@ class Refused(Enum):
         return str(self.value[1])
 
 
-def cookie_name(port: int) -> str:
-    """Cookies do not know ports: several instances side by side need a name each."""
-    return f"sandbox-{port}"
-
-
 def hosts(port: int) -> frozenset[str]:
     """The values of `Host` that are meant for this server."""
     return frozenset((f"127.0.0.1:{port}", f"localhost:{port}"))
 
 
-def refused_before_key(method: str, headers: Mapping[str, str], port: int) -> Refused | None:
-    """Who knocks: wrong host, other site, no JSON; None for nothing of it. `headers` finds names whatever their case."""
-    host = headers.get("Host", "")
-    if host not in hosts(port):
-        return Refused.HOST
-    if headers.get("Origin", f"http://{host}") != f"http://{host}":
+def is_meant(headers: Mapping[str, str], port: int) -> bool:
+    """True when the request is for this server by a name of its own. `headers` finds names whatever their case."""
+    return headers.get("Host", "") in hosts(port)
+
+
+def refused(method: str, headers: Mapping[str, str], key: str) -> Refused | None:
+    """Why somebody who is at the right host may not go through a door; None: they may."""
+    own = f"http://{headers.get('Host', '')}"
+    if headers.get("Origin", own) != own or headers.get("Sec-Fetch-Site", "none") not in (
+        "none",
+        "same-origin",
+    ):
         return Refused.ORIGIN
-    if headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
-        return Refused.ORIGIN
+    if not _has_key(headers.get("Authorization", ""), key):
+        return Refused.KEY
     if method != "GET" and headers.get("Content-Type", "").partition(";")[0].strip() != JSON:
         return Refused.BODY
     return None
 
 
-def has_key(given: str | None, key: str) -> bool:
-    """Compared in a time that tells nothing."""
-    return given is not None and hmac.compare_digest(given.encode(), key.encode())
+def _has_key(given: str, key: str) -> bool:
+    """Compared in a time that tells nothing. Header bytes that are no text arrive as surrogates."""
+    return hmac.compare_digest(given.encode(errors="surrogateescape"), (_BEARER + key).encode())

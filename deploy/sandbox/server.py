@@ -17,7 +17,7 @@ from yarl import URL
 
 from deploy.instance import Tokens
 from deploy.sandbox.doors import DOORS, Door
-from deploy.sandbox.entering import ENTRANCE, JSON, Refused, cookie_name, has_key, refused_before_key
+from deploy.sandbox.entering import JSON, Refused, is_meant, refused
 from schemas.problems import PROBLEM_PREFIX
 
 BODY_MAX_BYTES = 256 * 1024
@@ -72,7 +72,7 @@ class Sandbox:
     def __init__(self, settings: SandboxSettings) -> None:
         self._settings = settings
         self._files = page_files()
-        self._cookie = cookie_name(settings.port)
+        self._open_to_all = {"/healthz", *self._files}
         self._session: aiohttp.ClientSession | None = None
 
     def application(self) -> web.Application:
@@ -80,7 +80,6 @@ class Sandbox:
         app = web.Application(middlewares=[self._guard], client_max_size=BODY_MAX_BYTES)
         app.cleanup_ctx.append(self._client)
         app.router.add_get("/healthz", _healthy)
-        app.router.add_get(ENTRANCE + "{key}", self._enter)
         app.router.add_get("/about", self._about)
         for path in self._files:
             app.router.add_get(path, self._file)
@@ -94,29 +93,21 @@ class Sandbox:
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        refused = refused_before_key(request.method, request.headers, self._settings.port)
-        open_to_all = request.path == "/healthz" or request.path.startswith(ENTRANCE)
-        if not refused and not open_to_all and not self._entered(request):
-            refused = Refused.KEY
-        if refused:
-            return web.Response(status=refused.status, text=refused.words + "\n", headers=HEADERS)
+        why = None if is_meant(request.headers, self._settings.port) else Refused.HOST
+        if why is None and request.path not in self._open_to_all:
+            why = refused(request.method, request.headers, self._settings.key)
+        if why is not None:
+            return web.Response(status=why.status, text=why.words + "\n", headers=HEADERS)
         try:
             answer = await handler(request)
+        except web.HTTPRequestEntityTooLarge:
+            answer = _told(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, orjson.dumps({"type": PROBLEM_PREFIX + "too_large"})
+            )
         except web.HTTPException as error:
             return web.Response(status=error.status, text=f"{error.reason}\n", headers=HEADERS)
         if not answer.prepared:
             answer.headers.update(HEADERS)
-        return answer
-
-    def _entered(self, request: web.Request) -> bool:
-        return has_key(request.cookies.get(self._cookie), self._settings.key)
-
-    async def _enter(self, request: web.Request) -> web.StreamResponse:
-        """The key leaves the address line and the history of the page at once."""
-        if not has_key(request.match_info["key"], self._settings.key):
-            return web.Response(status=Refused.KEY.status, text=Refused.KEY.words + "\n")
-        answer = web.Response(status=303, headers={"Location": "/"})
-        answer.set_cookie(self._cookie, self._settings.key, httponly=True, samesite="Strict", path="/")
         return answer
 
     async def _file(self, request: web.Request) -> web.StreamResponse:
@@ -179,7 +170,7 @@ async def _streamed(request: web.Request, answer: aiohttp.ClientResponse) -> web
     response = web.StreamResponse(headers={**HEADERS, "Content-Type": answer.content_type})
     await response.prepare(request)
     try:
-        # A page that reads slowly holds this up, and through it the feed, which then says what it passed over.
+        # A page that reads slowly holds this up, and through it the feed.
         async for piece in answer.content.iter_chunked(CHUNK_BYTES):
             await response.write(piece)
     except (ConnectionResetError, aiohttp.ClientError, TimeoutError) as error:

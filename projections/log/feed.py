@@ -21,10 +21,11 @@ from starlette.types import Send
 
 from projections.api.opening import Opening
 from projections.log.shown import CLASSES, Shown, shown
-from schemas.clock import boot_s
+from schemas.clock import boot_s, now_ms, to_text
 from schemas.errors import SealpostError
 from schemas.ids import is_id
 from schemas.topics import DEADLETTERS
+from streams.kafka.admin import TopicPart
 from streams.kafka.tail import LogTail, Start
 from vault.vault import Vault
 
@@ -38,6 +39,8 @@ SEND_S = 30.0
 """A reader who takes nothing for so long has gone, or holds a place that others want."""
 CHECK_S = 15.0
 """How often it is asked whether the token is still good."""
+REACHED_S = 5.0
+"""How often a follower is told that it has everything that had landed."""
 FEEDS_MAX = 8
 """At one time: each holds a thread and a consumer."""
 FEEDS_OF_ONE = 3
@@ -103,6 +106,28 @@ class FeedParts:
     ending: Callable[[], bool]
 
 
+class _Reached:
+    """Until when a follower has been told everything: the log's ends are noted, and passed some looks later."""
+
+    def __init__(self, tail: LogTail) -> None:
+        self._tail = tail
+        self._ends: dict[TopicPart, int] = {}
+        self._noted_ms = 0
+        self._next_s = boot_s()
+
+    def look(self) -> int | None:
+        """A time in milliseconds; what had landed then has been read. None when there is nothing new to tell. May block."""
+        if self._tail.is_past(self._ends):
+            self._ends = {}
+            self._next_s = boot_s() + REACHED_S
+            return self._noted_ms
+        if not self._ends and boot_s() >= self._next_s:
+            self._next_s = boot_s() + REACHED_S
+            self._noted_ms = now_ms()
+            self._ends = self._tail.ends()
+        return None
+
+
 class Feeds:
     """All feeds of one API process."""
 
@@ -128,7 +153,7 @@ class Feeds:
     async def _stream(
         self, tail: LogTail, wanted: Wanted, is_good: Callable[[], bool]
     ) -> AsyncGenerator[bytes, None]:
-        left, told_s, checked_s = wanted.limit, boot_s(), boot_s()
+        left, told_s, checked_s, reached = wanted.limit, boot_s(), boot_s(), _Reached(tail)
         try:
             yield b": the log\n\n"
             while not self._parts.ending():
@@ -150,6 +175,8 @@ class Feeds:
                     yield b"event: dropped\ndata: " + orjson.dumps(count) + b"\n\n"
                 if events or passed:
                     told_s = boot_s()
+                if wanted.follow and (at_ms := await self._in_thread(reached.look)) is not None:
+                    yield b"event: reached\ndata: " + orjson.dumps({"at": to_text(at_ms)}) + b"\n\n"
                 elif boot_s() - told_s > KEEP_ALIVE_S:
                     told_s = boot_s()
                     yield b": still here\n\n"

@@ -62,7 +62,8 @@ def create_router(feeds: Feeds, check: Callable[[str], Caller | None]) -> APIRou
     ) -> StreamingResponse:
         """One `data:` line of JSON an event: place, time, clear fields, and of each sealed block key class and size. `admin` sees
         all tenants' events; others their own. Who follows from now on and is too slow goes on at the end and is told so by
-        `event: dropped` (to `admin` with a count); with `from` everything comes, however late."""
+        `event: dropped` (to `admin` with a count); with `from` everything comes, however late. `event: reached` tells a follower
+        from time to time that everything that had landed at `at` has come: whoever is cut off goes on from there."""
         wanted = Wanted(
             topics=_topics(asked.topic),
             tenant=access.tenant,

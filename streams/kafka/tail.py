@@ -1,6 +1,6 @@
 """Reads topics as they grow, for eyes: joins no group, stores no position, and never holds anybody up."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
@@ -29,9 +29,9 @@ class LogTail:
 
     def __init__(self, bootstrap: str, topics: Sequence[str], start: Start) -> None:
         """KafkaAway, TopicMismatch (no such topic) or ReadFailed when it cannot begin."""
-        identity = admin.ClusterIdentity(bootstrap)
-        parts = [(topic, number) for topic in topics for number in range(identity.partitions(topic))]
-        ranges = identity.log_ranges(parts)
+        self._identity = admin.ClusterIdentity(bootstrap)
+        parts = [(topic, number) for topic in topics for number in range(self._identity.partitions(topic))]
+        ranges = self._identity.log_ranges(parts)
         settings = outsider_settings(
             bootstrap, group=f"sealpost.tail.{random_id()[:8]}", client_id="sealpost-tail"
         )
@@ -65,6 +65,17 @@ class LogTail:
     def at_end(self) -> bool:
         """True once everything is read that was there at the beginning."""
         return all(self._reached[part] >= end for part, end in self._ends.items())
+
+    def ends(self) -> dict[TopicPart, int]:
+        """Where the log ends now: asks the broker. Empty when it does not answer."""
+        try:
+            return {part: found.high for part, found in self._identity.log_ranges(tuple(self._ends)).items()}
+        except (admin.KafkaAway, admin.TopicMismatch):
+            return {}
+
+    def is_past(self, ends: Mapping[TopicPart, int]) -> bool:
+        """True when everything below these ends is read; False without any."""
+        return bool(ends) and all(self._reached[part] >= end for part, end in ends.items())
 
     def read(self, most: int, wait_s: float) -> list[Record]:
         """What has come, at most so many, by the broker's time; in order within each partition. Empty after `wait_s`."""

@@ -3,44 +3,64 @@
  * the token; no token is ever here.
  */
 
-import { knows, words } from "./language.js";
-
 const PROBLEM = "urn:sealpost:problem:";
 const LIMIT_MS = 25_000;
+const KEY = "key";
 
 /** A request was refused, or nobody answered (status 0). `code` is one of the API's problem codes, "" when there is none. */
 export class Refusal extends Error {
   constructor(status, body) {
     super(`HTTP ${status}`);
     this.status = status;
-    this.code = String(body?.type ?? "").replace(PROBLEM, "");
-    this.fields = (body?.errors ?? []).map((one) => `${one.pointer ?? one.field ?? ""} ${one.detail ?? ""}`.trim());
+    this.code = String(body?.type ?? (status === 0 ? "unavailable" : "")).replace(PROBLEM, "");
+    this.fields = (body?.errors ?? []).map((one) => one.pointer).join(", ");
     this.detail = String(body?.detail ?? "");
   }
 
-  /** What to tell the reader. */
-  get words() {
-    const key = `problem.${this.code}`;
-    if (knows(key)) return words(key, { fields: this.fields.join("; ") || this.detail });
-    return this.status === 0 ? words("problem.unavailable") : words("problem.other", { status: this.status });
+  /** What to tell the reader: a key of the page's words, and what is filled in. */
+  get told() {
+    return this.code ? [`problem.${this.code}`, { fields: this.fields }] : ["problem.other", { status: this.status }];
+  }
+}
+
+/**
+ * Take the key out of the page's address: what stands after # reaches no server, and it is kept for this window and this port
+ * alone. A cookie would be sent to every other server of this machine.
+ */
+export function takeKey() {
+  const key = location.hash.slice(1);
+  if (!key) return;
+  sessionStorage.setItem(KEY, key);
+  history.replaceState(null, "", "/");
+}
+
+/** The headers of a request. */
+export const headers = () => ({
+  Authorization: `Bearer ${sessionStorage.getItem(KEY) ?? ""}`,
+  "Content-Type": "application/json",
+});
+
+/** An answer and its text, whole; Refusal with status 0 when it did not come, or not all of it. */
+async function whole(method, path, body) {
+  try {
+    const answer = await fetch(path, {
+      method,
+      headers: headers(),
+      body: body === undefined ? undefined : JSON.stringify(body),
+      signal: AbortSignal.timeout(LIMIT_MS),
+    });
+    return [answer.status, await answer.text()];
+  } catch {
+    throw new Refusal(0, null); // whatever it was, there is nothing more to tell
   }
 }
 
 async function ask(method, path, body) {
-  let answer;
-  try {
-    answer = await fetch(path, {
-      method,
-      headers: { "Content-Type": "application/json" },
-      body: body === undefined ? undefined : JSON.stringify(body),
-      signal: AbortSignal.timeout(LIMIT_MS),
-    });
-  } catch {
-    throw new Refusal(0, null); // no answer at all: whatever it was, there is nothing more to tell
-  }
-  const { status, body: content } = answer.ok ? await answer.json() : { status: answer.status, body: null };
-  if (status >= 400) throw new Refusal(status, content);
-  return content;
+  const [status, text] = await whole(method, path, body);
+  if (status !== 200) throw new Refusal(status, null);
+  const told = JSON.parse(text);
+  if (told.status >= 400) throw new Refusal(told.status, told.body);
+  return told.body;
 }
 
 /** Name of the business. */
@@ -103,12 +123,11 @@ export const feedUrl = (from) => `/as/admin/v1/events?from=${encodeURIComponent(
 
 /** The events of a subject from a time on, with what role agent may read of them. The API logs that, with its ticket. */
 export async function opened(id, from) {
-  const answer = await fetch(`/as/agent/v1/events?subject=${id}&from=${encodeURIComponent(from)}&limit=1000`, {
-    signal: AbortSignal.timeout(LIMIT_MS),
-  });
-  if (!answer.ok) throw new Refusal(answer.status, await answer.json().catch(() => null));
-  return (await answer.text())
+  const path = `/as/agent/v1/events?subject=${id}&from=${encodeURIComponent(from)}&limit=1000`;
+  const [status, text] = await whole("GET", path);
+  if (status !== 200) throw new Refusal(status, null);
+  return text
     .split("\n")
     .filter((line) => line.startsWith("data: "))
-    .map((line) => JSON.parse(line.slice(6)));
+    .map((line) => JSON.parse(line.slice("data: ".length)));
 }

@@ -4,7 +4,7 @@
 
 import * as api from "./api.js";
 import { Following } from "./following.js";
-import { clock, onLanguage, say, spoken, words, wordsOfCode } from "./language.js";
+import { clock, onLanguage, quietly, say, spoken, words, wordsOfCode } from "./language.js";
 import { Refresher } from "./refresher.js";
 
 const SHOWN_MAX = 100;
@@ -18,6 +18,8 @@ export class Business {
   #drawn = new Map();
   #found = null;
   #verdicts = new Map();
+  #sending = false;
+  #attempt = null;
   #following = new Following(find(".messages").parentElement);
 
   constructor(persons) {
@@ -28,15 +30,12 @@ export class Business {
     });
     persons.onChange(() => {
       this.#found = null;
-      this.#draw();
+      say(find("#send-problem"), "");
+      this.#drawAnew();
       this.touch();
     });
     this.#refresher = new Refresher(() => this.#fetch());
-    onLanguage(() => {
-      this.#drawn.clear();
-      find(".messages").replaceChildren();
-      this.#draw();
-    });
+    onLanguage(() => this.#drawAnew());
   }
 
   /** Something happened. */
@@ -47,28 +46,44 @@ export class Business {
   async #send() {
     const field = find("#send-text");
     const problem = find("#send-problem");
-    if (!field.value.trim()) {
+    const text = field.value;
+    if (this.#sending) return;
+    if (!text.trim()) {
       say(problem, "problem.empty");
       field.focus();
       return;
     }
+    const person = this.#persons.chosen;
     const purpose = new FormData(find("#send")).get("purpose");
-    problem.textContent = "";
+    say(problem, "");
+    field.value = "";
+    this.#sending = true;
     try {
-      await api.send(this.#persons.chosen, purpose, field.value, crypto.randomUUID());
-      field.value = "";
+      await api.send(person, purpose, text, this.#keyOf([person.number, purpose, text].join("\n")));
+      this.#attempt = null;
     } catch (error) {
       if (!(error instanceof api.Refusal)) throw error;
-      delete problem.dataset.say;
-      problem.textContent = error.words;
+      if (person === this.#persons.chosen) say(problem, ...error.told);
+      if (!field.value) field.value = text;
+    } finally {
+      this.#sending = false;
     }
     this.touch();
+  }
+
+  /** The same key for the same message until it is taken: asked for twice, it is sent once. */
+  #keyOf(message) {
+    if (this.#attempt?.message !== message) this.#attempt = { message, key: crypto.randomUUID() };
+    return this.#attempt.key;
   }
 
   async #fetch() {
     const person = this.#persons.chosen;
     if (!person) return;
     try {
+      for (const other of this.#persons.all) {
+        if (other !== person && other.expected) this.#persons.learn(other, await api.lookup(other));
+      }
       const subject = await api.lookup(person);
       this.#persons.learn(person, subject);
       const shown = subject ?? [...person.subjects].at(-1);
@@ -96,6 +111,15 @@ export class Business {
       if (this.#verdicts.size > SHOWN_MAX) this.#verdicts.delete(this.#verdicts.keys().next().value);
       this.#draw();
     }
+  }
+
+  #drawAnew() {
+    const list = find(".messages");
+    quietly(list.parentElement, () => {
+      this.#drawn.clear();
+      list.replaceChildren();
+      this.#draw();
+    });
   }
 
   #draw() {

@@ -3,7 +3,7 @@
  */
 
 import * as api from "./api.js";
-import { clock, onLanguage, say, words } from "./language.js";
+import { clock, onLanguage, quietly, say, words } from "./language.js";
 
 const LOOK_MS = 400;
 const SETTLED_LOOK_MS = 5_000;
@@ -19,13 +19,18 @@ export class Erasure {
   constructor(persons, happened) {
     this.#persons = persons;
     this.#happened = happened;
-    find("#erase").addEventListener("click", () => this.#ask());
+    find("#erase").addEventListener("click", () => {
+      if (this.#persons.chosen?.subject) this.#ask();
+    });
     find("#sure-no").addEventListener("click", () => find("#sure").close());
     find("#sure-yes").addEventListener("click", () => {
       find("#sure").close();
       this.#erase(this.#persons.chosen);
     });
-    persons.onChange(() => this.#draw());
+    persons.onChange(() => {
+      say(find("#erase-problem"), "");
+      this.#draw();
+    });
     persons.onSubject(() => this.#draw());
     onLanguage(() => {
       this.#shown.person = null;
@@ -40,7 +45,7 @@ export class Erasure {
 
   async #erase(person) {
     const problem = find("#erase-problem");
-    problem.textContent = "";
+    say(problem, "");
     try {
       const id = await api.erase(person.subject);
       person.erasure = { id, found: null };
@@ -48,7 +53,7 @@ export class Erasure {
       this.#follow(person, person.erasure);
     } catch (error) {
       if (!(error instanceof api.Refusal)) throw error;
-      problem.textContent = error.words;
+      if (person === this.#persons.chosen) say(problem, ...error.told);
     }
   }
 
@@ -73,17 +78,26 @@ export class Erasure {
     if (!person) return;
     const button = find("#erase");
     say(button, "erasure.button", { person: person.name });
-    button.disabled = !person.subject;
-    const list = find(".steps");
-    if (this.#shown.person !== person || this.#shown.erasure !== person.erasure) {
+    // Not `disabled`: whoever has just pressed it keeps the focus.
+    button.setAttribute("aria-disabled", String(!person.subject));
+    if (this.#shown.person === person && this.#shown.erasure === person.erasure) this.#drawSteps(person);
+    else {
       this.#shown = { person, erasure: person.erasure, keys: new Set() };
-      list.replaceChildren();
+      quietly(find(".steps").parentElement, () => {
+        find(".steps").replaceChildren();
+        this.#drawSteps(person);
+      });
     }
-    for (const step of steps(person.erasure?.found)) {
+  }
+
+  #drawSteps(person) {
+    const wanted = steps(person.erasure?.found);
+    if (!wanted.some(([name]) => name === "incomplete")) find("[data-step=incomplete]")?.remove();
+    for (const step of wanted) {
       const key = JSON.stringify(step);
       if (this.#shown.keys.has(key)) continue;
       this.#shown.keys.add(key);
-      list.append(stepElement(step));
+      find(".steps").append(stepElement(step));
     }
   }
 }

@@ -4,6 +4,8 @@
 
 import { WORDS } from "./words.js";
 
+const QUIET_MS = 500;
+
 let language = (navigator.language || "en").toLowerCase().startsWith("de") ? "de" : "en";
 const listeners = new Set();
 
@@ -27,7 +29,8 @@ export function onLanguage(listener) {
 
 /** The words of a key, `{name}` filled in; numbers in the language's form. An unknown key is a fault of the page. */
 export function words(key, values = {}) {
-  const template = WORDS[language][key];
+  const one = values.count === 1 && knows(`${key}.one`);
+  const template = WORDS[language][one ? `${key}.one` : key];
   if (template === undefined) throw new Error(`no words for ${key}`);
   return template.replace(/\{(\w+)\}/g, (_, name) => {
     const value = values[name];
@@ -45,16 +48,24 @@ export function wordsOfCode(group, code) {
   return knows(`${group}.${code}`) ? words(`${group}.${code}`) : code;
 }
 
+/** Set text where it differs: what stays as it is, a screen reader shall not read again. */
+export function show(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+/** Draw a live region anew as a whole: what it held already is no news to a screen reader. */
+export function quietly(region, draw) {
+  region.setAttribute("aria-live", "off");
+  draw();
+  setTimeout(() => region.removeAttribute("aria-live"), QUIET_MS);
+}
+
 /** Put words into an element so that they follow the language; "" as key takes them away. */
 export function say(element, key, values = {}) {
-  if (key === "") {
-    delete element.dataset.say;
-    element.textContent = "";
-    return;
-  }
-  element.dataset.say = key;
+  if (key === "") delete element.dataset.say;
+  else element.dataset.say = key;
   element.dataset.sayValues = JSON.stringify(values);
-  element.textContent = words(key, values);
+  show(element, key === "" ? "" : words(key, values));
 }
 
 /** Time of day with milliseconds, from an RFC 3339 text or a Date; the day too when it is another one. */

@@ -46,29 +46,27 @@ export function nameLine(line, person) {
 export function showOpened(line, opened) {
   if (opened === null) delete line.dataset.asked;
   else line.dataset.asked = "";
-  for (const one of line.querySelectorAll(".bar")) {
+  for (const one of line.querySelectorAll(".bar:not([data-gone])")) {
     const words = one.querySelector(".words");
     const found = opened?.[one.dataset.class];
     one.classList.toggle("open", found !== undefined && typeof found === "object");
-    if (found === "unreadable") say(words, "log.unreadable");
-    else if (found === "erased" || (found === undefined && words.dataset.say)) {
-      // Said already by what destroyed the keys, with what became of this class.
-      if (!words.dataset.say) say(words, "log.erased");
-    } else {
+    if (typeof found === "string") say(words, found === "erased" ? "log.erased" : "log.unreadable");
+    else {
       delete words.dataset.say;
       words.textContent = found === undefined ? "" : fields(found);
     }
   }
 }
 
-/** The keys of these classes are destroyed. What an erasure keeps as proof of a consent nobody reads here either. */
+/** The keys of these classes are destroyed: whatever is still under way, no word comes back to the line. What an erasure keeps as
+ * proof of a consent nobody reads here either. */
 export function markDestroyed(line, classes) {
   for (const one of line.querySelectorAll(".bar")) {
+    one.dataset.gone = "";
     one.classList.remove("open");
     one.classList.toggle("destroyed", classes.includes(one.dataset.class));
     say(one.querySelector(".words"), classes.includes(one.dataset.class) ? "log.destroyed" : "log.retained");
   }
-  delete line.dataset.asked;
 }
 
 function bar(block) {
@@ -85,7 +83,7 @@ function bar(block) {
 }
 
 function clearFields(text) {
-  const element = part("clear", text.slice(0, WORDS_MAX));
+  const element = part("clear", shortened(text));
   element.title = element.textContent;
   return element;
 }
@@ -94,6 +92,10 @@ function fields(found) {
   const text = Object.entries(found)
     .map(([name, value]) => `${name}: ${typeof value === "string" ? value : JSON.stringify(value)}`)
     .join(" · ");
+  return shortened(text);
+}
+
+function shortened(text) {
   return text.length > WORDS_MAX ? `${text.slice(0, WORDS_MAX)} …` : text;
 }
 

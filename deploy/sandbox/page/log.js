@@ -3,7 +3,7 @@
  */
 
 import { Following } from "./following.js";
-import { onLanguage, say, words } from "./language.js";
+import { onLanguage, say, show, words } from "./language.js";
 import { eventLine, markDestroyed, nameLine, showOpened } from "./line.js";
 
 const FLUSH_MS = 100;
@@ -24,18 +24,21 @@ export class EventLog {
   #following = new Following(this.#list.parentElement);
   #waiting = [];
   #destroyed = new Map();
-  /** Passed over and not yet told in the list; passed over in all, by this page and by the API. */
+  /** Passed over and not yet told in the list; passed over in all. */
   #untold = 0;
   #skipped = 0;
-  #dropped = 0;
   #seen = 0;
   #lines = 0;
   #paused = false;
   #mine = false;
   #state = "connecting";
 
-  constructor(persons) {
+  #onSealed;
+
+  /** `onSealed(subject)`: an event of theirs with sealed blocks is in the list now. */
+  constructor(persons, onSealed) {
     this.#persons = persons;
+    this.#onSealed = onSealed;
     find("#log-pause").addEventListener("click", (event) => {
       this.#paused = toggled(event.currentTarget);
       this.#tell();
@@ -58,14 +61,7 @@ export class EventLog {
     if (this.#waiting.length > 2 * WAITING_MAX) this.#passOver(WAITING_MAX);
   }
 
-  /** The API says that it passed over so many. */
-  dropped(count) {
-    this.#dropped += count;
-    this.#mark("log.dropped", count);
-    this.#tell();
-  }
-
-  /** How the feed is: connecting, live or away. */
+  /** How the feed stands: a state of Feed. */
   stands(state) {
     this.#state = state;
     this.#tell();
@@ -130,6 +126,7 @@ export class EventLog {
     const events = this.#waiting.splice(0, FLUSH_MAX);
     this.#list.append(...events.map((event) => this.#line(event)));
     this.#lines += events.length;
+    events.filter((event) => event.sealed.length).forEach((event) => this.#onSealed(event.subject));
     while (this.#list.childElementCount > LINES_MAX) {
       const oldest = this.#list.firstElementChild;
       if (oldest.dataset.event !== undefined) this.#lines -= 1;
@@ -172,13 +169,13 @@ export class EventLog {
     const state = find("#log-state");
     const key = this.#paused && this.#state === "live" ? "log.paused" : `log.${this.#state}`;
     state.dataset.state = this.#state;
-    if (state.textContent !== words(key)) state.textContent = words(key);
+    show(state, words(key));
     const counts = find("#log-counts");
     const waiting = this.#waiting.length;
     const left = this.#seen - this.#lines - waiting - this.#skipped;
-    const found = { seen: this.#seen, shown: this.#lines, waiting, left, skipped: this.#skipped + this.#dropped };
+    const found = { seen: this.#seen, shown: this.#lines, waiting, left, skipped: this.#skipped };
     Object.assign(counts.dataset, found);
-    if (counts.textContent !== words("log.counts", found)) counts.textContent = words("log.counts", found);
+    show(counts, words("log.counts", found));
   }
 }
 

@@ -12,7 +12,11 @@ class Person {
   subject = null;
   subjects = new Set();
   chat = [];
+  /** How many messages were taken from the phone's record, and the id of the last of them. */
   taken = 0;
+  lastTaken = null;
+  /** Has written, and nobody knows yet as whom. */
+  expected = false;
   erasure = null;
 
   constructor(place) {
@@ -24,8 +28,9 @@ class Person {
 
   /** Something on the phone: `mine` for what the person wrote. */
   show(mine, text, at) {
-    this.chat.push({ mine, text, at });
+    this.chat.push({ mine, text, at, lost: false });
     this.chat.splice(0, this.chat.length - CHAT_MAX);
+    return this.chat.at(-1);
   }
 
 }
@@ -56,7 +61,11 @@ export class Persons {
   learn(person, subject) {
     if (person.subject === subject) return;
     person.subject = subject;
-    if (subject) person.subjects.add(subject);
+    if (subject) {
+      person.subjects.add(subject);
+      person.expected = false;
+      person.erasure = null; // whoever is back is somebody new
+    }
     this.#subjectListeners.forEach((listener) => listener(person));
   }
 

@@ -4,7 +4,7 @@
 
 import * as api from "./api.js";
 import { Following } from "./following.js";
-import { onLanguage, say, spoken, words } from "./language.js";
+import { onLanguage, quietly, say, spoken, words } from "./language.js";
 import { PERSONS_MAX } from "./persons.js";
 import { Refresher } from "./refresher.js";
 import { QUICK } from "./words.js";
@@ -23,10 +23,7 @@ export class Phone {
     this.#business = business;
     find("#business-name").textContent = business;
     persons.onChange(() => this.#draw());
-    onLanguage(() => {
-      this.#shown.person = null;
-      this.#draw();
-    });
+    onLanguage(() => this.#drawAnew());
     find("#write").addEventListener("submit", (event) => {
       event.preventDefault();
       this.#submit();
@@ -54,44 +51,51 @@ export class Phone {
 
   async #write(text) {
     const person = this.#persons.chosen;
-    say(find("#write-problem"), "");
-    person.show(true, text, new Date());
+    const problem = find("#write-problem");
+    say(problem, "");
+    const said = person.show(true, text, new Date());
+    person.expected = !person.subject;
     this.#draw();
     try {
       await api.write(person, text);
     } catch (error) {
       if (!(error instanceof api.Refusal)) throw error;
-      const problem = find("#write-problem");
-      const { status } = error;
-      if (status === 0) say(problem, "phone.away");
-      else say(problem, status < 500 ? "phone.refused" : "phone.later", { status });
+      const { status, code } = error;
+      // What reached the simulator and not the receiver, the simulator repeats, as WhatsApp does; all else is lost.
+      said.lost = status < 500 || code === "unavailable";
+      if (code === "unavailable") say(problem, "phone.away");
+      else say(problem, said.lost ? "phone.refused" : "phone.later", { status });
+      if (said.lost) this.#drawAnew();
     }
     this.#refresher.touch();
   }
 
   async #fetch() {
+    const problem = find("#write-problem");
     for (const person of this.#persons.all) {
       try {
         await this.#fetchOf(person);
       } catch (error) {
         if (!(error instanceof api.Refusal)) throw error;
-        say(find("#write-problem"), "phone.away");
+        say(problem, "phone.away");
         return;
       }
     }
-    if (find("#write-problem").dataset.say === "phone.away") say(find("#write-problem"), "");
+    if (problem.dataset.say === "phone.away") say(problem, "");
     this.#draw();
   }
 
   async #fetchOf(person) {
-    let answer = await api.arrived(person, person.taken);
-    if (answer.count < person.taken) {
+    let { messages } = await api.arrived(person, Math.max(0, person.taken - 1));
+    if (person.taken && messages[0]?.id !== person.lastTaken) {
       // The simulator was started anew and has forgotten what it had: it counts from the beginning.
       person.taken = 0;
-      answer = await api.arrived(person, 0);
+      ({ messages } = await api.arrived(person, 0));
     }
-    person.taken = answer.count;
-    for (const message of answer.messages) person.show(false, message.body, new Date(message.at));
+    const fresh = person.taken ? messages.slice(1) : messages;
+    for (const message of fresh) person.show(false, message.body, new Date(message.at));
+    person.taken += fresh.length;
+    person.lastTaken = messages.at(-1)?.id ?? null;
   }
 
   #draw() {
@@ -104,6 +108,11 @@ export class Phone {
       find(".quick").replaceChildren(...QUICK[spoken()].map((text) => this.#button(text, () => this.#write(text))));
     }
     this.#drawChat(person);
+  }
+
+  #drawAnew() {
+    this.#shown.person = null;
+    this.#draw();
   }
 
   #drawPersons() {
@@ -135,7 +144,8 @@ export class Phone {
     if (this.#shown.person === person && known === chat.length && chat.length) return;
     const bubbles = chat.slice(known).map((one) => this.#bubble(one));
     if (known) list.append(...bubbles);
-    else list.replaceChildren(...(bubbles.length ? bubbles : [this.#empty()]));
+    else if (this.#shown.person === person) list.replaceChildren(...bubbles);
+    else quietly(list.parentElement, () => list.replaceChildren(...(bubbles.length ? bubbles : [this.#empty()])));
     while (list.children.length > Math.max(chat.length, 1)) list.firstElementChild.remove();
     this.#shown = { person, last: chat.at(-1) ?? null };
     this.#following.settle();
@@ -153,6 +163,10 @@ export class Phone {
     const time = document.createElement("time");
     time.textContent = one.at.toLocaleTimeString(spoken(), { hour: "2-digit", minute: "2-digit" });
     item.append(who, text, time);
+    if (one.lost) {
+      item.classList.add("lost");
+      time.textContent += ` · ${words("phone.lost")}`;
+    }
     return item;
   }
 

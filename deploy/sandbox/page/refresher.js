@@ -26,7 +26,11 @@ export class Refresher {
 
   async #run() {
     for (;;) {
-      await this.#look();
+      try {
+        await this.#look();
+      } catch (error) {
+        reportError(error); // a fault of the page is told in the console; the looking goes on
+      }
       const gap = this.#until > performance.now() ? GAP_MS : IDLE_MS;
       await new Promise((resolve) => {
         const timer = setTimeout(resolve, gap);
