@@ -345,7 +345,7 @@ def _fault_error(fault: Fault) -> web.Response:
     if "code" not in error:
         return web.Response(status=error["http"])
     details = error.get("details", "A fault asked for by a test.")
-    asked = GraphError(error["code"], details, http=error.get("http"))
+    asked = GraphError(error["code"], details, http=error.get("http"), subcode=error.get("subcode"))
     return asked.response(fault.retry_after_s)
 
 
