@@ -1,6 +1,8 @@
 """The way over Messenger, from outside: a page is connected by the command line, a person walks the double opt-in on it."""
 
 import asyncio
+import json
+import random
 import subprocess
 import sys
 import threading
@@ -13,8 +15,16 @@ from typing import Any
 import pytest
 
 from deploy.http_client import call
+from schemas.clock import now_ms
 from schemas.ids import random_id
-from tests.acceptance_instance import RunningInstance, until
+from tests.acceptance_instance import (
+    RunningInstance,
+    TopicRecord,
+    post_raw,
+    signature,
+    topic_records,
+    until,
+)
 from workers import registry
 from workers.channel import SimulatedAccount, SimulatorSettings
 
@@ -142,6 +152,53 @@ def test_a_button_and_a_link_are_acts_of_the_person(messenger: Messenger) -> Non
     instance.item(subject, messenger.send(person, "Willkommen", "service"), {"delivered"})
     messenger.person_writes(person, button={"id": "stop", "title": "STOP"})
     until("withdrawn", lambda: "ConsentWithdrawn" in instance.consent_types(subject))
+
+
+def test_every_webhook_counts_once_however_often_and_in_whatever_order(messenger: Messenger) -> None:
+    """Alone and in batches, three times each: a message of the person for each act of hers, and no dead letter."""
+    instance, person = messenger.instance, "5678901234567893"
+    acts: list[dict[str, Any]] = [
+        {"message": {"mid": "m_a", "text": "Hallo"}},
+        {"message": {"mid": "m_b", "text": "Ja bitte", "quick_reply": {"payload": "p"}}},
+        {"message": {"mid": "m_c", "attachments": [{"type": "image", "payload": {"url": "https://x/y"}}]}},
+        {"message": {"mid": "m_a", "is_deleted": True}},
+        {"postback": {"title": "Los", "payload": "go"}},
+        {"referral": {"ref": "t0k3n", "source": "SHORTLINK", "type": "OPEN_THREAD"}},
+        {"reaction": {"mid": "m_x", "action": "react", "emoji": "👍", "reaction": "other"}},
+        {"message_edit": {"mid": "m_a", "text": "Hallo!", "num_edit": 1}},
+    ]
+    others: list[dict[str, Any]] = [
+        {"read": {"watermark": 1}},
+        {"delivery": {"mids": ["m_y", "m_z"], "watermark": 1}},
+        {"optin": {"type": "notification_messages", "notification_messages_token": "1"}},
+        {"something_new": {"a": 1}},
+    ]
+    around = {"sender": {"id": person}, "recipient": {"id": PAGE.provider_account_id}}
+    at_ms = now_ms()
+    elements = [{**around, "timestamp": at_ms + n, **part} for n, part in enumerate(acts + others)]
+    bodies = [[one] for one in elements] * 2 + [elements[:7], elements[7:]]
+    letters = len(dead_letters(instance))
+    random.Random(7).shuffle(bodies)
+    for listed in bodies:
+        entry = {"id": PAGE.provider_account_id, "time": at_ms, "messaging": listed}
+        body = json.dumps({"object": "page", "entry": [entry]}).encode()
+        assert post_raw(messenger.webhook_url, body, signature(APP_SECRET, body)) == 200
+    subject = messenger.subject_of(person)
+
+    def items() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = instance.api("GET", f"/v1/subjects/{subject}/messages").body["items"]
+        return found
+
+    until("all acts", lambda: len(items()) >= len(acts))
+    messenger.person_writes(person, text="Ende")
+    until("the last one", lambda: any("Ende" in str(item) for item in items()))
+    assert len(items()) == len(acts) + 1
+    assert len(dead_letters(instance)) == letters
+
+
+def dead_letters(instance: RunningInstance) -> list[TopicRecord]:
+    """Everything that could not be read."""
+    return topic_records(instance.ready["kafka"], "sealpost.deadletters")
 
 
 def test_the_handshake(messenger: Messenger) -> None:

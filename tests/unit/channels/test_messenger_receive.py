@@ -194,6 +194,7 @@ def test_times_in_seconds_and_milliseconds() -> None:
         ({**text(), "sender": {"id": "Ada"}}, "no_address"),
         ({**text(), "sender": {"user_ref": "1"}}, "no_address"),
         (element(delivery={"mids": "m"}), "malformed"),
+        (element(delivery={"mids": [""]}), "malformed"),
     ],
 )
 def test_what_is_not_as_documented_is_rejected_alone(part: dict[str, Any], why: str) -> None:
@@ -211,6 +212,11 @@ def test_what_is_not_as_documented_is_rejected_alone(part: dict[str, Any], why: 
 def test_what_is_no_webhook_of_messenger(body: bytes) -> None:
     with pytest.raises(UnparseableBody):
         CHANNEL.split(body)
+
+
+def test_a_body_nested_deeper_than_can_be_written_is_none_of_messenger() -> None:
+    with pytest.raises(UnparseableBody):
+        CHANNEL.split(webhook(text("deep")).replace(b'"deep"', b"[" * 300 + b"]" * 300))
 
 
 def test_a_body_does_not_grow_by_being_split() -> None:

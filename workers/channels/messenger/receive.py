@@ -6,9 +6,9 @@ A fragment is one element, in the provider's own words, with the list it stood i
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from schemas.addresses import Address
 from workers import meta
 from workers.channel import (
     Fragment,
@@ -173,67 +173,84 @@ def _echo(name: str, element: JsonObject, account_ref: str, raw: JsonObject) -> 
     )
 
 
-_Said = tuple[str, MessageKind, str, str | None, str | None, str | None, str | None, bool]
-"""(id, kind, provider's kind, text, option id, option title, replied to, whether more rides along than that)."""
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What a person did; fields as in InboundMessage. `more`: something rides along that these fields do not hold."""
+
+    provider_id: str
+    kind: MessageKind
+    provider_kind: str
+    text: str | None = None
+    option_id: str | None = None
+    option_title: str | None = None
+    in_reply_to: str | None = None
+    more: bool = False
 
 
 def _message(kind: str, element: JsonObject, account_ref: str, raw: JsonObject) -> InboundMessage:
     at_ms = meta.time_ms(element.get("timestamp"))
-    who: Address | None = wire.address(wire.person(element))
+    who = wire.address(wire.person(element))
     if who is None:
         raise UnparseableFragment("no_address")
-    said = _said_postback if kind == "postback" else _said_message if kind == "message" else _said_otherwise
-    provider_id, ours, provider_kind, text, option_id, option_title, in_reply_to, more = said(kind, element)
+    if kind == "message":
+        said = _said_message(element["message"])
+    elif kind == "postback":
+        said = _said_postback(element)
+    else:
+        said = _said_otherwise(kind, element)
     return InboundMessage(
         account_ref=account_ref,
-        provider_id=provider_id,
+        provider_id=said.provider_id,
         provider_time_ms=at_ms,
         addresses=(who,),
         name=None,
-        kind=ours,
-        provider_kind=provider_kind,
-        text=text,
-        option_id=option_id,
-        option_title=option_title,
-        in_reply_to=in_reply_to,
-        raw=raw if more or ours == "unsupported" or "referral" in element else None,
+        kind=said.kind,
+        provider_kind=said.provider_kind,
+        text=said.text,
+        option_id=said.option_id,
+        option_title=said.option_title,
+        in_reply_to=said.in_reply_to,
+        raw=raw if said.more or said.kind == "unsupported" or "referral" in element else None,
     )
 
 
-def _said_message(_: str, element: JsonObject) -> _Said:
-    part = meta.mapping(element["message"])
-    message = wire.read(wire.Message, element["message"])
-    mid = message.mid
+def _said_message(raw: object) -> _Said:
+    message = wire.read(wire.Message, raw)
+    part, mid = meta.mapping(raw), message.mid
     answered = meta.mapping(part.get("reply_to")).get("mid")
     in_reply_to = answered if isinstance(answered, str) else None
-    more = bool(part.get("attachments") or part.get("referral"))
+    attachments = part.get("attachments")
+    more = bool(attachments or part.get("referral"))
     if message.is_deleted:
         # The id is that of the message that was deleted, and must not count as a repetition of it.
-        return f"deleted:{mid}", "unsupported", "deleted", None, None, None, mid, True
+        return _Said(f"deleted:{mid}", "unsupported", "deleted", in_reply_to=mid)
     if message.quick_reply is not None:
-        payload = message.quick_reply.payload
-        return mid, "button_reply", "quick_reply", None, payload, message.text, in_reply_to, more
+        option_id = message.quick_reply.payload
+        return _Said(mid, "button_reply", "quick_reply", None, option_id, message.text, in_reply_to, more)
     if message.text is not None:
-        return mid, "text", "text", message.text, None, None, in_reply_to, more
-    attachments = part.get("attachments")
+        return _Said(mid, "text", "text", message.text, in_reply_to=in_reply_to, more=more)
     first = meta.mapping(attachments[0]) if isinstance(attachments, list) and attachments else {}
     type_ = meta.known(first.get("type"), wire.ATTACHMENT_TYPES)
-    return mid, "unsupported", type_, None, None, None, in_reply_to, True
+    return _Said(mid, "unsupported", type_, in_reply_to=in_reply_to)
 
 
-def _said_postback(kind: str, element: JsonObject) -> _Said:
-    part = meta.mapping(element["postback"])
+def _said_postback(element: JsonObject) -> _Said:
     pressed = wire.read(wire.Postback, element["postback"])
-    provider_id = pressed.mid or wire.made_id(kind, element)
-    more = bool(part.get("referral"))
-    return provider_id, "button_reply", kind, None, pressed.payload, pressed.title, None, more
+    return _Said(
+        pressed.mid or wire.made_id("postback", element),
+        "button_reply",
+        "postback",
+        option_id=pressed.payload,
+        option_title=pressed.title,
+        more=bool(meta.mapping(element["postback"]).get("referral")),
+    )
 
 
 def _said_otherwise(kind: str, element: JsonObject) -> _Said:
     """A referral, a reaction, an edit: the message they may be about is another one, so they have ids of their own."""
     about = meta.mapping(element[kind]).get("mid")
     in_reply_to = about if isinstance(about, str) else None
-    return wire.made_id(kind, element), "unsupported", kind, None, None, None, in_reply_to, True
+    return _Said(wire.made_id(kind, element), "unsupported", kind, in_reply_to=in_reply_to)
 
 
 # ---- facts, for the command line ----------------------------------------------------------------------------------

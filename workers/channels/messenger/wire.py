@@ -11,7 +11,7 @@ Source: https://developers.facebook.com/docs/messenger-platform/reference/webhoo
 import re
 from collections.abc import Mapping
 from hashlib import sha256
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -75,7 +75,7 @@ class Postback(_Wire):
 class Delivery(_Wire):
     """Which messages of ours were delivered; `mids` may be missing, then only `watermark` tells."""
 
-    mids: list[str] = Field(default_factory=list)
+    mids: list[Annotated[str, Field(min_length=1)]] = Field(default_factory=list)
 
 
 Model = TypeVar("Model", bound=_Wire)
