@@ -6,7 +6,7 @@ import orjson
 
 from schemas.errors import SealpostError
 from workers import registry
-from workers.channel import ProviderResponse, UnparseableBody
+from workers.channel import JsonObject, ProviderResponse, UnparseableBody
 
 
 class NotParseable(SealpostError):
@@ -14,15 +14,28 @@ class NotParseable(SealpostError):
 
 
 def parse_lines(channel: str, body: bytes) -> Iterator[str]:
-    """One JSON object per inbound value of a webhook body; what cannot be read or is not supported yet says so."""
+    """One JSON object per inbound value of a webhook body, or of one element of it alone; what cannot be read or is not
+    supported yet says so.
+    """
     plugin = registry.channel(channel)
     try:
-        fragments = plugin.split(body)
+        parts = [fragment.raw for fragment in plugin.split(body)]
     except UnparseableBody as error:
-        raise NotParseable(str(error)) from None
-    for fragment in fragments:
-        for value in plugin.describe(fragment.raw):
+        parts = [_element(body, error)]
+    for part in parts:
+        for value in plugin.describe(part):
             yield orjson.dumps(value).decode()
+
+
+def _element(body: bytes, why: UnparseableBody) -> JsonObject:
+    """The JSON object that is no webhook body; NotParseable when it is no object either."""
+    try:
+        found = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        found = None
+    if not isinstance(found, dict):
+        raise NotParseable(str(why)) from None
+    return found
 
 
 def classify_line(channel: str, status: int, body: bytes) -> str:

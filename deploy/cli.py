@@ -199,7 +199,11 @@ def tenant_connect(
         ),
     ],
     account: Annotated[
-        str, typer.Option(help="The provider's id of the sender (WhatsApp: phone number id).", callback=_name)
+        str,
+        typer.Option(
+            help="The provider's id of the sender (WhatsApp: phone number id; Messenger: page id).",
+            callback=_name,
+        ),
     ],
     app_secret: Annotated[str, typer.Option(envvar="SEALPOST_APP_SECRET", prompt=True, hide_input=True)],
     verify_token: Annotated[str, typer.Option(envvar="SEALPOST_VERIFY_TOKEN", prompt=True, hide_input=True)],

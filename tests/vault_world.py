@@ -17,7 +17,7 @@ from schemas.content import TextReference
 from schemas.envelope import Event, EventData, Sealed, SealedBlock
 from schemas.events import consents, deletions, registry, subscriptions, tenants
 from schemas.ids import message_id, random_bytes, random_id, random_token
-from schemas.topics import CONSENTS, DELETIONS, SUBSCRIPTIONS, TENANTS, inbound
+from schemas.topics import CHANNELS, CONSENTS, DELETIONS, SUBSCRIPTIONS, TENANTS, inbound
 from streams.step.contract import Effects, Item, Output, Poison, Record
 from streams.step.migrate import apply_migrations
 from vault.keyring import MasterKey
@@ -31,6 +31,8 @@ from vault.vault import Vault
 CHANNEL = "whatsapp"
 FAST = Times(lease_s=2.0, lease_outbound_s=0.3, http_s=0.2, claim_margin_s=0.1, echo_s=0.3)
 """Take-over after 0.6 s, unknown after 0.9 s."""
+RAW_TOPICS = [inbound(channel) for channel in CHANNELS]
+"""Those that role inbound reads."""
 
 
 def migrate(dsn: str) -> None:
@@ -97,7 +99,7 @@ class World:
     def caught_up(self, partitions: Sequence[int] = (0,)) -> None:
         """The role reached the ends of these partitions just now, and inbound those of its own."""
         with self.vault.transaction() as cursor:
-            self.vault.inbound_read(cursor, [inbound(CHANNEL)], partitions)
+            self.vault.inbound_read(cursor, RAW_TOPICS, partitions)
             self.handler.caught_up(cursor, partitions)
 
     # Tenants and people

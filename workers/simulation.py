@@ -229,16 +229,18 @@ class Faults:
 
 
 def _error(given: object) -> JsonObject | None:
-    """`{"code"?, "http"?, "details"?}` of a fault; a bare number is a code."""
+    """`{"code"?, "subcode"?, "http"?, "details"?}` of a fault; a bare number is a code."""
     if given is None:
         return None
     error = {"code": given} if isinstance(given, int) else given
     if not isinstance(error, dict) or not error.keys() & {"code", "http"}:
-        raise InvalidControl('error: a code, or {"code", "http", "details"}')
+        raise InvalidControl('error: a code, or {"code", "subcode", "http", "details"}')
     for name, value in error.items():
         whole = isinstance(value, int) and not isinstance(value, bool)
-        if not ((name in {"code", "http"} and whole) or (name == "details" and isinstance(value, str))):
-            raise InvalidControl("error: code and http are whole numbers, details is text")
+        if not (
+            (name in {"code", "subcode", "http"} and whole) or (name == "details" and isinstance(value, str))
+        ):
+            raise InvalidControl("error: code, subcode and http are whole numbers, details is text")
     if not 400 <= error.get("http", 400) < 600:
         raise InvalidControl("error: http is 400 to 599")
     return error

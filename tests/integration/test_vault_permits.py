@@ -11,9 +11,8 @@ from prometheus_client import REGISTRY
 from schemas.clock import boot_s, month_of_ms, now_ms, today
 from schemas.events import tenants
 from schemas.ids import message_id, random_id, random_token
-from schemas.topics import inbound
 from tests.embedded_fixtures import PostgresServer
-from tests.vault_world import CHANNEL, FAST, Person, Tenant, World, bsuid, tenant_event
+from tests.vault_world import CHANNEL, FAST, RAW_TOPICS, Person, Tenant, World, bsuid, tenant_event
 from vault.claims import Settlement
 from vault.permissions import Lower
 from vault.permits import Answer, Permit, PermitRequest, Refusal, Settled, Unknown, Wait
@@ -223,7 +222,7 @@ def test_a_stop_that_may_lie_unread_stops_what_needs_consent(world: World, perso
     with world.sql() as cursor:
         cursor.execute("update vault.inbound_read set reached_ms = reached_ms - 10500 where partition = 0")
     with world.vault.transaction() as cursor:
-        world.vault.inbound_read(cursor, [inbound(CHANNEL)], [1])
+        world.vault.inbound_read(cursor, RAW_TOPICS, [1])
         world.handler.caught_up(cursor, [0])
     waiting = answer(person, newsletter(person))
     assert isinstance(waiting, Wait)
@@ -248,7 +247,7 @@ def test_before_inbound_has_read_every_partition_nothing_that_needs_consent_goes
     world.vault.bind_installation("cluster-1", 2)
     for partition, wanted in ((0, Wait), (1, Permit)):
         with world.vault.transaction() as cursor:
-            world.vault.inbound_read(cursor, [inbound(CHANNEL)], [partition])
+            world.vault.inbound_read(cursor, RAW_TOPICS, [partition])
             cursor.execute(
                 "insert into vault.inbound_read values ('a channel that is gone', 0, 0) on conflict do nothing"
             )

@@ -6,6 +6,7 @@ import orjson
 import pytest
 
 from tests.unit.channels.whatsapp_payloads import OWN, change, contact, message, status, webhook
+from workers import meta
 from workers.channel import (
     Inbound,
     InboundAccountError,
@@ -16,7 +17,6 @@ from workers.channel import (
     UnparseableBody,
     UnparseableFragment,
 )
-from workers.channels.whatsapp import receive
 from workers.channels.whatsapp.channel import CHANNEL
 
 
@@ -260,11 +260,19 @@ def test_half_an_emoji_does_not_lose_the_body() -> None:
 
 def test_a_body_does_not_grow_by_being_split() -> None:
     """A huge contact is not copied to each message, and there is an end to the number of parts."""
-    big = contact(name="x" * receive.COMPANION_MAX_BYTES)
+    big = contact(name="x" * meta.COMPANION_MAX_BYTES)
     (fragment,) = CHANNEL.split(webhook([change(contacts=[big], messages=[message()])]))
     assert fragment.raw["value"]["contacts"] == []
     with pytest.raises(UnparseableBody):
-        CHANNEL.split(webhook([change(errors=[{}] * (receive.FRAGMENTS_MAX + 1))]))
+        CHANNEL.split(webhook([change(errors=[{}] * (meta.FRAGMENTS_MAX + 1))]))
+
+
+@pytest.mark.parametrize("levels", [240, 300, 2_000])
+def test_a_body_nested_deeper_than_can_be_written_is_none_of_whatsapp(levels: int) -> None:
+    """It could be read but not sealed: the whole of it is a dead letter, and not a webhook that fails for ever."""
+    body = webhook([change(messages=[message(text={"body": "deep"})])])
+    with pytest.raises(UnparseableBody):
+        CHANNEL.split(body.replace(b'"deep"', b"[" * levels + b"]" * levels))
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 
 from schemas.addresses import Address
 from schemas.content import TemplateContent, TextContent
+from workers import meta
 from workers.channel import (
     Failed,
     InvalidLink,
@@ -139,7 +140,7 @@ def test_answers_without_an_error_object_that_do_tell() -> None:
     assert outcome(429, b"") == Failed("RATE", None, None)
     assert outcome(404, b"<html>") == Failed("PERM", None, None)
     assert outcome(500, b'{"error":{"code":131000}}') == Failed(
-        "RETRY", 131000, None, tries_max=errors.LIMITED_TRIES
+        "RETRY", 131000, None, tries_max=meta.LIMITED_TRIES
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from schemas.addresses import Address
 from schemas.content import TemplateContent, TextContent
+from workers import meta
 from workers.channel import (
     AccountAccess,
     Authenticity,
@@ -72,7 +73,7 @@ class WhatsApp:
 
     def authenticate(self, request: WebhookRequest, connection: ConnectionSecrets) -> Authenticity:
         """Meta's signature or handshake."""
-        return receive.authenticate(request, connection)
+        return meta.authenticate(request, connection)
 
     def split(self, body: bytes) -> list[Fragment]:
         """Fragments of a body, in order."""

@@ -5,41 +5,17 @@ heltar for HTTP statuses), checked 2026-08-19. The code in the body decides, the
 be transient, a 403 can be a rate.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from math import isfinite
+from collections.abc import Mapping
 from typing import Any
 
-import orjson
-
-from schemas.reasons import FailureClass
+from workers import meta
 from workers.channel import Classified, JsonObject, ProviderResponse
+from workers.meta import LIMITED_TRIES, Rule
 
 CHECKED = "2026-08-19"
 SOURCE = "channel-apis §2.7"
-LIMITED_TRIES = 5
-"""Codes that mean "something went wrong": repeated a few times, for they can also be permanent."""
 FEW_TRIES = 3
 """131053: the provider could not fetch our medium; more tries rarely help."""
-WAIT_MAX_S = 86_400.0
-"""A wait the provider names is believed up to a day; anything longer would outlive the message."""
-TEXT_MAX_CHARACTERS = 1_000
-S_PER_MINUTE = 60
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """Class of one code, the HTTP status it usually comes with, and what is special; fields as in
-    `Classified`.
-    """
-
-    failure_class: FailureClass
-    http: int
-    note: str
-    pair_only: bool = False
-    alarm: bool = False
-    tries_max: int | None = None
-
 
 CODES: Mapping[int, Rule] = {
     4: Rule("RATE", 429, "too many calls of the app"),
@@ -128,146 +104,28 @@ SUBCODES: Mapping[tuple[int, int], Rule] = {
 }
 """(code, subcode) where the subcode says more; deprecated for WhatsApp since v16, still sent."""
 
-PERMISSION_CODES = range(200, 300)
-_PERMISSION = Rule("AUTH", 403, "permission missing", alarm=True)
-_TRANSIENT = Rule("RETRY", 500, "the provider calls it transient", tries_max=LIMITED_TRIES)
 _UNSUPPORTED_MEDIUM = Rule("PERM", 400, "the medium's type is not supported")
-_BY_HTTP: Mapping[int, Rule] = {
-    401: Rule("AUTH", 401, "not authorised", alarm=True),
-    403: Rule("AUTH", 403, "forbidden", alarm=True),
-    408: Rule("RETRY", 408, "timeout"),
-    429: Rule("RATE", 429, "too many requests"),
-}
-_SERVER = Rule("RETRY", 500, "the provider's server failed")
-_OTHER = Rule("PERM", 400, "unknown")
 
 
 def classify(response: ProviderResponse) -> Classified:
     """Class of an answer that is no success. Reads `{"error": {…}}`, a bare error object, or a status's
     `{"errors": […]}`.
     """
-    error = read_error(response.body)
-    code = _number(error.get("code"))
-    found = rule_of(code, error, response.status)
-    wait_s = _wait_s(response.headers) if found.failure_class in ("RATE", "RETRY") else None
-    return _classified(found, code, error, wait_s)
+    error = meta.read_error(response.body)
+    return meta.classified(_rule_of(error, response.status), error, response.headers)
 
 
 def classify_reported(error: JsonObject) -> Classified:
     """Class of an error object that came in a webhook, without HTTP status and headers."""
-    code = _number(error.get("code"))
-    return _classified(rule_of(code, error, None), code, error, None)
+    return meta.classified(_rule_of(error, None), error, {})
 
 
-def rule_of(code: int | None, error: Mapping[str, Any], http: int | None) -> Rule:
-    """The rule that applies: subcode, code, permission range, the provider's own `is_transient`, HTTP
-    status.
-    """
-    if code is not None:
-        subcode = _number(error.get("error_subcode"))
-        known = (SUBCODES.get((code, subcode)) if subcode is not None else None) or CODES.get(code)
-        if code == 131053 and _names_unsupported_type(error):
-            return _UNSUPPORTED_MEDIUM
-        if known is not None:
-            return known
-        if code in PERMISSION_CODES:
-            return _PERMISSION
-    if error.get("is_transient") is True:
-        return _TRANSIENT
-    if http is not None and http >= 500:
-        return _SERVER
-    return _BY_HTTP.get(http or 0, _OTHER)
-
-
-def read_error(body: bytes) -> JsonObject:
-    """The error object of an answer, {} when there is none."""
-    try:
-        found = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return {}
-    if not isinstance(found, dict):
-        return {}
-    inner = found.get("error")
-    if isinstance(inner, dict):
-        return inner
-    listed = found.get("errors")
-    if isinstance(listed, list) and listed and isinstance(listed[0], dict):
-        return listed[0]
-    return found if "code" in found else {}
-
-
-def error_text(error: Mapping[str, Any]) -> str | None:
-    """The provider's words, personal data: message or title, and the details (at the old or the new
-    place).
-    """
-    nested = error.get("error_data")
-    details = nested.get("details") if isinstance(nested, dict) else error.get("details")
-    parts = [
-        text
-        for text in (error.get("message") or error.get("title"), details)
-        if isinstance(text, str) and text
-    ]
-    return ": ".join(parts)[:TEXT_MAX_CHARACTERS] or None
-
-
-def _classified(rule: Rule, code: int | None, error: Mapping[str, Any], wait_s: float | None) -> Classified:
-    return Classified(
-        rule.failure_class,
-        code,
-        wait_s,
-        rule.pair_only,
-        rule.alarm,
-        rule.tries_max,
-        text=error_text(error),
-    )
+def _rule_of(error: Mapping[str, Any], http: int | None) -> Rule:
+    if meta.number(error.get("code")) == 131053 and _names_unsupported_type(error):
+        return _UNSUPPORTED_MEDIUM
+    return meta.rule_of(CODES, SUBCODES, error, http)
 
 
 def _names_unsupported_type(error: Mapping[str, Any]) -> bool:
-    words = (error_text(error) or "").casefold()
+    words = (meta.error_text(error) or "").casefold()
     return "unsupported" in words or "not supported" in words
-
-
-def _number(value: object) -> int | None:
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, int):
-        return value
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 9:
-        return int(value)
-    return None
-
-
-def _wait_s(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait: `Retry-After` in seconds, else the longest `estimated_time_to_regain_access`
-    (minutes), else None.
-    """
-    by_name = {name.lower(): value for name, value in headers.items()}
-    candidates = [*_seconds(by_name.get("retry-after"), 1)]
-    if not candidates:
-        for name in ("x-business-use-case-usage", "x-app-usage"):
-            candidates += _regain_s(by_name.get(name))
-    return min(max(candidates), WAIT_MAX_S) if candidates else None
-
-
-def _regain_s(header: str | None) -> Iterator[float]:
-    if not header:
-        return
-    try:
-        pending = [orjson.loads(header)]
-    except orjson.JSONDecodeError:
-        return
-    while pending:
-        value = pending.pop()
-        if isinstance(value, dict):
-            yield from _seconds(value.get("estimated_time_to_regain_access"), S_PER_MINUTE)
-        if isinstance(value, dict | list):
-            pending.extend(value.values() if isinstance(value, dict) else value)
-
-
-def _seconds(value: object, unit_s: int) -> Iterator[float]:
-    try:
-        number = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else 0.0
-    except (ValueError, OverflowError):
-        return
-    if isfinite(number) and number > 0:
-        yield number * unit_s

@@ -1,26 +1,16 @@
-"""Webhooks of WhatsApp: is it authentic, what are its parts, what does each part say.
+"""Webhooks of WhatsApp: what are its parts, what does each part say (whether it is authentic: `workers.meta`).
 
 A fragment is one change that holds one element, in the provider's own words, with the contact it belongs to:
 `{"entry", "time"?, "field", "value": {"metadata", "contacts", "messages" | "statuses" | … : [one]}}`; what
 has not even that form is `{"malformed": …}`.
 """
 
-import hmac
-import json
-import re
 from collections.abc import Iterator, Sequence
-from hashlib import sha256
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
-import orjson
-
+from workers import meta
 from workers.channel import (
-    Accepted,
-    Authenticity,
-    ConnectionSecrets,
-    Denied,
     Fragment,
-    Handshake,
     Inbound,
     InboundAccountError,
     InboundMessage,
@@ -32,22 +22,8 @@ from workers.channel import (
     ReportedStatus,
     UnparseableBody,
     UnparseableFragment,
-    WebhookRequest,
 )
 from workers.channels.whatsapp import errors, wire
-
-SIGNATURE_HEADER = "x-hub-signature-256"
-SIGNATURE_PREFIX = "sha256="
-SIGNATURE_CHARACTERS = len(SIGNATURE_PREFIX) + 64
-FRAGMENTS_MAX = 20_000
-"""Fragments of one body: a 3 MB body of real statuses has about 10,000; more is no WhatsApp webhook but an
-attempt to flood.
-"""
-COMPANION_MAX_BYTES = 8_192
-"""A contact or metadata above this is not copied to each fragment, so that a body cannot grow by being
-split.
-"""
-WORD_MAX_CHARACTERS = 64
 
 ITEM_LISTS = (
     "messages",
@@ -67,65 +43,6 @@ NO_ACT_OF_A_PERSON = frozenset(("system", "request_welcome"))
 """Message types that are news about a person and no message of hers: they open no window and make no
 subject.
 """
-_NON_ASCII = re.compile(r"[^\x00-\x7f]")
-
-
-# ---- authentic? ---------------------------------------------------------------------------------------------------
-
-
-def authenticate(request: WebhookRequest, connection: ConnectionSecrets) -> Authenticity:
-    """Check `X-Hub-Signature-256` over the raw body, or answer Meta's handshake (GET). Constant time; never
-    raises.
-    """
-    if request.method == "GET":
-        return _handshake(request, connection)
-    if request.method != "POST":
-        return Denied(405, "method")
-    if not connection.app_secret:
-        return Denied(401, "no_secret")
-    given = request.headers.get(SIGNATURE_HEADER, "")
-    if not given:
-        return Denied(401, "missing")
-    if len(given) != SIGNATURE_CHARACTERS or not given.startswith(SIGNATURE_PREFIX):
-        return Denied(401, "malformed")
-    if _same(given, signature(connection.app_secret, request.body)):
-        return Accepted()
-    escaped = _escaped(request.body)
-    if escaped is not None and _same(given, signature(connection.app_secret, escaped)):
-        return Accepted()
-    return Denied(401, "mismatch")
-
-
-def signature(app_secret: str, body: bytes) -> str:
-    """The header's value for a body: `sha256=` and 64 lower-case hexadecimal digits."""
-    return SIGNATURE_PREFIX + hmac.new(app_secret.encode(), body, sha256).hexdigest()
-
-
-def _handshake(request: WebhookRequest, connection: ConnectionSecrets) -> Authenticity:
-    query = request.query
-    if query.get("hub.mode") != "subscribe" or not connection.verify_token:
-        return Denied(403, "handshake")
-    if not _same(query.get("hub.verify_token", ""), connection.verify_token):
-        return Denied(403, "handshake")
-    return Handshake(query.get("hub.challenge", "").encode("utf-8", "replace"))
-
-
-def _same(one: str, other: str) -> bool:
-    return hmac.compare_digest(one.encode("utf-8", "replace"), other.encode("utf-8", "replace"))
-
-
-def _escaped(body: bytes) -> bytes | None:
-    r"""The body with everything outside ASCII as lower-case `\uXXXX`, the form Meta signs; None when there is
-    nothing to escape.
-    """
-    if body.isascii():
-        return None
-    try:
-        text = body.decode()
-    except UnicodeDecodeError:
-        return None
-    return _NON_ASCII.sub(lambda found: json.dumps(found[0])[1:-1], text).encode("ascii")
-
 
 # ---- parts --------------------------------------------------------------------------------------------------------
 
@@ -134,7 +51,7 @@ def split(body: bytes) -> list[Fragment]:
     """One fragment for every message, status, error and other news, in order; UnparseableBody when the body
     is none of WhatsApp's.
     """
-    found = _loads(body)
+    found = meta.load_body(body)
     if (
         not isinstance(found, dict)
         or found.get("object") != wire.OBJECT
@@ -143,29 +60,10 @@ def split(body: bytes) -> list[Fragment]:
         raise UnparseableBody("an authentic body is no WhatsApp webhook")
     fragments: list[Fragment] = []
     for fragment in _fragments(found["entry"]):
-        if len(fragments) == FRAGMENTS_MAX:
+        if len(fragments) == meta.FRAGMENTS_MAX:
             raise UnparseableBody("an authentic body has more parts than a WhatsApp webhook can have")
         fragments.append(fragment)
     return fragments
-
-
-def _loads(body: bytes) -> Any:
-    """JSON; a lone surrogate (half an emoji in a name that was cut) becomes `?` instead of losing the whole
-    body.
-    """
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
-        pass
-    try:
-        text = json.dumps(json.loads(body, parse_constant=_no_constant), ensure_ascii=False)
-        return orjson.loads(text.encode("utf-8", "replace"))
-    except (ValueError, RecursionError):
-        raise UnparseableBody("an authentic body is no JSON") from None
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(name)
 
 
 def _fragments(entries: Sequence[Any]) -> Iterator[Fragment]:
@@ -174,7 +72,7 @@ def _fragments(entries: Sequence[Any]) -> Iterator[Fragment]:
         if not isinstance(changes, list):
             yield _malformed(entry)
             continue
-        head = {"entry": _word(entry.get("id"))}
+        head = {"entry": meta.short_id(entry.get("id"))}
         if isinstance(entry.get("time"), int):
             head["time"] = entry["time"]
         for change in changes:
@@ -182,18 +80,20 @@ def _fragments(entries: Sequence[Any]) -> Iterator[Fragment]:
             if not isinstance(value, dict) or not isinstance(change.get("field"), str):
                 yield _malformed(change)
             else:
-                yield from _of_change({**head, "field": _word(change["field"])}, value)
+                yield from _of_change({**head, "field": meta.short_id(change["field"])}, value)
 
 
 def _of_change(head: JsonObject, value: JsonObject) -> Iterator[Fragment]:
     metadata = value.get("metadata")
-    around = {"metadata": metadata if isinstance(metadata, dict) and _small(metadata) else {}}
-    account_ref = _word(wire.mapping(metadata).get("phone_number_id"))
+    around = {"metadata": metadata if isinstance(metadata, dict) and meta.small(metadata) else {}}
+    account_ref = meta.short_id(meta.mapping(metadata).get("phone_number_id"))
     around["metadata"] = (
         {**around["metadata"], "phone_number_id": account_ref} if account_ref else around["metadata"]
     )
     contacts = value.get("contacts")
-    known = [c for c in contacts if isinstance(c, dict) and _small(c)] if isinstance(contacts, list) else []
+    known = (
+        [c for c in contacts if isinstance(c, dict) and meta.small(c)] if isinstance(contacts, list) else []
+    )
     by_id = {c[key]: c for c in known for key in ("user_id", "wa_id") if isinstance(c.get(key), str)}
     for name in ITEM_LISTS:
         items = value.get(name)
@@ -222,7 +122,7 @@ def _malformed(part: Any, account_ref: str = "") -> Fragment:
 
 def _ids_of(item: JsonObject) -> list[str]:
     """The ids by which an element names its person, the most stable first."""
-    update = wire.mapping(item.get("user_id"))
+    update = meta.mapping(item.get("user_id"))
     candidates = (
         item.get("from_user_id"), item.get("recipient_user_id"), update.get("previous"), item.get("user_id"),
         item.get("from"), item.get("recipient_id"), item.get("wa_id"),
@@ -252,16 +152,6 @@ def _sender_ref(item: JsonObject, contact: JsonObject | None) -> str:
     return found.get("bsuid") or found.get("phone") or (ids[0] if ids else "")
 
 
-def _small(part: JsonObject) -> bool:
-    return len(orjson.dumps(part)) <= COMPANION_MAX_BYTES
-
-
-def _word(value: object) -> str:
-    if isinstance(value, int) and not isinstance(value, bool):
-        value = str(value)
-    return value if isinstance(value, str) and len(value) <= WORD_MAX_CHARACTERS else ""
-
-
 # ---- values -------------------------------------------------------------------------------------------------------
 
 
@@ -269,12 +159,12 @@ def parse(raw: JsonObject) -> list[Inbound]:
     """Read one fragment; [] for what means nothing (`deleted`). UnparseableFragment for what is not as
     documented.
     """
-    raw = dict(wire.mapping(raw))
+    raw = dict(meta.mapping(raw))
     if "field" not in raw or "malformed" in raw:
         raise UnparseableFragment("malformed")
-    value = wire.mapping(raw.get("value"))
+    value = meta.mapping(raw.get("value"))
     field = raw.get("field")
-    account_ref = _word(wire.mapping(value.get("metadata")).get("phone_number_id"))
+    account_ref = meta.short_id(meta.mapping(value.get("metadata")).get("phone_number_id"))
     name, item = item_of(value)
     if field == "messages" and name == "messages":
         return [_message(account_ref, item, value, raw)]
@@ -287,7 +177,7 @@ def parse(raw: JsonObject) -> list[Inbound]:
         return [InboundAccountError(account_ref, code.code, code.failure_class)]
     if field == "user_preferences" and name == "user_preferences":
         return [_preference(account_ref, item, value, raw)]
-    return [InboundUnsupported(account_ref, wire.known(field, wire.FIELDS), "other", None, raw)]
+    return [InboundUnsupported(account_ref, meta.known(field, wire.FIELDS), "other", None, raw)]
 
 
 def item_of(value: Any) -> tuple[str, JsonObject]:
@@ -307,8 +197,8 @@ def contact_of(value: Any) -> wire.Contact | None:
 
 def _message(account_ref: str, item: JsonObject, value: Any, raw: JsonObject) -> Inbound:
     head = wire.read(wire.MessageHead, item)
-    at_ms = wire.time_ms(head.timestamp)
-    provider_kind = wire.known(head.type, wire.MESSAGE_TYPES)
+    at_ms = meta.time_ms(head.timestamp)
+    provider_kind = meta.known(head.type, wire.MESSAGE_TYPES)
     if head.group_id is not None:
         return InboundUnsupported(account_ref, "messages", "group", head.id, raw)
     if provider_kind in NO_ACT_OF_A_PERSON:
@@ -318,7 +208,7 @@ def _message(account_ref: str, item: JsonObject, value: Any, raw: JsonObject) ->
     if not addresses:
         raise UnparseableFragment("no_address")
     kind, provider_kind, text, option_id, option_title = _said(head.type, provider_kind, item)
-    answered = wire.mapping(item.get("context")).get("id")
+    answered = meta.mapping(item.get("context")).get("id")
     return InboundMessage(
         account_ref=account_ref,
         provider_id=head.id,
@@ -353,7 +243,7 @@ def _said(type_: str, provider_kind: str, item: JsonObject) -> _Said:
         return "button_reply", "button", None, pressed.payload, pressed.text
     if type_ == "interactive":
         answer = wire.read(wire.Interactive, item.get("interactive"))
-        inner = f"interactive/{wire.known(answer.type, wire.INTERACTIVE_TYPES)}"
+        inner = f"interactive/{meta.known(answer.type, wire.INTERACTIVE_TYPES)}"
         kinds: tuple[Literal["button_reply", "list_reply"], ...] = (
             "button_reply",
             "list_reply",
@@ -383,7 +273,7 @@ def _status(account_ref: str, item: JsonObject, raw: JsonObject) -> list[Inbound
             account_ref=account_ref,
             provider_id=status.id,
             status=known,
-            provider_time_ms=wire.time_ms(status.timestamp),
+            provider_time_ms=meta.time_ms(status.timestamp),
             recipient=wire.address(status.recipient_user_id) or wire.address(status.recipient_id),
             echo=status.biz_opaque_callback_data,
             error_code=meaning.code if meaning else None,
@@ -400,7 +290,7 @@ def _preference(account_ref: str, item: JsonObject, value: Any, raw: JsonObject)
         "resume",
     ):
         return InboundUnsupported(account_ref, "user_preferences", "other", None, raw)
-    at_ms = wire.time_ms(preference.timestamp)
+    at_ms = meta.time_ms(preference.timestamp)
     addresses = wire.sender_addresses(preference.wa_id, preference.user_id, contact_of(value))
     if not addresses:
         raise UnparseableFragment("no_address")
@@ -428,8 +318,8 @@ def describe(raw: JsonObject) -> list[JsonObject]:
     """The facts of one fragment: one object for an inbound value, with `kind` and `supported`; `reject` when
     it is none, `why` when it is none or not supported.
     """
-    raw = dict(wire.mapping(raw))
-    value = wire.mapping(raw.get("value"))
+    raw = dict(meta.mapping(raw))
+    value = meta.mapping(raw.get("value"))
     name, item = item_of(value)
     found = wire.facts(raw.get("field"), name, item, value)
     try:

@@ -11,18 +11,13 @@ import orjson
 
 from schemas.addresses import Address
 from schemas.content import TemplateContent, TextContent
+from workers import meta
 from workers.channel import (
     AccountAccess,
-    Classified,
     DeliverySteps,
-    Failed,
     InvalidLink,
     JsonObject,
-    Outcome,
     ProviderRequest,
-    ProviderResponse,
-    Submitted,
-    Unclear,
     UnsupportedContent,
 )
 from workers.channels.whatsapp import errors
@@ -30,7 +25,6 @@ from workers.channels.whatsapp import errors
 API_BASE_URL = "https://graph.facebook.com/v25.0"
 """Newest version found (channel-apis §1); an account's own `api_base_url` says which one is called."""
 TEXT_MAX_CHARACTERS = 4_096
-SERVICE_UNAVAILABLE = 503
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _NUMBER = re.compile(r"[1-9][0-9]{6,14}", re.ASCII)
 
@@ -52,25 +46,7 @@ def deliver(
         },
         body=orjson.dumps({"messaging_product": "whatsapp", **body}),
     )
-    return outcome_of(response)
-
-
-def outcome_of(response: ProviderResponse) -> Outcome:
-    """Submitted, Failed, or Unclear where the answer does not tell whether the message was taken.
-
-    A gateway's own 5xx (no error object of the API in it) can come after the API took the message: only 503,
-    which says that nothing was tried, counts as a failure.
-    """
-    taken = 200 <= response.status < 300
-    error = errors.read_error(response.body)
-    if "code" in error:
-        return _failed(errors.classify(response))
-    if taken:
-        provider_id = _provider_id(response.body)
-        return Submitted(provider_id) if provider_id else Unclear(response.status)
-    if response.status >= 500 and response.status != SERVICE_UNAVAILABLE:
-        return Unclear(response.status)
-    return _failed(errors.classify(response))
+    return meta.outcome_of(response, errors.classify, _provider_id)
 
 
 def chat_link(account_number: str, token: str) -> str:
@@ -83,18 +59,6 @@ def chat_link(account_number: str, token: str) -> str:
     if not _TOKEN.fullmatch(token):
         raise InvalidLink("a token has 1 to 64 characters of A-Z a-z 0-9 _ -")
     return f"https://wa.me/{digits}?text={quote(token, safe='')}"
-
-
-def _failed(found: Classified) -> Failed:
-    return Failed(
-        failure_class=found.failure_class,
-        code=found.code,
-        retry_after_s=found.retry_after_s,
-        text=found.text,
-        pair_only=found.pair_only,
-        alarm=found.alarm,
-        tries_max=found.tries_max,
-    )
 
 
 def _recipient(address: Address) -> JsonObject:

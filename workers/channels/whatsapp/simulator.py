@@ -18,8 +18,9 @@ import orjson
 from aiohttp import web
 
 from schemas import clock, ids
+from workers import meta
 from workers.channel import ChannelError, JsonObject, SimulatedAccount, SimulatorSettings
-from workers.channels.whatsapp import errors, receive, send, wire
+from workers.channels.whatsapp import errors, send, wire
 from workers.simulation import (
     Fault,
     Faults,
@@ -65,7 +66,7 @@ class GraphError(ChannelError):
             body["error_subcode"] = self.subcode
         answer = json_answer({"error": body}, self.http)
         if retry_after_s is not None:
-            minutes = math.ceil(retry_after_s / errors.S_PER_MINUTE)
+            minutes = math.ceil(retry_after_s / meta.S_PER_MINUTE)
             usage = [{"type": "messaging", "call_count": 100, "estimated_time_to_regain_access": minutes}]
             answer.headers["X-Business-Use-Case-Usage"] = orjson.dumps(
                 {wire.BUSINESS_ACCOUNT_ID: usage}
@@ -119,7 +120,7 @@ def _recipient(body: JsonObject) -> str:
 
 
 def _text(body: JsonObject) -> str:
-    text = wire.mapping(body.get("text")).get("body")
+    text = meta.mapping(body.get("text")).get("body")
     if not isinstance(text, str) or not text.strip():
         raise GraphError(100, "The parameter text['body'] is required.")
     if len(text) > send.TEXT_MAX_CHARACTERS:
@@ -128,8 +129,8 @@ def _text(body: JsonObject) -> str:
 
 
 def _template(body: JsonObject) -> JsonObject:
-    template = wire.mapping(body.get("template"))
-    name, language = template.get("name"), wire.mapping(template.get("language")).get("code")
+    template = meta.mapping(body.get("template"))
+    name, language = template.get("name"), meta.mapping(template.get("language")).get("code")
     if not isinstance(name, str) or not name or not isinstance(language, str) or not language:
         raise GraphError(131008, "Template name and language code are required.")
     components = template.get("components", [])
@@ -137,9 +138,9 @@ def _template(body: JsonObject) -> JsonObject:
         raise GraphError(132012, "Template components must be a list.")
     variables: list[str] = []
     for component in components:
-        parameters = wire.mapping(component).get("parameters", [])
+        parameters = meta.mapping(component).get("parameters", [])
         for parameter in parameters if isinstance(parameters, list) else [None]:
-            text = wire.mapping(parameter).get("text")
+            text = meta.mapping(parameter).get("text")
             if not isinstance(text, str):
                 raise GraphError(132012, "A template parameter must have a text.")
             variables.append(text)
@@ -157,7 +158,7 @@ class GraphSimulator:
         self.report: tuple[Any, ...] = settings.statuses
         self.webhooks = Webhooks(
             settings.webhook_url,
-            lambda body: {"X-Hub-Signature-256": receive.signature(settings.app_secret, body)},
+            lambda body: {"X-Hub-Signature-256": meta.signature(settings.app_secret, body)},
             first_s=settings.retry_first_s,
             max_s=settings.retry_max_s,
         )
@@ -265,7 +266,7 @@ class GraphSimulator:
             raise InvalidControl("account: the simulator has none of this id")
         message, contact = _inbound_message(body)
         if "group_id" not in message:
-            age_s = max(0.0, clock.now_ms() / wire.MS_PER_S - int(message["timestamp"]))
+            age_s = max(0.0, clock.now_ms() / meta.MS_PER_S - int(message["timestamp"]))
             for key in ("wa_id", "user_id"):
                 if key in contact:
                     self._windows.opened(own, contact[key], age_s)
@@ -344,7 +345,7 @@ def _fault_error(fault: Fault) -> web.Response:
     if "code" not in error:
         return web.Response(status=error["http"])
     details = error.get("details", "A fault asked for by a test.")
-    asked = GraphError(error["code"], details, http=error.get("http"))
+    asked = GraphError(error["code"], details, http=error.get("http"), subcode=error.get("subcode"))
     return asked.response(fault.retry_after_s)
 
 
@@ -353,7 +354,7 @@ def _read_receipt(raw: bytes) -> web.Response | None:
     if b'"status"' not in raw or b'"message_id"' not in raw:
         return None
     try:
-        body = wire.mapping(orjson.loads(raw))
+        body = meta.mapping(orjson.loads(raw))
     except orjson.JSONDecodeError:
         return None
     return json_answer({"success": True}) if body.get("status") == "read" and "type" not in body else None
@@ -364,7 +365,7 @@ def _inbound_message(body: JsonObject) -> tuple[JsonObject, JsonObject]:
     person = wire.address(body.get("from"))
     if person is None:
         raise InvalidControl("from: a phone number or a business-scoped user id is needed")
-    at_s = body.get("at", clock.now_ms() // wire.MS_PER_S)
+    at_s = body.get("at", clock.now_ms() // meta.MS_PER_S)
     if not isinstance(at_s, int) or isinstance(at_s, bool) or at_s < 0:
         raise InvalidControl("at: seconds since 1970")
     message: JsonObject = {
@@ -410,7 +411,7 @@ def _said(body: JsonObject) -> JsonObject:
 
 
 def _choice(body: JsonObject, name: str) -> JsonObject:
-    choice = wire.mapping(body.get(name))
+    choice = meta.mapping(body.get(name))
     if not isinstance(choice.get("id"), str) or not isinstance(choice.get("title"), str):
         raise InvalidControl(f"{name}: id and title are needed")
     return {"id": choice["id"], "title": choice["title"]}
@@ -431,7 +432,7 @@ def _status_of(message: JsonObject, wanted: Any) -> JsonObject:
         title = errors.CODES[code].note if code in errors.CODES else "error"
         details = {"details": "A failure asked for by a test."}
         error = {"code": code, "title": title, "message": title, "error_data": details}
-    return wire.status_json(message, word, clock.now_ms() // wire.MS_PER_S, error)
+    return wire.status_json(message, word, clock.now_ms() // meta.MS_PER_S, error)
 
 
 def _recipient_key(text: str) -> str | None:

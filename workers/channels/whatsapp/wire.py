@@ -17,14 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from schemas import ids
 from schemas.addresses import Address, international_number
+from workers import meta
 from workers.channel import JsonObject, UnparseableFragment
 
-MILLISECONDS_FROM = 10**11
-"""A time at or above this is in milliseconds (as seconds it would be the year 5138); courier guards against
-it too.
-"""
-TIME_DIGITS_MAX = 14
-MS_PER_S = 1000
 _USER_ID = re.compile(r"[A-Z]{2}\.(ENT\.)?[A-Za-z0-9]{1,128}")
 
 FIELDS = frozenset((
@@ -97,7 +92,7 @@ class Interactive(_Wire):
 
 
 class MessageHead(_Wire):
-    """What every message has, whatever its type; `timestamp` is read by `time_ms`, the part of its type by
+    """What every message has, whatever its type; `timestamp` is read by `meta.time_ms`, the part of its type by
     `read`.
     """
 
@@ -156,26 +151,6 @@ def read_contact(raw: object) -> Contact | None:
         return None
 
 
-def time_ms(timestamp: object) -> int:
-    """Seconds (or milliseconds) as text or number → milliseconds; UnparseableFragment when it is neither."""
-    if (
-        isinstance(timestamp, str)
-        and timestamp.isascii()
-        and timestamp.isdigit()
-        and len(timestamp) <= TIME_DIGITS_MAX
-    ):
-        number = int(timestamp)
-    elif (
-        isinstance(timestamp, int)
-        and not isinstance(timestamp, bool)
-        and 0 <= timestamp < 10**TIME_DIGITS_MAX
-    ):
-        number = timestamp
-    else:
-        raise UnparseableFragment("timestamp")
-    return number if number >= MILLISECONDS_FROM else number * MS_PER_S
-
-
 def address(text: object) -> Address | None:
     """A phone or a business-scoped user id by its form, never by the field it stood in; None when it is
     neither.
@@ -211,16 +186,6 @@ def sender_addresses(sender: str | None, user_id: str | None, contact: Contact |
         if candidate is not None:
             found.setdefault(candidate.kind, candidate)
     return tuple(found[kind] for kind in ("bsuid", "phone") if kind in found)
-
-
-def known(word: object, words: frozenset[str]) -> str:
-    """A provider's word if it is on the list of those that may stand in clear, else `other`."""
-    return word if isinstance(word, str) and word in words else "other"
-
-
-def mapping(value: object) -> Mapping[str, Any]:
-    """The value if it is a JSON object, else an empty one."""
-    return value if isinstance(value, dict) else {}
 
 
 # ---- as the provider writes it (for the simulator) ----------------------------------------------------------------
@@ -270,10 +235,10 @@ def facts(field: object, name: str, item: JsonObject, value: Mapping[str, Any]) 
     """The facts of one fragment under flat names; never raises. `name` is the list that `item` stood in, ""
     for none.
     """
-    contact = mapping(
+    contact = meta.mapping(
         (value.get("contacts") or [None])[0] if isinstance(value.get("contacts"), list) else None
     )
-    found: JsonObject = {"phone_number_id": mapping(value.get("metadata")).get("phone_number_id")}
+    found: JsonObject = {"phone_number_id": meta.mapping(value.get("metadata")).get("phone_number_id")}
     if name == "messages":
         return found | _message_facts(item, contact)
     if name == "statuses":
@@ -286,23 +251,23 @@ def facts(field: object, name: str, item: JsonObject, value: Mapping[str, Any]) 
         }
     found["field"] = field
     if name == "user_id_update":
-        ids, parents = mapping(item.get("user_id")), mapping(item.get("parent_user_id"))
+        ids, parents = meta.mapping(item.get("user_id")), meta.mapping(item.get("parent_user_id"))
         return found | {
             "wa_id": item.get("wa_id"),
             "bsuid_previous": ids.get("previous"),
             "bsuid_current": ids.get("current"),
             "parent_bsuid_previous": parents.get("previous"),
             "parent_bsuid_current": parents.get("current"),
-            "timestamp": _seconds(item.get("timestamp")),
+            "timestamp": meta.time_s(item.get("timestamp")),
         }
     if name:
         plain = {key: part for key, part in item.items() if isinstance(part, str | int | float)}
-        return found | plain | {"timestamp": _seconds(item.get("timestamp"))}
+        return found | plain | {"timestamp": meta.time_s(item.get("timestamp"))}
     return found | _news_facts(value)
 
 
 def _message_facts(item: JsonObject, contact: Mapping[str, Any]) -> JsonObject:
-    profile, context = mapping(contact.get("profile")), mapping(item.get("context"))
+    profile, context = meta.mapping(contact.get("profile")), meta.mapping(item.get("context"))
     type_ = item.get("type")
     ids = (
         item.get("from_user_id"),
@@ -314,7 +279,7 @@ def _message_facts(item: JsonObject, contact: Mapping[str, Any]) -> JsonObject:
         "type": type_,
         "from": item.get("from"),
         "id": item.get("id"),
-        "timestamp": _seconds(item.get("timestamp")),
+        "timestamp": meta.time_s(item.get("timestamp")),
         "profile_name": profile.get("name"),
         "username": profile.get("username"),
         "bsuid": next(
@@ -327,7 +292,7 @@ def _message_facts(item: JsonObject, contact: Mapping[str, Any]) -> JsonObject:
         "forwarded": context.get("forwarded"),
         "frequently_forwarded": context.get("frequently_forwarded"),
     }
-    referral = mapping(item.get("referral"))
+    referral = meta.mapping(item.get("referral"))
     found |= {f"referral_{key}": part for key, part in referral.items() if isinstance(part, str)}
     found |= {"ctwa_clid": referral["ctwa_clid"]} if "ctwa_clid" in referral else {}
     optional = (
@@ -346,7 +311,7 @@ def _message_facts(item: JsonObject, contact: Mapping[str, Any]) -> JsonObject:
 
 def _part_facts(type_: object, part: Any, item: JsonObject) -> JsonObject:
     """What stands in the object that is called like the message's type."""
-    inner = mapping(part)
+    inner = meta.mapping(part)
     if not isinstance(type_, str):
         return {}
     if type_ == "text":
@@ -367,9 +332,11 @@ def _part_facts(type_: object, part: Any, item: JsonObject) -> JsonObject:
         return found | {key: inner[key] for key in ("voice", "animated", "url") if key in inner}
     if type_ == "contacts":
         cards = part if isinstance(part, list) else []
-        first = mapping(mapping(cards[0]).get("name")) if cards else {}
+        first = meta.mapping(meta.mapping(cards[0]).get("name")) if cards else {}
         origin = (
-            inner.get("origin") or item.get("origin") or (mapping(cards[0]).get("origin") if cards else None)
+            inner.get("origin")
+            or item.get("origin")
+            or (meta.mapping(cards[0]).get("origin") if cards else None)
         )
         return {
             "count": len(cards),
@@ -388,13 +355,13 @@ def _part_facts(type_: object, part: Any, item: JsonObject) -> JsonObject:
             "text": inner.get("text"),
         }
     if type_ in ("edit", "revoke"):
-        edited = mapping(inner.get("message"))
+        edited = meta.mapping(inner.get("message"))
         event = {"event": "deleted" if type_ == "revoke" else "edited"}
-        text = {"text": mapping(edited.get("text")).get("body")} if type_ == "edit" else {}
+        text = {"text": meta.mapping(edited.get("text")).get("body")} if type_ == "edit" else {}
         return event | text | {"original_message_id": inner.get("original_message_id")}
     if type_ in ("unsupported", "unknown"):
         listed = item.get("errors")
-        error = mapping(listed[0]) if isinstance(listed, list) and listed else {}
+        error = meta.mapping(listed[0]) if isinstance(listed, list) and listed else {}
         return {"error_code": error.get("code"), "title": error.get("title")}
     if type_ == "system":
         renamed = {"type": "system_type"}
@@ -404,7 +371,7 @@ def _part_facts(type_: object, part: Any, item: JsonObject) -> JsonObject:
 
 def _interactive_facts(inner: Mapping[str, Any]) -> JsonObject:
     type_ = inner.get("type")
-    choice = mapping(inner.get(type_)) if isinstance(type_, str) else {}
+    choice = meta.mapping(inner.get(type_)) if isinstance(type_, str) else {}
     found: JsonObject = {"type": f"interactive/{type_}"}
     if type_ == "nfm_reply":
         return found | {key: choice.get(key) for key in ("name", "body", "response_json")}
@@ -418,10 +385,10 @@ def _interactive_facts(inner: Mapping[str, Any]) -> JsonObject:
 
 def _status_facts(item: JsonObject, contact: Mapping[str, Any]) -> JsonObject:
     listed = item.get("errors")
-    error = mapping(listed[0]) if isinstance(listed, list) and listed else {}
+    error = meta.mapping(listed[0]) if isinstance(listed, list) and listed else {}
     pricing, conversation = (
-        mapping(item.get("pricing")),
-        mapping(item.get("conversation")),
+        meta.mapping(item.get("pricing")),
+        meta.mapping(item.get("conversation")),
     )
     ids = (
         item.get("recipient_user_id"),
@@ -437,7 +404,7 @@ def _status_facts(item: JsonObject, contact: Mapping[str, Any]) -> JsonObject:
         "biz_opaque_callback_data": item.get("biz_opaque_callback_data"),
         "error_code": error.get("code"),
         "title": error.get("title"),
-        "details": mapping(error.get("error_data")).get("details") or error.get("details"),
+        "details": meta.mapping(error.get("error_data")).get("details") or error.get("details"),
         "conversation_id": conversation.get("id"),
         "price_category": pricing.get("category"),
         "billable": pricing.get("billable"),
@@ -447,7 +414,7 @@ def _status_facts(item: JsonObject, contact: Mapping[str, Any]) -> JsonObject:
         "id": item.get("id"),
         "status": item.get("status"),
         "recipient": item.get("recipient_id"),
-        "timestamp": _seconds(item.get("timestamp")),
+        "timestamp": meta.time_s(item.get("timestamp")),
     } | {key: part for key, part in found.items() if part is not None}
 
 
@@ -464,11 +431,3 @@ def _news_facts(value: Mapping[str, Any]) -> JsonObject:
     }
     plain = {key: part for key, part in value.items() if isinstance(part, str | int | float)}
     return {short.get(key, key): part for key, part in plain.items() if key != "messaging_product"}
-
-
-def _seconds(timestamp: object) -> object:
-    """The provider's time as a number of seconds where it is one, else as it came."""
-    try:
-        return time_ms(timestamp) // MS_PER_S
-    except UnparseableFragment:
-        return timestamp

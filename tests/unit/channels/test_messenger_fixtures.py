@@ -1,0 +1,79 @@
+"""Every real Messenger payload of ../shared/fixtures against what its author says a correct parser finds."""
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from deploy.channel_commands import classify_line, parse_lines
+from tests.unit.channels.messenger_payloads import FIXTURES, NO_FIXTURES
+from workers.channel import Accepted, Denied, WebhookRequest
+from workers.channels.messenger.channel import CHANNEL
+
+PATHS = sorted(FIXTURES.glob("messenger-*.json"))
+CLASSES = {"retryable": "RETRY", "recipient-unreachable": "UNREACH", "permanent (app not live)": "PERM"}
+"""The fixtures' words for a class → ours."""
+KINDS = {
+    "inbound-02": ("message", False, None),
+    "inbound-05": ("message", False, None),
+    "inbound-08": ("ignored", False, "another page"),
+    "inbound-11": ("rejected", False, "malformed"),
+    "inbound-14": ("message", False, None),
+    "optin-03": ("message", False, None),
+    "optin-06": ("unsupported", False, "optin"),
+    "status-01": ("status", True, None),
+}
+"""Fixture → kind, whether it is supported, and why not, as `sealpost parse messenger` prints them."""
+pytestmark = pytest.mark.skipif(not PATHS, reason=NO_FIXTURES)
+
+
+class Secrets:
+    """A connection."""
+
+    app_secret = ""
+    verify_token = ""
+
+
+def load(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = orjson.loads(path.read_bytes())
+    return content
+
+
+def is_error(path: Path) -> bool:
+    return "-error-" in path.name
+
+
+@pytest.mark.parametrize("path", [p for p in PATHS if not is_error(p)], ids=lambda p: p.stem)
+def test_the_facts_expected_are_found(path: Path) -> None:
+    """As the command line prints them, for whole webhooks and for elements alone."""
+    fixture = load(path)
+    (line,) = parse_lines("messenger", orjson.dumps(fixture["payload"]))
+    value = orjson.loads(line)
+    expected = {name: fact for name, fact in fixture["expect"].items() if name != "note"}
+    assert {name: value.get(name, "(missing)") for name in expected} == expected
+    kind = path.stem.removeprefix("messenger-")
+    assert (value["kind"], value["supported"], value.get("why")) == KINDS[kind]
+
+
+@pytest.mark.parametrize("path", [p for p in PATHS if is_error(p)], ids=lambda p: p.stem)
+@pytest.mark.parametrize("http", [200, 400, 500])
+def test_the_class_expected_is_given(path: Path, http: int) -> None:
+    fixture = load(path)
+    expect = fixture["expect"]
+    found = orjson.loads(classify_line("messenger", http, orjson.dumps(fixture["payload"])))
+    assert (found["class"], found["code"]) == (CLASSES[expect["class"]], expect["code"])
+
+
+def vectors() -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = load(FIXTURES / "signatures.json")["vectors"] if PATHS else []
+    return [vector for vector in found if "messenger" in vector["channels"]]
+
+
+@pytest.mark.parametrize("vector", vectors(), ids=lambda v: v["name"])
+def test_signature_vectors(vector: dict[str, Any]) -> None:
+    secrets = Secrets()
+    secrets.app_secret = vector["secret"]
+    headers = {"x-hub-signature-256": vector["header"]} if vector["header"] else {}
+    verdict = CHANNEL.authenticate(WebhookRequest("POST", {}, headers, vector["body"].encode()), secrets)
+    assert isinstance(verdict, Accepted if vector["expect"].startswith("accept") else Denied)

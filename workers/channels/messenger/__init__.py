@@ -1,0 +1,3 @@
+"""Facebook Messenger Platform. See README.md for the provider's pages, quirks and the date they were
+checked.
+"""
