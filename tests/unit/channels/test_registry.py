@@ -44,7 +44,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("installed")
 def test_every_declared_channel_is_found_with_its_simulator() -> None:
-    assert "whatsapp" in registry.channel_names()
+    assert {"telegram", "whatsapp"} <= set(registry.channel_names())
     for name in registry.channel_names():
         assert registry.channel(name).name == name
         assert callable(registry.simulator(name))
@@ -54,7 +54,7 @@ def test_every_declared_channel_is_found_with_its_simulator() -> None:
 def test_an_unknown_channel_names_the_nearest() -> None:
     with pytest.raises(UnknownChannel, match="did you mean 'whatsapp'"):
         registry.channel("watsap")
-    with pytest.raises(UnknownChannel, match="there are: whatsapp"):
+    with pytest.raises(UnknownChannel, match=r"there are: .*whatsapp"):
         registry.channel("zz")
 
 
