@@ -17,7 +17,7 @@ from schemas.content import TextReference
 from schemas.envelope import Event, EventData, Sealed, SealedBlock
 from schemas.events import consents, deletions, registry, subscriptions, tenants
 from schemas.ids import message_id, random_bytes, random_id, random_token
-from schemas.topics import CONSENTS, DELETIONS, SUBSCRIPTIONS, TENANTS, inbound
+from schemas.topics import CHANNELS, CONSENTS, DELETIONS, SUBSCRIPTIONS, TENANTS, inbound
 from streams.step.contract import Effects, Item, Output, Poison, Record
 from streams.step.migrate import apply_migrations
 from vault.keyring import MasterKey
@@ -97,7 +97,7 @@ class World:
     def caught_up(self, partitions: Sequence[int] = (0,)) -> None:
         """The role reached the ends of these partitions just now, and inbound those of its own."""
         with self.vault.transaction() as cursor:
-            self.vault.inbound_read(cursor, [inbound(CHANNEL)], partitions)
+            self.vault.inbound_read(cursor, [inbound(channel) for channel in CHANNELS], partitions)
             self.handler.caught_up(cursor, partitions)
 
     # Tenants and people

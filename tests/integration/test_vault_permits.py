@@ -11,12 +11,14 @@ from prometheus_client import REGISTRY
 from schemas.clock import boot_s, month_of_ms, now_ms, today
 from schemas.events import tenants
 from schemas.ids import message_id, random_id, random_token
-from schemas.topics import inbound
+from schemas.topics import CHANNELS, inbound
 from tests.embedded_fixtures import PostgresServer
 from tests.vault_world import CHANNEL, FAST, Person, Tenant, World, bsuid, tenant_event
 from vault.claims import Settlement
 from vault.permissions import Lower
 from vault.permits import Answer, Permit, PermitRequest, Refusal, Settled, Unknown, Wait
+
+INBOUND = [inbound(channel) for channel in CHANNELS]
 
 
 @pytest.fixture(scope="module")
@@ -223,7 +225,7 @@ def test_a_stop_that_may_lie_unread_stops_what_needs_consent(world: World, perso
     with world.sql() as cursor:
         cursor.execute("update vault.inbound_read set reached_ms = reached_ms - 10500 where partition = 0")
     with world.vault.transaction() as cursor:
-        world.vault.inbound_read(cursor, [inbound(CHANNEL)], [1])
+        world.vault.inbound_read(cursor, INBOUND, [1])
         world.handler.caught_up(cursor, [0])
     waiting = answer(person, newsletter(person))
     assert isinstance(waiting, Wait)
@@ -248,7 +250,7 @@ def test_before_inbound_has_read_every_partition_nothing_that_needs_consent_goes
     world.vault.bind_installation("cluster-1", 2)
     for partition, wanted in ((0, Wait), (1, Permit)):
         with world.vault.transaction() as cursor:
-            world.vault.inbound_read(cursor, [inbound(CHANNEL)], [partition])
+            world.vault.inbound_read(cursor, INBOUND, [partition])
             cursor.execute(
                 "insert into vault.inbound_read values ('a channel that is gone', 0, 0) on conflict do nothing"
             )
