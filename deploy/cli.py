@@ -201,14 +201,16 @@ def tenant_connect(
     account: Annotated[
         str,
         typer.Option(
-            help="The provider's id of the sender (WhatsApp: phone number id; Messenger: page id).",
+            help="The provider's id of the sender (WhatsApp: phone number id, Messenger: page id, Telegram: bot id).",
             callback=_name,
         ),
     ],
     app_secret: Annotated[str, typer.Option(envvar="SEALPOST_APP_SECRET", prompt=True, hide_input=True)],
     verify_token: Annotated[str, typer.Option(envvar="SEALPOST_VERIFY_TOKEN", prompt=True, hide_input=True)],
     access_token: Annotated[str, typer.Option(envvar="SEALPOST_ACCESS_TOKEN", prompt=True, hide_input=True)],
-    api_url: Annotated[str, typer.Option(help="The provider's API.")] = "https://graph.facebook.com/v25.0",
+    api_url: Annotated[
+        str, typer.Option(help="The provider's API, where it is not the channel's usual one.")
+    ] = "",
     rate: Annotated[float | None, typer.Option(help="Messages a second of this account.", min=0.001)] = None,
     pair_interval: Annotated[
         float | None,

@@ -65,14 +65,20 @@ class ProviderAccount:
     verify_token: str = field(repr=False)
     access_token: str = field(repr=False)
     api_url: str
+    """"": where the channel's API usually is."""
     limits: AccountLimits | None = None
     """None: as recorded before, at first what the channel declares."""
 
 
 def connect_account(settings: Settings, wanted: ProviderAccount) -> str:
     """Store credentials sealed in the vault and approve the account; where the webhook belongs."""
-    registry.channel(wanted.channel)
+    declared = registry.channel(wanted.channel).capabilities
+    api_url = wanted.api_url or declared.api_base_url
+    if not api_url:
+        raise ConfigurationError("--api-url is needed: this channel's API has no address of its own")
     with _registrar(settings) as (vault, registrar):
+        if not declared.names_account:
+            _check_only_account(vault, wanted)
         with vault.transaction() as cursor:
             vault.add_connection(
                 cursor,
@@ -83,12 +89,21 @@ def connect_account(settings: Settings, wanted: ProviderAccount) -> str:
                 wanted.verify_token,
             )
             vault.add_account(
-                cursor, wanted.account, wanted.connection, wanted.account, wanted.access_token, wanted.api_url
+                cursor, wanted.account, wanted.connection, wanted.account, wanted.access_token, api_url
             )
             if wanted.limits is not None:
                 vault.limit_account(cursor, wanted.account, wanted.limits)
         registrar.approve_channel(wanted.tenant, wanted.channel, wanted.connection, wanted.account)
     return f"webhook path: /webhooks/{wanted.channel}/{wanted.connection}"
+
+
+def _check_only_account(vault: Vault, wanted: ProviderAccount) -> None:
+    """Webhooks of this channel name no account, so a connection has one: ConfigurationError when it is another."""
+    known = {found.connection: found.accounts for found in vault.connections().usable}
+    if set(known.get(wanted.connection, {}).values()) - {wanted.account}:
+        raise ConfigurationError(
+            "--connection has another account, and its webhooks name none; choose another name"
+        )
 
 
 def publish_notice(settings: Settings, tenant: str, language: str, url: str, version: int) -> str:

@@ -65,7 +65,8 @@ KEYWORDS: Mapping[Intent, Mapping[str, str | None]] = {
 """Keyword → the language it shows, or None when both languages use it."""
 
 LATEST = {text: max(versions) for text, versions in TEXTS.items()}
-_PUNCTUATION = " \t\r\n.!?,;:\"'„“”‚‘’()*_"
+_PUNCTUATION = " \t\r\n.!?,;:\"'„“”‚‘’()*_/"
+"""Around a keyword, not part of it. The stroke is how commands begin where people press a button for them: `/start`, `/stop`."""
 
 
 @dataclass(frozen=True, slots=True)

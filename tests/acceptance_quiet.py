@@ -5,11 +5,12 @@ import time
 import psycopg
 from confluent_kafka import Consumer, TopicPartition
 
+from schemas.topics import CHANNELS, outbound
 from streams.kafka import group_offsets
 from tests.acceptance_instance import RunningInstance, until
 
 OUTBOUND_GROUP = "sealpost.outbound"
-OUTBOUND_TOPICS = ("sealpost.outbound.whatsapp", "sealpost.outbound.whatsapp.bulk")
+OUTBOUND_TOPICS = tuple(outbound(channel, bulk=bulk) for channel in CHANNELS for bulk in (False, True))
 STILL_S = 1.5
 """How long nothing may be written before an instance counts as quiet: longer than a step, and than the second after which a
 status settles a call without outcome."""

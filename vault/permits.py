@@ -51,11 +51,11 @@ from vault.permits(%s::json, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 class PermitRequest:
     """One (message, part) whose call can start at once.
 
-    `kind` "free_form" needs an open window. `basis`: id of the consent event relied on. `settings`: offset in `tenants` that the
-    writer had seen. Times in milliseconds. `token`: a random word per attempt (`schemas.ids.random_token`): the same question
-    with the same token gets the same answer while the lease lasts; another token is another question, made anew. `content_gen`:
-    generation of the content block to open, None when there is none. `partition`: the command's partition number; without it
-    the slowest partition of the follower decides.
+    `kind` "free_form" needs an open window, "template" does not. `basis`: id of the consent event relied on. `settings`:
+    offset in `tenants` that the writer had seen. Times in milliseconds. `token`: a random word per attempt
+    (`schemas.ids.random_token`): the same question with the same token gets the same answer while the lease lasts; another
+    token is another question, made anew. `content_gen`: generation of the content block to open, None when there is none.
+    `partition`: the command's partition number; without it the slowest partition of the follower decides.
     """
 
     tenant: str

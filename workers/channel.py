@@ -78,7 +78,8 @@ class Capabilities:
     `window_s`: free-form content may go out this long after the person's last message (None: always).
     `first_contact`: what a business may send to somebody who has not written. `rate_per_s`: messages a second
     of one account; `pair_interval_s`: seconds between messages of one account to one person after a burst of
-    `pair_burst` (None: no such limit). `token_carrier`: where a click-to-chat token comes back.
+    `pair_burst` (None: no such limit). `token_carrier`: where a click-to-chat token comes back. `api_base_url`: where
+    the provider's API is unless an account says otherwise ("": every account must say).
     """
 
     content_kinds: frozenset[ContentKind]
@@ -93,6 +94,9 @@ class Capabilities:
     token_carrier: Literal["message_text", "payload", "none"]
     echoes_our_id: bool
     """Statuses carry the id we sent along, so that an unknown outcome can be settled later."""
+    names_account: bool = True
+    """Webhooks name the account they are for. Where they do not, a connection has one account and every fragment is its."""
+    api_base_url: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +188,8 @@ class InboundMessage:
 
     `text` is what was typed (kind `text`); replies by button or list have `option_id` and `option_title`.
     Kind `unsupported` keeps the provider's fragment whole in `raw`. `provider_kind` is a word of a fixed
-    list, so it may stand in clear.
+    list, so it may stand in clear. `provider_time_ms` 0: the provider names no time, that of receipt stands for it.
+    `forwarded`: the words are another's, passed on; they are shown, and ask for nothing.
     """
 
     account_ref: str
@@ -199,11 +204,12 @@ class InboundMessage:
     option_title: str | None = field(default=None, repr=False)
     in_reply_to: str | None = field(default=None, repr=False)
     raw: JsonObject | None = field(default=None, repr=False)
+    forwarded: bool = False
 
     @property
     def words(self) -> str:
-        """What the person said, typed or chosen; "" when nothing can be read."""
-        return self.text or self.option_title or ""
+        """What the person said of herself, typed or chosen; "" when nothing can be read."""
+        return "" if self.forwarded else self.text or self.option_title or ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from math import isfinite
-from typing import Any, NoReturn
+from typing import Any
 
 import orjson
 
@@ -29,10 +29,12 @@ from workers.channel import (
     ProviderResponse,
     Submitted,
     Unclear,
-    UnparseableBody,
     UnparseableFragment,
     WebhookRequest,
 )
+
+API_BASE_URL = "https://graph.facebook.com/v25.0"
+"""Newest version found (channel-apis §1); an account's own `api_base_url` says which one is called."""
 
 # ---- authentic? ---------------------------------------------------------------------------------------------------
 
@@ -113,44 +115,6 @@ COMPANION_MAX_BYTES = 8_192
 """What surrounds an element is not copied to each fragment above this, so that a body cannot grow by being
 split.
 """
-
-
-NESTED_MAX = 254
-"""Levels that orjson writes; it reads 1,024."""
-NESTED_SPARE = 24
-"""Levels that are put around an element on its way: fragment, record, sealed content."""
-
-
-def load_body(body: bytes) -> Any:
-    """JSON that can be written again; a lone surrogate (half an emoji in a name that was cut) becomes `?`
-    instead of losing the whole body. UnparseableBody when it is none, or nested deeper than Meta nests.
-    """
-    found = _loads(body)
-    if body.count(b"[") + body.count(b"{") > NESTED_MAX - NESTED_SPARE:
-        probe = found
-        for _ in range(NESTED_SPARE):
-            probe = [probe]
-        try:
-            orjson.dumps(probe)
-        except orjson.JSONEncodeError:
-            raise UnparseableBody("an authentic body is nested too deeply") from None
-    return found
-
-
-def _loads(body: bytes) -> Any:
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
-        pass
-    try:
-        text = json.dumps(json.loads(body, parse_constant=_no_constant), ensure_ascii=False)
-        return orjson.loads(text.encode("utf-8", "replace"))
-    except (ValueError, RecursionError):
-        raise UnparseableBody("an authentic body is no JSON") from None
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(name)
 
 
 def time_ms(timestamp: object) -> int:

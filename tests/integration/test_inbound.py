@@ -263,6 +263,24 @@ def test_stop_and_the_providers_switch(world: ReceivingWorld, running: Running) 
     assert len(world.events(topics.MESSAGES, site.tenant)) == 1
 
 
+def test_a_stranger_who_lifts_the_providers_switch_stays_one(world: ReceivingWorld, running: Running) -> None:
+    """Lifting a prohibition is no consent and no message: it makes no subject, so the first message introduces one."""
+    site, number = world.site(), new_number()
+    preference = {
+        "wa_id": number,
+        "category": "marketing_messages",
+        "value": "resume",
+        "timestamp": now_ms() // 1000,
+    }
+    value = {"metadata": {"phone_number_id": site.number_id}, "user_preferences": [preference]}
+    dropped = sample("sealpost_inbound_dropped_total", channel="whatsapp", why="resume")
+    handle(world, running, site, webhook({"field": "user_preferences", "value": value}))
+    assert sample("sealpost_inbound_dropped_total", channel="whatsapp", why="resume") == dropped + 1
+    assert world.rows(f"select 1 from vault.subjects where tenant = '{site.tenant}'") == []
+    handle(world, running, site, webhook(change(site, text(number, "Hallo"))))
+    assert "subject.created" in types(world.events(topics.SUBSCRIPTIONS, site.tenant))
+
+
 def test_what_is_not_understood(world: ReceivingWorld, running: Running) -> None:
     """Unsupported kinds are kept sealed; news about the account is counted; what is malformed is a dead letter."""
     site, number = world.site(), new_number()

@@ -123,6 +123,7 @@ def test_a_known_person_only_says_something() -> None:
         ("Yes", "yes", "en"),
         ("nein", "no", "de"),
         ("anmelden", "start", "de"),
+        ("/start", "start", None),
     ],
 )
 def test_intents_carry_evidence_and_the_language_of_the_keyword(
@@ -201,8 +202,19 @@ def test_the_same_fragment_gives_the_same_ids() -> None:
     assert once == twice
 
 
+def test_what_is_passed_on_asks_for_nothing() -> None:
+    """A forwarded STOP or JA is another's word: it is kept, and no intent is found in it."""
+    value = message("STOP", forwarded=True)
+    decision = decide_message(received(value), value, ResolvedSender(SUBJECT), ("news",))
+    (said,) = decision.drafts
+    assert isinstance(said.data, MessageReceived)
+    assert (said.data.intent, said.evidence, decision.lowers) == (None, None, ())
+    content = orjson.loads(said.content or b"")
+    assert (content["text"], content["forwarded"]) == ("STOP", True)
+
+
 def test_the_providers_switch() -> None:
-    """`stop` withdraws with evidence of its own; the block is sealed once and copied; `resume` is no consent."""
+    """It withdraws with evidence of its own; the block is sealed once and copied."""
     value = InboundOptOut("pn-1", "user_preferences:x", AT_MS - 5_000, (PHONE,), "marketing", "stop")
     decision = decide_opt_out(received(value), value, ResolvedSender(SUBJECT), ("news", "offers"))
     first, second = decision.drafts
@@ -210,9 +222,6 @@ def test_the_providers_switch() -> None:
     assert orjson.loads(first.evidence or b"")["kind"] == "provider_preference"
     assert (second.evidence, second.evidence_of) == (None, first.id)
     assert [lower.purpose for lower in decision.lowers] == ["news", "offers"]
-    again = replace(value, value="resume")
-    resumed = decide_opt_out(received(again), again, ResolvedSender(SUBJECT), ("news",))
-    assert (resumed.drafts, resumed.lowers, resumed.why) == ((), (), "resume")
     assert decide_opt_out(received(value), value, ResolvedSender("", dropped=True), ("news",)).why == "erased"
 
 

@@ -25,8 +25,10 @@ from tests.outbound_commands import (
 )
 from vault.outcomes import Corrupt, Plain
 from vault.sealing import SealContext, open_block
+from workers import registry as channels
 from workers.outbound import rendering, statuses
 from workers.outbound.commands import Message, decode
+from workers.outbound.sender import permit_request
 from workers.outbound.statuses import Verdict
 
 PERSON = Person("a" * 32, b"k" * 32, "2026-11")
@@ -197,3 +199,18 @@ def test_a_confirmation_is_added_where_inbound_settled_in_our_place() -> None:
     assert statuses.with_confirmation(message, whole, b"i" * 32) == whole
     refused = written(message, Verdict(MessageRejected, reason="no_dpa"))
     assert statuses.with_confirmation(message, refused, b"i" * 32) == refused
+
+
+def test_only_where_a_channel_knows_a_window_a_text_needs_it_open() -> None:
+    """A template never does."""
+    text, own, template = (
+        decode(record_of(event))
+        for event in (text_command(PERSON, "x"), own_text_command(PERSON), template_command(PERSON, "x"))
+    )
+
+    def kinds(name: str) -> list[str]:
+        channel = channels.channel(name)
+        return [permit_request(message, "token", channel).kind for message in (text, own, template)]
+
+    assert kinds("whatsapp") == ["free_form", "free_form", "template"]
+    assert kinds("telegram") == ["template", "template", "template"]

@@ -60,6 +60,10 @@ class Decision(NamedTuple):
     why: Literal["erased", "resume"] | None = None
 
 
+RESUMED = Decision(why="resume")
+"""A person lifted the provider's own switch. That is no consent: it changes nothing, and makes nobody known."""
+
+
 def decide_message(
     received: Received, value: InboundMessage, who: ResolvedSender, purposes: Sequence[str]
 ) -> Decision:
@@ -105,11 +109,9 @@ def decide_message(
 def decide_opt_out(
     received: Received, value: InboundOptOut, who: ResolvedSender, purposes: Sequence[str]
 ) -> Decision:
-    """A person used the provider's own switch. `stop` withdraws; `resume` is no consent and changes nothing here."""
+    """A person used the provider's own switch to stop, which withdraws."""
     if who.dropped:
         return Decision(why="erased")
-    if value.value == "resume":
-        return Decision(why="resume")
     at = clock.to_text(received.at_ms)
     evidence = _evidence(
         value.addresses, value.provider_time_ms, value.provider_id, "provider_preference", value.value, None
@@ -199,6 +201,7 @@ def _content(value: InboundMessage) -> bytes:
         "provider_id": value.provider_id,
         "provider_time": clock.to_text(value.provider_time_ms),
         "in_reply_to": value.in_reply_to,
+        "forwarded": value.forwarded or None,
         "raw": value.raw,
     }
     return orjson.dumps({name: part for name, part in content.items() if part is not None})

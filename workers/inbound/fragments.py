@@ -4,7 +4,7 @@ from base64 import b64decode
 from binascii import Error as Base64Error
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import cache
 from hashlib import sha256
@@ -118,7 +118,12 @@ class FragmentReader:
         value = values[0] if values else None
         if isinstance(value, InboundMessage | InboundOptOut) and not data.account:
             raise StrangeFragment("a person's act on no account")
+        if isinstance(value, InboundMessage) and value.provider_time_ms == 0:
+            value = replace(value, provider_time_ms=record.time_ms)
         provider_id, kind = identity(value, plaintext)
+        if not channel.capabilities.names_account:
+            # Such a provider counts for each account anew: the same id may stand for something else on another one.
+            provider_id = f"{data.account}/{provider_id}"
         received = ids.received_id(id_key, event.tenant, event.channel, provider_id, kind)
         return Received(
             received, event.tenant, event.channel, data.account, record.time_ms, id_key, value, record

@@ -30,6 +30,7 @@ from workers.channel import (
 )
 from workers.inbound import parking
 from workers.inbound.decisions import (
+    RESUMED,
     Decision,
     decide_message,
     decide_opt_out,
@@ -163,11 +164,13 @@ class InboundHandler:
         return _Input(item, received, item.due.kind, parking.tries_of(item.due))
 
     def _resolve(self, cursor: Cursor, inputs: Sequence[_Input]) -> None:
-        """Who wrote: one question for all."""
+        """Who wrote, or forbade: one question for all."""
         asked: list[tuple[_Input, Sender]] = []
         for found in inputs:
             value, received = found.received.value, found.received
-            if isinstance(value, InboundMessage | InboundOptOut):
+            if isinstance(value, InboundMessage) or (
+                isinstance(value, InboundOptOut) and value.value == "stop"
+            ):
                 is_message = isinstance(value, InboundMessage)
                 sender = Sender(
                     received.tenant,
@@ -212,6 +215,8 @@ class InboundHandler:
             case InboundMessage() as value:
                 assert found.who is not None
                 return decide_message(received, value, found.who, self._purposes(received.tenant))
+            case InboundOptOut(value="resume"):
+                return RESUMED
             case InboundOptOut() as value:
                 assert found.who is not None
                 return decide_opt_out(received, value, found.who, self._purposes(received.tenant))

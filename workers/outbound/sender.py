@@ -200,7 +200,8 @@ class Sender:
     async def _ask(self, message: Message, waits: Waits, asked: int) -> Next:
         """A permit, with a token of its own: only a repetition after a lost answer is the same question."""
         try:
-            answer = await self._parts.gate.permit(permit_request(message, ids.random_token()), waits)
+            asking = permit_request(message, ids.random_token(), self._parts.channels[message.channel])
+            answer = await self._parts.gate.permit(asking, waits)
         except Interrupted:
             return Again(0.0, "lost")
         if isinstance(answer, Permit):
@@ -390,10 +391,11 @@ def _age_s(message: Message) -> float:
     return max(0, clock.now_ms() - message.record.time_ms) / clock.MS_PER_S
 
 
-def permit_request(message: Message, token: str) -> PermitRequest:
-    """The question to the vault for this message."""
+def permit_request(message: Message, token: str, channel: Channel) -> PermitRequest:
+    """The question to the vault for this message. Where the channel knows no service window, nothing needs one."""
     command, event, block = message.command, message.event, message.block
-    kind: Literal["free_form", "template"] = "template" if command.kind == "template" else "free_form"
+    needs_window = command.kind != "template" and channel.capabilities.window_s is not None
+    kind: Literal["free_form", "template"] = "free_form" if needs_window else "template"
     return PermitRequest(
         tenant=event.tenant,
         subject=event.subject,

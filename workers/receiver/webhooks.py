@@ -7,7 +7,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 
 from schemas import clock
@@ -43,6 +43,8 @@ CONNECTIONS_PAUSE_S = 1.0
 """Between two looks into the vault for connections that requests name: strangers can ask for any."""
 WAITERS_MAX = 200
 """Requests that wait for one look; for more of them no look is made, as if it had failed."""
+NO_ACCOUNT = "?"
+"""Stands for the account of a connection that has none yet; no provider calls one so."""
 SEALS_A_TURN = 32
 """Fragments sealed before other requests get their turn: a body may hold thousands."""
 
@@ -139,7 +141,7 @@ class Webhooks:
             )
             await self._produce([letter], UnparseableBody.__name__)
             return True
-        connection, known = await self._known_accounts(connection, fragments)
+        connection, known = await self._known_accounts(channel, connection, fragments)
         if known:
             await self._produce(await self._seal(connection, known), records.TOO_LARGE)
         return bool(known)
@@ -154,17 +156,19 @@ class Webhooks:
         return found if found is not None and found.dpa else None
 
     async def _known_accounts(
-        self, connection: Connection, fragments: Sequence[Fragment]
+        self, channel: Channel, connection: Connection, given: Sequence[Fragment]
     ) -> tuple[Connection, list[Fragment]]:
         """The fragments of accounts that are ours. The settings tell whether there are approved accounts on this connection
         that the vault has not told us of; only then may an unknown one be ours."""
+        fragments = addressed(channel, connection, given)
         if not _foreign(connection, fragments):
-            return connection, list(fragments)
+            return connection, fragments
         if not await self._look_for_settings.fresh():
             raise NotStored("settings cannot be read")
         if self._is_behind(connection):
             await self._look_for_connections.fresh()
             connection = self._book.get(connection.connection) or connection
+            fragments = addressed(channel, connection, given)
             if _foreign(connection, fragments) and self._is_behind(connection):
                 raise NotStored("an approved account is not known yet")
         foreign = _foreign(connection, fragments)
@@ -205,6 +209,16 @@ class Webhooks:
         for output in outputs:
             if output.topic == DEADLETTERS:
                 self._counts.dead_letter(records.ROLE, reason)
+
+
+def addressed(channel: Channel, connection: Connection, fragments: Sequence[Fragment]) -> list[Fragment]:
+    """The fragments with the account they are for: where webhooks name none, it is the connection's only one."""
+    if channel.capabilities.names_account:
+        return list(fragments)
+    if len(connection.accounts) > 1:
+        raise NotStored("several accounts on a connection whose webhooks name none")
+    only = next(iter(connection.accounts), NO_ACCOUNT)
+    return [replace(fragment, account_ref=only) for fragment in fragments]
 
 
 def _foreign(connection: Connection, fragments: Sequence[Fragment]) -> int:

@@ -39,6 +39,7 @@ CAPABILITIES = Capabilities(
     pair_burst=1,
     token_carrier="payload",  # noqa: S106 - names a place, is no secret
     echoes_our_id=True,
+    api_base_url=meta.API_BASE_URL,
 )
 
 _TRANSFERS = (

@@ -23,6 +23,7 @@ from workers.channel import (
     read_echo,
 )
 from workers.channels.messenger import wire
+from workers.webhook_body import load_body
 
 ACTS = frozenset(("message", "postback", "referral", "reaction", "message_edit"))
 """Kinds by which a person turns to us. Each opens the service window
@@ -40,7 +41,7 @@ def split(body: bytes) -> list[Fragment]:
     """One fragment for every element of every entry, in order; UnparseableBody when the body is none of
     Messenger's.
     """
-    found = meta.load_body(body)
+    found = load_body(body)
     if (
         not isinstance(found, dict)
         or found.get("object") != wire.OBJECT

@@ -34,6 +34,7 @@ CAPABILITIES = Capabilities(
     pair_burst=45,
     token_carrier="message_text",  # noqa: S106 - names a place, is no secret
     echoes_our_id=True,
+    api_base_url=meta.API_BASE_URL,
 )
 
 _META_ADDENDUM = "https://www.whatsapp.com/legal/business-data-transfer-addendum"

@@ -24,6 +24,7 @@ from workers.channel import (
     UnparseableFragment,
 )
 from workers.channels.whatsapp import errors, wire
+from workers.webhook_body import load_body
 
 ITEM_LISTS = (
     "messages",
@@ -51,7 +52,7 @@ def split(body: bytes) -> list[Fragment]:
     """One fragment for every message, status, error and other news, in order; UnparseableBody when the body
     is none of WhatsApp's.
     """
-    found = meta.load_body(body)
+    found = load_body(body)
     if (
         not isinstance(found, dict)
         or found.get("object") != wire.OBJECT

@@ -22,8 +22,6 @@ from workers.channel import (
 )
 from workers.channels.whatsapp import errors
 
-API_BASE_URL = "https://graph.facebook.com/v25.0"
-"""Newest version found (channel-apis §1); an account's own `api_base_url` says which one is called."""
 TEXT_MAX_CHARACTERS = 4_096
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _NUMBER = re.compile(r"[1-9][0-9]{6,14}", re.ASCII)
