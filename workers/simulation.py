@@ -7,13 +7,15 @@ Nothing here logs or stores what it is given; all memory is bounded.
 import asyncio
 import logging
 from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Any, Literal
 
 import aiohttp
 import orjson
 from aiohttp import web
+from yarl import URL
 
 from schemas import clock, ids
 from workers.channel import ChannelError, JsonObject
@@ -271,6 +273,25 @@ async def suffer(
 
 
 # ---- HTTP ---------------------------------------------------------------------------------------------------------
+
+
+@web.middleware
+async def control_from_here(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """The control side tells what people were sent. No web site that is open in a browser of this machine may ask it: neither by
+    its own address, nor by a name that was rebound to this one (a request by address or as localhost cannot be that).
+    """
+    if request.path.startswith("/control"):
+        host = URL(f"//{request.headers.get('Host', '')}").host or ""
+        try:
+            ip_address(host)
+        except ValueError:
+            if host != "localhost":
+                return json_answer({"error": "ask by address or as localhost"}, 421)
+        if "Origin" in request.headers or request.headers.get("Sec-Fetch-Site", "none") != "none":
+            return json_answer({"error": "no web site may ask this"}, 403)
+    return await handler(request)
 
 
 async def control_body(request: web.Request) -> JsonObject:

@@ -273,3 +273,28 @@ def test_five_thousand_messages_are_reported_cheaply(caplog: pytest.LogCaptureFi
     )
     assert "4915" not in shown
     assert "wamid" not in shown
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"Sec-Fetch-Site": "none"}, 200),
+        ({"Host": "localhost:15000"}, 200),
+        ({"Host": "rebound.example"}, 421),
+        ({"Host": ""}, 421),
+        ({"Host": "127.0.0.1.evil.example"}, 421),
+        ({"Origin": "https://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+    ],
+)
+def test_no_web_site_asks_the_control_side(headers: dict[str, str], status: int) -> None:
+    """A browser on this machine, led to this port by a foreign page or by a name rebound to it, gets nothing to read."""
+
+    async def scene(found: World) -> None:
+        async with found.session.get(f"{found.base}/control/messages", headers=headers) as answer:
+            assert answer.status == status
+            assert ("messages" in await answer.text()) == (status == 200)
+
+    run(scene)

@@ -30,6 +30,7 @@ from workers.simulation import (
     Webhooks,
     Windows,
     control_body,
+    control_from_here,
     json_answer,
     suffer,
 )
@@ -465,7 +466,7 @@ def create_app(settings: SimulatorSettings) -> web.Application:
         await asyncio.gather(reporter, return_exceptions=True)
         await simulator.webhooks.stop()
 
-    app = web.Application(middlewares=[_answer_errors], client_max_size=REQUEST_MAX_BYTES)
+    app = web.Application(middlewares=[control_from_here, _answer_errors], client_max_size=REQUEST_MAX_BYTES)
     app.cleanup_ctx.append(background)
     app.add_routes(
         [
