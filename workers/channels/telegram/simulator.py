@@ -5,9 +5,7 @@ provider's error bodies and posts updates with the secret header. It keeps what 
 it. The control side is described in README.md.
 """
 
-import asyncio
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,29 +13,29 @@ import orjson
 from aiohttp import web
 
 from schemas import clock, ids
-from workers.channel import ChannelError, JsonObject, SimulatedAccount, SimulatorSettings
+from workers.channel import JsonObject, SimulatedAccount, SimulatorSettings
 from workers.channels.telegram import errors, receive, send, wire
 from workers.simulation import (
     Fault,
     Faults,
     InvalidControl,
     MessageRecord,
+    ProviderError,
     RateLimit,
     Webhooks,
     Windows,
+    application,
     control_body,
-    control_from_here,
     json_answer,
+    serve_application,
     suffer,
 )
 
-REQUEST_MAX_BYTES = 1024 * 1024
 RETRY_AFTER_S = 1.0
 """The wait that an exceeded rate is answered with."""
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-class BotError(ChannelError):
+class BotError(ProviderError):
     """The simulated API answers with an error body; `words` never quote the request."""
 
     def __init__(self, code: int, words: str = "", *, http: int | None = None) -> None:
@@ -301,52 +299,23 @@ def _recipient_key(text: str) -> str | None:
     return found.value if found else None
 
 
-@web.middleware
-async def _answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    try:
-        return await handler(request)
-    except BotError as error:
-        return error.response()
-    except InvalidControl as error:
-        return json_answer({"error": str(error)}, 422)
-
-
 # ---- the application ----------------------------------------------------------------------------------------------
 
 
 def create_app(settings: SimulatorSettings) -> web.Application:
     """The simulator as an application; its background work runs while the application does."""
     simulator = BotSimulator(settings)
-
-    async def background(_: web.Application) -> AsyncIterator[None]:
-        simulator.webhooks.start()
-        yield
-        await simulator.webhooks.stop()
-
-    app = web.Application(middlewares=[control_from_here, _answer_errors], client_max_size=REQUEST_MAX_BYTES)
-    app.cleanup_ctx.append(background)
-    app.add_routes(
-        [
-            web.post("/bot{token:[^/]+}/{method}", simulator.call),
-            web.post("/control/inbound", simulator.inbound),
-            web.get("/control/messages", simulator.list_messages),
-            web.post("/control/faults", simulator.add_fault),
-            web.get("/control/state", simulator.state),
-            web.delete("/control", simulator.forget),
-        ]
-    )
-    return app
+    routes = [
+        web.post("/bot{token:[^/]+}/{method}", simulator.call),
+        web.post("/control/inbound", simulator.inbound),
+        web.get("/control/messages", simulator.list_messages),
+        web.post("/control/faults", simulator.add_fault),
+        web.get("/control/state", simulator.state),
+        web.delete("/control", simulator.forget),
+    ]
+    return application(routes, simulator.webhooks)
 
 
 async def serve(settings: SimulatorSettings) -> None:
     """Listen and serve until cancelled; `settings.ready` gets the base URL, which is the API's too."""
-    runner = web.AppRunner(create_app(settings), access_log=None, handle_signals=False, shutdown_timeout=1.0)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, settings.host, settings.port, backlog=1024).start()
-        port = runner.addresses[0][1]
-        if settings.ready is not None:
-            settings.ready(f"http://{settings.host}:{port}")
-        await asyncio.Event().wait()
-    finally:
-        await runner.cleanup()
+    await serve_application(create_app(settings), settings)

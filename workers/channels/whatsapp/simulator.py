@@ -10,7 +10,6 @@ import asyncio
 import math
 import re
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,31 +18,32 @@ from aiohttp import web
 
 from schemas import clock, ids
 from workers import meta
-from workers.channel import ChannelError, JsonObject, SimulatedAccount, SimulatorSettings
+from workers.channel import JsonObject, SimulatedAccount, SimulatorSettings
 from workers.channels.whatsapp import errors, send, wire
 from workers.simulation import (
     Fault,
     Faults,
     InvalidControl,
     MessageRecord,
+    ProviderError,
     RateLimit,
     Webhooks,
     Windows,
+    application,
     control_body,
-    control_from_here,
+    control_choice,
     json_answer,
+    serve_application,
     suffer,
 )
 
-REQUEST_MAX_BYTES = 1024 * 1024
 ECHO_MAX_CHARACTERS = 512
 PAIR_PER_S, PAIR_BURST = 1 / 6, 45
 STATUS_WORDS = ("sent", "delivered", "read", "played", "failed", "deleted")
 _VERSION = r"v{version:\d+(?:\.\d+)?}"
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-class GraphError(ChannelError):
+class GraphError(ProviderError):
     """The simulated API answers with an error body; `details` quotes the request only where a test asks for that."""
 
     def __init__(
@@ -390,17 +390,17 @@ def _inbound_message(body: JsonObject) -> tuple[JsonObject, JsonObject]:
 def _said(body: JsonObject) -> JsonObject:
     kind = body.get("type")
     if kind == "button":
-        pressed = _choice(body, "button")
+        pressed = control_choice(body, "button")
         return {"type": "button", "button": {"text": pressed["title"], "payload": pressed["id"]}}
     if "button" in body:
         return {
             "type": "interactive",
-            "interactive": {"type": "button_reply", "button_reply": _choice(body, "button")},
+            "interactive": {"type": "button_reply", "button_reply": control_choice(body, "button")},
         }
     if "list" in body:
         return {
             "type": "interactive",
-            "interactive": {"type": "list_reply", "list_reply": _choice(body, "list")},
+            "interactive": {"type": "list_reply", "list_reply": control_choice(body, "list")},
         }
     if kind in (None, "text"):
         if not isinstance(body.get("text"), str):
@@ -409,13 +409,6 @@ def _said(body: JsonObject) -> JsonObject:
     if not isinstance(kind, str):
         raise InvalidControl("type: a message type")
     return {"type": kind, kind: body.get("raw", {"id": "1000000000000001"})}
-
-
-def _choice(body: JsonObject, name: str) -> JsonObject:
-    choice = meta.mapping(body.get(name))
-    if not isinstance(choice.get("id"), str) or not isinstance(choice.get("title"), str):
-        raise InvalidControl(f"{name}: id and title are needed")
-    return {"id": choice["id"], "title": choice["title"]}
 
 
 def _check_status(status: Any) -> None:
@@ -441,59 +434,27 @@ def _recipient_key(text: str) -> str | None:
     return found.value if found else None
 
 
-@web.middleware
-async def _answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    try:
-        return await handler(request)
-    except GraphError as error:
-        return error.response()
-    except InvalidControl as error:
-        return json_answer({"error": str(error)}, 422)
-
-
 # ---- the application ----------------------------------------------------------------------------------------------
 
 
 def create_app(settings: SimulatorSettings) -> web.Application:
     """The simulator as an application; its background work runs while the application does."""
     simulator = GraphSimulator(settings)
-
-    async def background(_: web.Application) -> AsyncIterator[None]:
-        simulator.webhooks.start()
-        reporter = asyncio.create_task(simulator.report_statuses())
-        yield
-        reporter.cancel()
-        await asyncio.gather(reporter, return_exceptions=True)
-        await simulator.webhooks.stop()
-
-    app = web.Application(middlewares=[control_from_here, _answer_errors], client_max_size=REQUEST_MAX_BYTES)
-    app.cleanup_ctx.append(background)
-    app.add_routes(
-        [
-            web.post(f"/{_VERSION}/{{account}}/messages", simulator.messages),
-            web.post("/control/inbound", simulator.inbound),
-            web.get("/control/messages", simulator.list_messages),
-            web.post("/control/faults", simulator.add_fault),
-            web.put("/control/statuses", simulator.set_report),
-            web.post("/control/statuses", simulator.send_status),
-            web.get("/control/state", simulator.state),
-            web.delete("/control", simulator.forget),
-        ]
-    )
-    return app
+    routes = [
+        web.post(f"/{_VERSION}/{{account}}/messages", simulator.messages),
+        web.post("/control/inbound", simulator.inbound),
+        web.get("/control/messages", simulator.list_messages),
+        web.post("/control/faults", simulator.add_fault),
+        web.put("/control/statuses", simulator.set_report),
+        web.post("/control/statuses", simulator.send_status),
+        web.get("/control/state", simulator.state),
+        web.delete("/control", simulator.forget),
+    ]
+    return application(routes, simulator.webhooks, simulator.report_statuses)
 
 
 async def serve(settings: SimulatorSettings) -> None:
     """Listen and serve until cancelled; `settings.ready` gets the base URL (`…/v25.0` below it is the
     API).
     """
-    runner = web.AppRunner(create_app(settings), access_log=None, handle_signals=False, shutdown_timeout=1.0)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, settings.host, settings.port, backlog=1024).start()
-        port = runner.addresses[0][1]
-        if settings.ready is not None:
-            settings.ready(f"http://{settings.host}:{port}")
-        await asyncio.Event().wait()
-    finally:
-        await runner.cleanup()
+    await serve_application(create_app(settings), settings)
