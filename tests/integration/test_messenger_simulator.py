@@ -1,6 +1,5 @@
 """The simulated Send API over real HTTP, driven by the channel itself."""
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -9,7 +8,8 @@ import aiohttp
 import pytest
 
 from schemas import clock
-from tests.integration.messenger_world import OTHER, PAGE, PERSON, Access, World, world
+from tests.integration import simulator_world
+from tests.integration.messenger_world import OTHER, PAGE, PERSON, World
 from workers.channel import (
     Failed,
     InboundMessage,
@@ -22,11 +22,7 @@ from workers.channel import (
 
 
 def run(scene: Callable[[World], Awaitable[None]], **settings: Any) -> None:
-    async def play() -> None:
-        async with world(**settings) as found:
-            await scene(found)
-
-    asyncio.run(play())
+    simulator_world.run(World, scene, **settings)
 
 
 def statuses(found: World) -> list[str]:
@@ -47,7 +43,7 @@ def test_a_person_writes_and_gets_an_answer(caplog: pytest.LogCaptureFixture) ->
         await found.until(lambda: any(isinstance(v, InboundUnsupported) for v in found.values))
         reported = [value for value in found.values if isinstance(value, InboundStatus)]
         assert [(s.status, s.provider_id, s.echo) for s in reported] == [
-            ("sent", submitted.provider_id, echo_of(f"20261125{1:024x}", 0)),
+            ("sent", submitted.provider_id, echo_of(f"20261123{1:024x}", 0)),
             ("delivered", submitted.provider_id, None),
         ]
         (message,) = await found.messages()
@@ -116,10 +112,10 @@ def test_token_page_and_request_are_checked() -> None:
     async def scene(found: World) -> None:
         await found.write(text="START")
         base = f"{found.base}/v25.0"
-        wrong_token = await found.send(access=Access(base, access_token="x"))
+        wrong_token = await found.send(access=found.access(access_token="x"))
         assert isinstance(wrong_token, Failed)
         assert (wrong_token.failure_class, wrong_token.code, wrong_token.alarm) == ("AUTH", 190, True)
-        wrong_page = await found.send(access=Access(base, provider_account_id="1"))
+        wrong_page = await found.send(access=found.access(provider_account_id="1"))
         assert isinstance(wrong_page, Failed)
         assert (wrong_page.failure_class, wrong_page.code) == ("PERM", 100)
         good = {"messaging_type": "RESPONSE", "recipient": {"id": PERSON}, "message": {"text": "x"}}

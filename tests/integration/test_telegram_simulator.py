@@ -1,158 +1,51 @@
 """The simulated Bot API over real HTTP, driven by the channel itself."""
 
-import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import aiohttp
 import pytest
-from aiohttp import web
 
 from schemas import clock
-from schemas.content import TextContent
+from tests.integration import simulator_world
+from tests.integration.simulator_world import Secrets, SimulatorWorld
 from workers.channel import (
-    Accepted,
     Failed,
-    Inbound,
     InboundMessage,
     InboundOptOut,
     InboundUnsupported,
     Outcome,
-    ProviderResponse,
     SimulatedAccount,
-    SimulatorSettings,
     Submitted,
     Unclear,
-    WebhookRequest,
-    echo_of,
 )
 from workers.channels.telegram import simulator
 from workers.channels.telegram.channel import CHANNEL
 
 PERSON, OTHER = "7400000000001", "7400000000002"
-TOKEN, WAIT_LIMIT_S = "7000000001:token", 20.0
+TOKEN = "7000000001:token"
 BOT = SimulatedAccount("7000000001", "shop_bot", TOKEN)
 
 
-class Secrets:
-    """The connection's."""
+class World(SimulatorWorld):
+    """One bot."""
 
-    app_secret = "webhook-secret"
-    verify_token = ""
-
-
-@dataclass
-class Access:
-    """The bot as outbound knows it."""
-
-    api_base_url: str
-    access_token: str = TOKEN
-    provider_account_id: str = BOT.provider_account_id
-
-
-@dataclass
-class World:
-    """What a test drives and sees."""
-
-    base: str
-    session: aiohttp.ClientSession
-    answers: list[int]
-    """HTTP statuses of the next webhooks; 200 once it is empty."""
-    values: list[Inbound] = field(default_factory=list)
-    webhooks: int = 0
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
-
-    async def receive(self, request: web.Request) -> web.Response:
-        """The webhook receiver: checks the proof, reads what it takes."""
-        body = await request.read()
-        headers = {name.lower(): value for name, value in request.headers.items()}
-        assert CHANNEL.authenticate(WebhookRequest("POST", {}, headers, body), Secrets()) == Accepted()
-        status = self.answers.pop(0) if self.answers else 200
-        self.webhooks += 1
-        if status == 200:
-            self.values += [value for part in CHANNEL.split(body) for value in CHANNEL.parse(part.raw)]
-        self.changed.set()
-        return web.Response(status=status)
-
-    async def until(self, holds: Callable[[], bool]) -> None:
-        """Wait for webhooks until this holds."""
-        async with asyncio.timeout(WAIT_LIMIT_S):
-            while not holds():
-                self.changed.clear()
-                await self.changed.wait()
-
-    async def control(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-        """One call of the control side."""
-        async with self.session.request(method, f"{self.base}/control{path}", json=body) as answer:
-            content = await answer.json() if answer.content_type == "application/json" else None
-            return answer.status, content
+    def __init__(self) -> None:
+        super().__init__(CHANNEL, simulator.serve, BOT, PERSON, Secrets("webhook-secret"))
 
     async def act(self, **body: Any) -> Any:
         """A person does something; the webhook must be taken. The value that came of it."""
-        status, _ = await self.control("POST", "/inbound", {"from": PERSON, "name": "Ada", **body})
-        assert status == 200
+        await self.write(**body)
         return self.values[-1]
 
     async def bodies(self, query: str = "") -> list[str]:
         """The texts in the simulator's record."""
-        _, content = await self.control("GET", f"/messages{query}")
-        return [message["body"] for message in content["messages"]]
-
-    async def send(self, text: str = "Hallo", to: str = PERSON, token: str = TOKEN) -> Outcome:
-        """Send one part as outbound does; raises aiohttp.ClientError when there is no answer."""
-        address = CHANNEL.read_address(to)
-        assert address is not None
-        echo = echo_of(f"20261125{1:024x}", 0)
-        steps = CHANNEL.deliver(TextContent(text=text), address, Access(self.base, token), echo)
-        request = next(steps)
-        async with self.session.post(request.url, data=request.body, headers=request.headers) as answer:
-            response = ProviderResponse(answer.status, answer.headers, await answer.read())
-        try:
-            steps.send(response)
-        except StopIteration as ended:
-            outcome: Outcome = ended.value
-            return outcome
-        raise AssertionError("one call is enough")
-
-
-@asynccontextmanager
-async def world(**settings: Any) -> AsyncIterator[World]:
-    """A simulator with these settings, and all around it."""
-    listening: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    async with aiohttp.ClientSession() as session:
-        found = World("", session, [])
-        app = web.Application()
-        app.add_routes([web.post("/hook", found.receive)])
-        runner = web.AppRunner(app, access_log=None)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        wanted = SimulatorSettings(
-            webhook_url=f"http://127.0.0.1:{runner.addresses[0][1]}/hook",
-            app_secret=Secrets.app_secret,
-            accounts=(BOT,),
-            retry_first_s=0.01,
-            retry_max_s=0.05,
-            ready=listening.set_result,
-        )
-        serving = asyncio.create_task(simulator.serve(replace(wanted, **settings)))
-        try:
-            found.base = await asyncio.wait_for(listening, WAIT_LIMIT_S)
-            yield found
-        finally:
-            serving.cancel()
-            await asyncio.gather(serving, return_exceptions=True)
-            await runner.cleanup()
+        return [message["body"] for message in await self.messages(query)]
 
 
 def run(scene: Callable[[World], Awaitable[None]], **settings: Any) -> None:
-    async def play() -> None:
-        async with world(**settings) as found:
-            await scene(found)
-
-    asyncio.run(play())
+    simulator_world.run(World, scene, **settings)
 
 
 def failed(outcome: Outcome) -> tuple[Any, ...]:
@@ -227,8 +120,12 @@ def test_who_blocked_the_bot_is_not_reached_until_she_writes_again() -> None:
 
 def test_token_and_request_are_checked() -> None:
     async def scene(found: World) -> None:
-        assert failed(await found.send(token="7000000001:x")) == ("AUTH", 401, None)
-        assert failed(await found.send(token="x")) == ("AUTH", 404, None)
+        assert failed(await found.send(access=found.access(access_token="7000000001:x"))) == (
+            "AUTH",
+            401,
+            None,
+        )
+        assert failed(await found.send(access=found.access(access_token="x"))) == ("AUTH", 404, None)
         await found.act(text="/start")
         wrongs: list[tuple[bytes, str]] = [
             (b"no json", "parse"),
@@ -317,7 +214,7 @@ def test_nothing_of_it_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     async def scene(found: World) -> None:
         await found.act(text="Geheim 4711")
         await found.send("Antwort 4712")
-        await found.send(token="7000000001:wrong")
+        await found.send(access=found.access(access_token="7000000001:wrong"))
 
     run(scene)
     shown = "\n".join(record.getMessage() for record in caplog.records)

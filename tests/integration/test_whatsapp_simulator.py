@@ -11,19 +11,15 @@ import pytest
 
 from schemas import clock
 from schemas.content import TemplateContent
-from tests.integration.whatsapp_world import Access, World, world
+from tests.integration import simulator_world
+from tests.integration.whatsapp_world import OTHER, PERSON, World
 from workers.channel import Failed, InboundMessage, InboundStatus, InboundUnsupported, Submitted, Unclear
 
-PERSON, OTHER = "4915112345678", "4915198765432"
 TEMPLATE = TemplateContent(name="order_ready", language="de", variables=["17"])
 
 
 def run(scene: Callable[[World], Awaitable[None]], **settings: Any) -> None:
-    async def play() -> None:
-        async with world(**settings) as found:
-            await scene(found)
-
-    asyncio.run(play())
+    simulator_world.run(World, scene, **settings)
 
 
 def statuses(found: World) -> list[str]:
@@ -95,13 +91,13 @@ def test_the_service_window() -> None:
 def test_token_account_and_request_are_checked() -> None:
     async def scene(found: World) -> None:
         base = f"{found.base}/v25.0"
-        wrong_token = await found.send(access=Access(base, access_token="x"))
+        wrong_token = await found.send(access=found.access(access_token="x"))
         assert isinstance(wrong_token, Failed)
         assert (wrong_token.failure_class, wrong_token.code, wrong_token.alarm) == ("AUTH", 190, True)
-        wrong_number = await found.send(access=Access(base, provider_account_id="1"))
+        wrong_number = await found.send(access=found.access(provider_account_id="1"))
         assert isinstance(wrong_number, Failed)
         assert (wrong_number.failure_class, wrong_number.code) == ("PERM", 100)
-        url = f"{base}/{Access(base).provider_account_id}/messages"
+        url = f"{base}/{found.account.provider_account_id}/messages"
         good = {"messaging_product": "whatsapp", "to": PERSON, "type": "text", "text": {"body": "x"}}
         wrongs: list[tuple[dict[str, Any], int]] = [
             ({"messaging_product": "sms"}, 100),
