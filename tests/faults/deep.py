@@ -138,6 +138,10 @@ PARTS: Mapping[str, Callable[[Path, int], Report]] = {
 }
 
 
+SHOWN_LINES = 200
+"""Of a part's output, from its end; the whole lies in the folder. A report has a line for each second delivery."""
+
+
 def run_all(names: Sequence[str], seed: int, folder: Path) -> list[str]:
     """Run parts in processes of their own; the names of those that failed. Their output comes when each ends."""
     failed: list[str] = []
@@ -156,8 +160,8 @@ def run_all(names: Sequence[str], seed: int, folder: Path) -> list[str]:
                 argv, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
             )
             (folder / f"{name}.out").write_text(done.stdout)
-            shown = done.stdout.splitlines()[-40:]
-            print("\n".join(line for line in shown if not line.startswith("%")), flush=True)
+            said = [line for line in done.stdout.splitlines() if not line.startswith("%")]
+            print("\n".join(said[-SHOWN_LINES:]), flush=True)
             if done.returncode:
                 failed.append(name)
 
