@@ -40,6 +40,8 @@ UNANSWERED = """select c.message, c.part from vault.claims c where c.refusal is 
 
 ACTIVE = """select count(*) from pg_stat_activity
     where datname = current_database() and state <> 'idle' and pid <> pg_backend_pid() and backend_type = 'client backend'"""
+NO_ANSWER = "no answer of provider"
+"""What the role logs of a call that was not answered in time: on a busy machine there may be some."""
 QUIET_S = TRANSACTION_S + 20.0
 """Longer than the server keeps the transaction of a client that went silent."""
 
@@ -127,10 +129,9 @@ def commands_for(people: list[Somebody], count: int, rng: random.Random) -> list
     ]
 
 
-def judge(
-    world: SendingWorld, people: list[Somebody], commands: list[Event], open_at_kill: list[set[str]]
-) -> None:
+def judge(world: SendingWorld, people: list[Somebody], commands: list[Event], role: Killed) -> None:
     """Nothing lost, order kept, a second delivery only of what was open at a kill and may be repeated."""
+    open_at_kill = role.open_at_kill
     record = world.provider.messages()
     accepted = Counter(str(message["biz_opaque_callback_data"]) for message in record)
     once = {echo_of(c) for c in commands if c.data["delivery"] == "at_most_once"}
@@ -151,7 +152,10 @@ def judge(
             "at most once more a call whose end nobody knows"
         )
     assert not twice & once
-    assert unknown <= (was_open | unanswered.keys()) & once
+    assert unknown <= once
+    # What was not answered in time is settled as unknown in the end, with an outcome of its own.
+    late = unknown - was_open - unanswered.keys()
+    assert len(late) <= role.log.read_text().count(NO_ANSWER), "unknown, though no call was left open"
     for command in commands:
         if echo_of(command) not in unknown:
             # A thawed process may still read the answer that its successor had given up: submitted wins over unknown.
@@ -190,7 +194,7 @@ def test_killed_five_times_under_five_hundred_messages(world: SendingWorld, role
     await_until("all are finished", lambda: world.committed() == MESSAGES)
     last.terminate()
     assert last.wait(20) == 0
-    judge(world, people, commands, role.open_at_kill)
+    judge(world, people, commands, role)
     assert sum(map(len, role.open_at_kill)) > 0, "no kill hit a call: the test proves nothing"
     assert role.open_claims() == set()
 
@@ -209,4 +213,4 @@ def test_frozen_past_its_session_and_thawed(world: SendingWorld, role: Killed) -
     frozen.send_signal(signal.SIGCONT)
     world.await_all(commands, 60.0)
     await_until("all are finished", lambda: world.committed() == len(commands))
-    judge(world, people, commands, role.open_at_kill)
+    judge(world, people, commands, role)
