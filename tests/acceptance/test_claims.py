@@ -1,5 +1,6 @@
 """Every command of docs/claims.md, in its order, on an instance of its own: it prints what stands there."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,6 +35,15 @@ def test_every_promise_has_its_command() -> None:
     promises = [claim.promise for claim in PAGE.claims]
     assert sorted(set(promises)) == sorted(promises)
     assert len(promises) > 50
+
+
+def test_promises_that_take_longer_name_a_test_that_exists() -> None:
+    """Each row of the table names a file of tests, and the run of the whole suite runs it."""
+    named = re.findall(
+        r"^\| [^|]+ \| `(tests/[\w/]+\.py)` \|$", (ROOT / "docs" / "claims.md").read_text(), re.MULTILINE
+    )
+    assert len(named) >= 10
+    assert not [name for name in named if "def test_" not in (ROOT / name).read_text()]
 
 
 def test_a_promise_without_a_command_is_found() -> None:
