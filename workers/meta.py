@@ -72,6 +72,11 @@ def signature(app_secret: str, body: bytes) -> str:
     return SIGNATURE_PREFIX + hmac.new(app_secret.encode(), body, sha256).hexdigest()
 
 
+def signer(app_secret: str) -> Callable[[bytes], dict[str, str]]:
+    """What signs a body as the provider does: the header, for a simulator."""
+    return lambda body: {"X-Hub-Signature-256": signature(app_secret, body)}
+
+
 def _handshake(request: WebhookRequest, connection: ConnectionSecrets) -> Authenticity:
     query = request.query
     if query.get("hub.mode") != "subscribe" or not connection.verify_token:

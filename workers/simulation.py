@@ -7,23 +7,18 @@ Nothing here logs or stores what it is given; all memory is bounded.
 import asyncio
 import logging
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from ipaddress import ip_address
 from typing import Any, Literal
 
 import aiohttp
-import orjson
 from aiohttp import web
-from yarl import URL
 
 from schemas import clock, ids
-from workers.channel import ChannelError, JsonObject, SimulatorSettings
+from workers.channel import ChannelError, JsonObject
 
 log = logging.getLogger(__name__)
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-REQUEST_MAX_BYTES = 1024 * 1024
 WEBHOOK_LIMIT_S = 20.0
 """How long a provider waits for the answer to a webhook (Messenger: 20 s)."""
 REPEATS_MAX = 5_000
@@ -272,107 +267,6 @@ async def suffer(
             request.transport.abort()
         return web.Response(status=500)
     return answer(fault) if fault.error is not None else None
-
-
-# ---- HTTP ---------------------------------------------------------------------------------------------------------
-
-
-@web.middleware
-async def _control_from_here(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """The control side tells what people were sent. No web site that is open in a browser of this machine may ask it: neither by
-    its own address, nor by a name that was rebound to this one (a request by address or as localhost cannot be that).
-    """
-    if request.path.startswith("/control"):
-        host = URL(f"//{request.headers.get('Host', '')}").host or ""
-        try:
-            ip_address(host)
-        except ValueError:
-            if host != "localhost":
-                return json_answer({"error": "ask by address or as localhost"}, 421)
-        if "Origin" in request.headers or request.headers.get("Sec-Fetch-Site", "none") != "none":
-            return json_answer({"error": "no web site may ask this"}, 403)
-    return await handler(request)
-
-
-class ProviderError(ChannelError):
-    """The simulated API answers with an error body of its provider's form."""
-
-    def response(self, retry_after_s: float | None = None) -> web.Response:
-        """The answer; with the provider's way to name a wait."""
-        raise NotImplementedError
-
-
-@web.middleware
-async def _answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    try:
-        return await handler(request)
-    except ProviderError as error:
-        return error.response()
-    except InvalidControl as error:
-        return json_answer({"error": str(error)}, 422)
-
-
-async def control_body(request: web.Request) -> JsonObject:
-    """The JSON object of a control request; InvalidControl when it is none."""
-    try:
-        body = orjson.loads(await request.read())
-    except orjson.JSONDecodeError:
-        raise InvalidControl("the body is no JSON") from None
-    if not isinstance(body, dict):
-        raise InvalidControl("the body is no JSON object")
-    return body
-
-
-def json_answer(body: Any, status: int = 200) -> web.Response:
-    """An answer in JSON."""
-    return web.Response(body=orjson.dumps(body), status=status, content_type="application/json")
-
-
-def control_choice(body: JsonObject, name: str) -> JsonObject:
-    """What a person pressed, `{"id", "title"}`; InvalidControl when one of them is missing."""
-    choice = body.get(name)
-    if not isinstance(choice, dict) or not all(isinstance(choice.get(part), str) for part in ("id", "title")):
-        raise InvalidControl(f"{name}: id and title are needed")
-    return {"id": choice["id"], "title": choice["title"]}
-
-
-# ---- the application ----------------------------------------------------------------------------------------------
-
-
-def application(
-    routes: Sequence[web.RouteDef],
-    webhooks: "Webhooks",
-    report: Callable[[], Coroutine[Any, Any, None]] | None = None,
-) -> web.Application:
-    """A simulator as an application. Its webhooks, and what reports statuses until it is cancelled, run while it does."""
-
-    async def background(_: web.Application) -> AsyncIterator[None]:
-        webhooks.start()
-        reporter = asyncio.create_task(report()) if report else None
-        yield
-        if reporter is not None:
-            reporter.cancel()
-            await asyncio.gather(reporter, return_exceptions=True)
-        await webhooks.stop()
-
-    app = web.Application(middlewares=[_control_from_here, _answer_errors], client_max_size=REQUEST_MAX_BYTES)
-    app.cleanup_ctx.append(background)
-    app.add_routes(routes)
-    return app
-
-
-async def serve_application(app: web.Application, settings: SimulatorSettings) -> None:
-    """Listen and serve until cancelled; `settings.ready` gets the base URL."""
-    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, settings.host, settings.port, backlog=1024).start()
-        port = runner.addresses[0][1]
-        if settings.ready is not None:
-            settings.ready(f"http://{settings.host}:{port}")
-        await asyncio.Event().wait()
-    finally:
-        await runner.cleanup()
 
 
 # ---- webhooks -----------------------------------------------------------------------------------------------------

@@ -1,11 +1,12 @@
-"""Reads the JSON of a webhook body so that it can be written again: what every channel's `split` begins with."""
+"""Reads webhook bodies: their JSON, so that it can be written again, and their parts as models."""
 
 import json
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn, Self
 
 import orjson
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from workers.channel import UnparseableBody
+from workers.channel import UnparseableBody, UnparseableFragment
 
 NESTED_MAX = 254
 """Levels that orjson writes; it reads 1,024."""
@@ -43,3 +44,22 @@ def _loads(body: bytes) -> Any:
 
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(name)
+
+
+class Part(BaseModel):
+    """A part of a webhook as the provider documents it; what it has besides is left out. `ID_FIELDS`: those without which
+    nothing can be handled.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+    ID_FIELDS: ClassVar[tuple[str, ...]] = ("id",)
+
+    @classmethod
+    def read(cls, raw: object) -> Self:
+        """UnparseableFragment without its values when it is not what the provider documents: `no_id` where an id is the fault."""
+        try:
+            return cls.model_validate(raw)
+        except ValidationError as error:
+            faults = {problem["loc"] for problem in error.errors(include_input=False, include_url=False)}
+            no_id = any((name,) in faults for name in cls.ID_FIELDS)
+            raise UnparseableFragment("no_id" if no_id else "malformed") from None

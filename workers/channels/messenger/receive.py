@@ -148,7 +148,7 @@ def _values(name: str, element: JsonObject, account_ref: str, raw: JsonObject) -
 
 def _deliveries(name: str, element: JsonObject, account_ref: str, raw: JsonObject) -> list[Inbound]:
     """A delivery that names no message has only a watermark: it is counted and tells nothing (README)."""
-    delivery = wire.read(wire.Delivery, element["delivery"])
+    delivery = wire.Delivery.read(element["delivery"])
     if not delivery.mids:
         return [InboundUnsupported(account_ref, name, "delivery", None, raw)]
     at_ms = meta.time_ms(element.get("timestamp"))
@@ -160,7 +160,7 @@ def _echo(name: str, element: JsonObject, account_ref: str, raw: JsonObject) -> 
     """The copy of what the page sent: ours if it carries an id of ours, then it says that the message went out;
     else a colleague's or another app's.
     """
-    message = wire.read(wire.Message, element["message"])
+    message = wire.Message.read(element["message"])
     metadata = message.metadata if isinstance(message.metadata, str) else None
     if read_echo(metadata) is None:
         return InboundUnsupported(account_ref, name, "echo", message.mid, raw)
@@ -216,7 +216,7 @@ def _message(kind: str, element: JsonObject, account_ref: str, raw: JsonObject) 
 
 
 def _said_message(raw: object) -> _Said:
-    message = wire.read(wire.Message, raw)
+    message = wire.Message.read(raw)
     part, mid = meta.mapping(raw), message.mid
     answered = meta.mapping(part.get("reply_to")).get("mid")
     in_reply_to = answered if isinstance(answered, str) else None
@@ -236,7 +236,7 @@ def _said_message(raw: object) -> _Said:
 
 
 def _said_postback(element: JsonObject) -> _Said:
-    pressed = wire.read(wire.Postback, element["postback"])
+    pressed = wire.Postback.read(element["postback"])
     return _Said(
         pressed.mid or wire.made_id("postback", element),
         "button_reply",

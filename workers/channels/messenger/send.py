@@ -21,11 +21,10 @@ from workers.channel import (
     UnsupportedContent,
 )
 from workers.channels.messenger import errors
+from workers.links import check_token
 
 TEXT_MAX_CHARACTERS = 2_000
 METADATA_MAX_CHARACTERS = 1_000
-_TOKEN = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
-"""What survives every kind of link; m.me itself would take `=` and 2083 characters."""
 _PAGE = re.compile(r"[A-Za-z0-9.]{1,128}", re.ASCII)
 
 
@@ -67,8 +66,7 @@ def chat_link(account_number: str, token: str) -> str:
     page = account_number.strip()
     if not _PAGE.fullmatch(page):
         raise InvalidLink("the account is no page name or page id")
-    if not _TOKEN.fullmatch(token):
-        raise InvalidLink("a token has 1 to 64 characters of A-Z a-z 0-9 _ -")
+    check_token(token)
     return f"https://m.me/{page}?ref={token}"
 
 

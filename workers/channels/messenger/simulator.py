@@ -6,9 +6,8 @@ provider's error bodies and reports echoes, deliveries and reads as signed webho
 in memory only, and logs none of it. The control side is described in README.md.
 """
 
-import asyncio
 import math
-from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,20 +18,19 @@ from schemas import clock, ids
 from workers import meta
 from workers.channel import JsonObject, SimulatedAccount, SimulatorSettings
 from workers.channels.messenger import errors, send, wire
-from workers.simulation import (
-    Fault,
-    Faults,
-    InvalidControl,
-    MessageRecord,
+from workers.simulated_provider import (
     ProviderError,
-    RateLimit,
-    Webhooks,
-    Windows,
-    application,
+    ReportingProvider,
     control_body,
     control_choice,
     json_answer,
-    serve_application,
+    reported,
+    serve_provider,
+)
+from workers.simulation import (
+    Fault,
+    InvalidControl,
+    Windows,
     suffer,
 )
 
@@ -84,7 +82,7 @@ def read_send(raw: bytes) -> Send:
     except orjson.JSONDecodeError:
         raise SendError(100, "The body is not valid JSON.") from None
     to = meta.mapping(body.get("recipient")).get("id")
-    if not isinstance(to, str) or _recipient_key(to) != to:
+    if not isinstance(to, str) or _person(to) != to:
         raise SendError(100, "The parameter recipient is required.")
     if body.get("messaging_type") == "MESSAGE_TAG":
         raise SendError(100, "This message tag is no longer supported.")
@@ -103,25 +101,12 @@ def read_send(raw: bytes) -> Send:
     return Send(to, text, metadata)
 
 
-class SendSimulator:
+class SendSimulator(ReportingProvider):
     """The provider's side of one connection: its pages, windows, limits, faults and reports."""
 
     def __init__(self, settings: SimulatorSettings) -> None:
-        self.settings = settings
-        self.accounts = {account.provider_account_id: account for account in settings.accounts}
-        self.record = MessageRecord(settings.kept_messages)
-        self.faults = Faults()
-        self.report: tuple[Any, ...] = settings.statuses
-        self.webhooks = Webhooks(
-            settings.webhook_url,
-            lambda body: {"X-Hub-Signature-256": meta.signature(settings.app_secret, body)},
-            first_s=settings.retry_first_s,
-            max_s=settings.retry_max_s,
-        )
-        self._rate = RateLimit(settings.rate_per_s, settings.rate_per_s)
+        super().__init__(settings, meta.signer(settings.app_secret))
         self._windows = Windows(settings.window_s, unknown_open=settings.unknown_windows_open)
-        self._statuses: deque[tuple[JsonObject, str]] = deque(maxlen=settings.kept_messages * 3)
-        self._wanted = asyncio.Event()
 
     # ---- sending
 
@@ -130,16 +115,16 @@ class SendSimulator:
         account = self._authorised(request)
         asked = read_send(await request.read())
         fault = self.faults.take(asked.to)
-        answer = await suffer(request, fault, "before", _fault_error)
+        answer = await suffer(request, fault, "before", self.fault_error)
         if answer is not None:
             return answer
-        if not self._rate.take(account.provider_account_id):
+        if not self.rate.take(account.provider_account_id):
             raise SendError(613, "Calls to this api have exceeded the rate limit.")
         if not self._windows.is_open(account.provider_account_id, asked.to):
             code, subcode = errors.OUTSIDE_WINDOW
             raise SendError(code, "This message is sent outside of allowed window.", subcode=subcode)
         provider_id = self._accept(account, asked, fault)
-        answer = await suffer(request, fault, "after", _fault_error)
+        answer = await suffer(request, fault, "after", self.fault_error)
         if answer is not None:
             return answer
         return json_answer({"recipient_id": asked.to, "message_id": provider_id})
@@ -166,116 +151,66 @@ class SendSimulator:
         }
         if asked.metadata is not None:
             message["metadata"] = asked.metadata
-        self.record.add(message)
-        for word in self.report if fault is None or fault.statuses is None else fault.statuses:
-            self._statuses.append((message, word))
-        self._wanted.set()
+        self.accept(message, fault)
         provider_id: str = message["id"]
         return provider_id
 
     # ---- reporting
 
-    async def report_statuses(self) -> None:
-        """Post what there is to report, in order, several elements in one webhook; runs until cancelled."""
-        while True:
-            if not self._statuses:
-                self._wanted.clear()
-                await self._wanted.wait()
-            await self.webhooks.calm()
-            now_ms = clock.now_ms()
-            batch: dict[str, list[JsonObject]] = {}
-            for _ in range(min(self.settings.status_batch, len(self._statuses))):
-                message, word = self._statuses.popleft()
-                batch.setdefault(message["account"], []).append(wire.status_json(message, word, now_ms))
-            for own, elements in batch.items():
-                await self.webhooks.send(wire.webhook_json(own, elements, now_ms))
+    def status_of(self, message: JsonObject, wanted: str) -> tuple[JsonObject, str]:
+        """Both as they are: the element gets the time at which it is reported."""
+        return message, wanted
+
+    async def post_statuses(self, statuses: Mapping[str, list[tuple[JsonObject, str]]]) -> int:
+        """A webhook for each page."""
+        now_ms, last = clock.now_ms(), 0
+        for own, found in statuses.items():
+            elements = [wire.status_json(message, word, now_ms) for message, word in found]
+            last = await self.webhooks.send(wire.webhook_json(own, elements, now_ms))
+        return last
 
     # ---- control
 
     async def inbound(self, request: web.Request) -> web.StreamResponse:
         """A person writes: sends the webhook and answers with its HTTP status."""
         body = await control_body(request)
-        own = str(body.get("account", next(iter(self.accounts), "")))
-        if own not in self.accounts:
-            raise InvalidControl("account: the simulator has none of this id")
+        own = self.account_of(body)
         now_ms = clock.now_ms()
         element = _inbound_element(body, own, now_ms)
         person = wire.party(element, "sender")
         self._windows.opened(own, person, max(0.0, (now_ms - element["timestamp"]) / meta.MS_PER_S))
         status = await self.webhooks.send(wire.webhook_json(own, [element], now_ms))
         provider_id = meta.mapping(element.get("message", element.get("postback"))).get("mid")
-        return json_answer({"id": provider_id, "status": status}, status if 200 <= status < 600 else 502)
+        return reported(status, id=provider_id)
 
-    async def list_messages(self, request: web.Request) -> web.StreamResponse:
-        """What was accepted, in order; `?to=` one recipient, `?after=` without the first n."""
-        after = request.query.get("after", "0")
-        if not (after.isascii() and after.isdigit()):
-            raise InvalidControl("after: how many to leave out")
-        found = self.record.messages(request.query.get("to"))
-        return json_answer({"messages": found[int(after[:9]) :], "count": len(found)})
+    # ---- as the control side wants it
 
-    async def add_fault(self, request: web.Request) -> web.StreamResponse:
-        """Something shall go wrong from now on; `{"clear": true}`: nothing any more."""
-        body = await control_body(request)
-        return json_answer({"active": self.faults.apply(body, _recipient_key, _check_status)})
+    def recipient_key(self, text: str) -> str | None:
+        """A page-scoped id."""
+        return _person(text)
 
-    async def set_report(self, request: web.Request) -> web.StreamResponse:
-        """Which statuses are reported from now on, in which order; [] withholds them."""
-        wanted = (await control_body(request)).get("report")
-        if not isinstance(wanted, list):
-            raise InvalidControl("report: a list of statuses")
-        for status in wanted:
-            _check_status(status)
-        self.report = tuple(wanted)
-        return json_answer({"report": wanted})
+    def error_of(self, code: int, details: str, *, http: int | None, subcode: int | None) -> SendError:
+        """With the provider's codes."""
+        return SendError(code, details, http=http, subcode=subcode)
 
-    async def send_status(self, request: web.Request) -> web.StreamResponse:
-        """Report one status of one accepted message now; answers with the webhook's HTTP status."""
-        body = await control_body(request)
-        found = next((m for m in self.record.messages() if m["id"] == body.get("id")), None)
-        if found is None:
-            raise InvalidControl("id: no message of this id was accepted")
-        _check_status(body.get("status"))
-        now_ms = clock.now_ms()
-        element = wire.status_json(found, body["status"], now_ms)
-        status = await self.webhooks.send(wire.webhook_json(found["account"], [element], now_ms))
-        return json_answer({"status": status}, status if 200 <= status < 600 else 502)
+    def check_status(self, status: Any) -> None:
+        """A word."""
+        if status not in STATUS_WORDS:
+            raise InvalidControl(f"status: one of {', '.join(STATUS_WORDS)}")
 
-    async def state(self, request: web.Request) -> web.StreamResponse:
-        """Counts, nothing personal."""
-        messages, waiting = len(self.record.messages()), len(self._statuses)
-        return json_answer(
-            {"messages": messages, "statuses_waiting": waiting, "webhooks": self.webhooks.counts()}
-        )
-
-    async def forget(self, request: web.Request) -> web.StreamResponse:
-        """Forget messages, faults, reports and repeats; `?windows=close` closes every service window too."""
-        self.record.clear()
-        self.faults.clear()
-        self.webhooks.clear()
-        self._statuses.clear()
-        self._rate.clear()
-        self.report = self.settings.statuses
-        if request.query.get("windows") == "close":
+    def clear(self, query: Mapping[str, str]) -> None:
+        """`?windows=close` closes every service window too."""
+        super().clear(query)
+        if query.get("windows") == "close":
             self._windows.clear()
-        return web.Response(status=204)
 
 
 # ---- pieces -------------------------------------------------------------------------------------------------------
 
 
-def _fault_error(fault: Fault) -> web.Response:
-    error = fault.error or {}
-    if "code" not in error:
-        return web.Response(status=error["http"])
-    details = error.get("details", "A fault asked for by a test.")
-    asked = SendError(error["code"], details, http=error.get("http"), subcode=error.get("subcode"))
-    return asked.response(fault.retry_after_s)
-
-
 def _inbound_element(body: JsonObject, own: str, now_ms: int) -> JsonObject:
     """The element of a control request."""
-    person = _recipient_key(str(body.get("from", "")))
+    person = _person(str(body.get("from", "")))
     if person is None:
         raise InvalidControl("from: a page-scoped id (digits) is needed")
     at_s = body.get("at")
@@ -310,37 +245,18 @@ def _referral(ref: Any) -> JsonObject:
     return {"ref": ref, "source": "SHORTLINK", "type": "OPEN_THREAD"}
 
 
-def _check_status(status: Any) -> None:
-    if status not in STATUS_WORDS:
-        raise InvalidControl(f"status: one of {', '.join(STATUS_WORDS)}")
-
-
-def _recipient_key(text: str) -> str | None:
+def _person(text: str) -> str | None:
     found = wire.address(text)
     return found.value if found else None
-
-
-# ---- the application ----------------------------------------------------------------------------------------------
-
-
-def create_app(settings: SimulatorSettings) -> web.Application:
-    """The simulator as an application; its background work runs while the application does."""
-    simulator = SendSimulator(settings)
-    routes = [
-        web.post(f"/{_VERSION}/{{account}}/messages", simulator.messages),
-        web.post("/control/inbound", simulator.inbound),
-        web.get("/control/messages", simulator.list_messages),
-        web.post("/control/faults", simulator.add_fault),
-        web.put("/control/statuses", simulator.set_report),
-        web.post("/control/statuses", simulator.send_status),
-        web.get("/control/state", simulator.state),
-        web.delete("/control", simulator.forget),
-    ]
-    return application(routes, simulator.webhooks, simulator.report_statuses)
 
 
 async def serve(settings: SimulatorSettings) -> None:
     """Listen and serve until cancelled; `settings.ready` gets the base URL (`…/v25.0` below it is the
     API).
     """
-    await serve_application(create_app(settings), settings)
+    simulator = SendSimulator(settings)
+    routes = [
+        web.post(f"/{_VERSION}/{{account}}/messages", simulator.messages),
+        web.post("/control/inbound", simulator.inbound),
+    ]
+    await serve_provider(simulator, routes)

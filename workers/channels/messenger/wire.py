@@ -11,15 +11,16 @@ Source: https://developers.facebook.com/docs/messenger-platform/reference/webhoo
 import re
 from collections.abc import Mapping
 from hashlib import sha256
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from schemas import ids
 from schemas.addresses import Address
 from workers import meta
 from workers.channel import JsonObject, UnparseableFragment
+from workers.webhook_body import Part
 
 OBJECT = "page"
 LISTS = ("messaging", "standby")
@@ -44,8 +45,8 @@ ATTACHMENT_TYPES = frozenset((
 _PSID = re.compile(r"[0-9]{1,32}", re.ASCII)
 
 
-class _Wire(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
+class _Wire(Part):
+    ID_FIELDS = ("mid",)
 
 
 class QuickReply(_Wire):
@@ -76,22 +77,6 @@ class Delivery(_Wire):
     """Which messages of ours were delivered; `mids` may be missing, then only `watermark` tells."""
 
     mids: list[Annotated[str, Field(min_length=1)]] = Field(default_factory=list)
-
-
-Model = TypeVar("Model", bound=_Wire)
-
-
-def read(model: type[Model], raw: object) -> Model:
-    """Validate one part; UnparseableFragment without its values when it is not what the provider
-    documents.
-    """
-    try:
-        return model.model_validate(raw)
-    except ValidationError as error:
-        missing_id = any(
-            problem["loc"] == ("mid",) for problem in error.errors(include_input=False, include_url=False)
-        )
-        raise UnparseableFragment("no_id" if missing_id else "malformed") from None
 
 
 def kind_of(element: Mapping[str, Any]) -> str:

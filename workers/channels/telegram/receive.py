@@ -139,7 +139,7 @@ def _elsewhere(kind: str, chat: wire.Chat, raw: JsonObject) -> InboundUnsupporte
 
 
 def _message(item: JsonObject, raw: JsonObject) -> Inbound:
-    head = wire.read(wire.Message, item)
+    head = wire.Message.read(item)
     elsewhere = _elsewhere("message", head.chat, raw)
     if elsewhere is not None:
         return elsewhere
@@ -166,7 +166,7 @@ def _message(item: JsonObject, raw: JsonObject) -> Inbound:
 
 def _edited(item: JsonObject, raw: JsonObject) -> Inbound:
     """The whole message as it is now. It is kept; what a person asked for stands in what she wrote first."""
-    head = wire.read(wire.Message, item)
+    head = wire.Message.read(item)
     elsewhere = _elsewhere("edited_message", head.chat, raw)
     if elsewhere is not None:
         return elsewhere
@@ -176,7 +176,7 @@ def _edited(item: JsonObject, raw: JsonObject) -> Inbound:
 
 
 def _callback(item: JsonObject, raw: JsonObject) -> Inbound:
-    pressed = wire.read(wire.Callback, item)
+    pressed = wire.Callback.read(item)
     if pressed.inline_message_id is not None:
         return _unsupported("callback_query", "inline", raw)
     if pressed.message is not None:
@@ -203,7 +203,7 @@ def _callback(item: JsonObject, raw: JsonObject) -> Inbound:
 
 def _membership(item: JsonObject, raw: JsonObject) -> Inbound:
     """`kicked`: the person blocked the bot, which forbids; `member`: she lets it write again, which is no consent."""
-    change = wire.read(wire.Membership, item)
+    change = wire.Membership.read(item)
     elsewhere = _elsewhere("my_chat_member", change.chat, raw)
     if elsewhere is not None:
         return elsewhere
@@ -222,7 +222,7 @@ def _membership(item: JsonObject, raw: JsonObject) -> Inbound:
 
 
 def _reaction(item: JsonObject, raw: JsonObject) -> Inbound:
-    change = wire.read(wire.Reaction, item)
+    change = wire.Reaction.read(item)
     elsewhere = _elsewhere("message_reaction", change.chat, raw)
     if elsewhere is not None:
         return elsewhere

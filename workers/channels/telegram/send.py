@@ -23,6 +23,7 @@ from workers.channel import (
     UnsupportedContent,
 )
 from workers.channels.telegram import errors, wire
+from workers.links import check_token
 
 API_BASE_URL = "https://api.telegram.org"
 TEXT_MAX_CHARACTERS = 4_096
@@ -32,7 +33,6 @@ PAIR_INTERVAL_S = 1.0
 """Between messages to one chat; short bursts pass."""
 PAIR_BURST = 3
 SERVICE_UNAVAILABLE = 503
-_TOKEN = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _BOT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{3,31}", re.ASCII)
 
 
@@ -89,6 +89,5 @@ def chat_link(account_number: str, token: str) -> str:
     name = account_number.strip().removeprefix("@")
     if not _BOT_NAME.fullmatch(name):
         raise InvalidLink("the account's number is not the user name of a Telegram bot")
-    if not _TOKEN.fullmatch(token):
-        raise InvalidLink("a token has 1 to 64 characters of A-Z a-z 0-9 _ -")
+    check_token(token)
     return f"https://t.me/{name}?start={token}"

@@ -6,6 +6,7 @@ it. The control side is described in README.md.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,19 +16,19 @@ from aiohttp import web
 from schemas import clock, ids
 from workers.channel import JsonObject, SimulatedAccount, SimulatorSettings
 from workers.channels.telegram import errors, receive, send, wire
-from workers.simulation import (
-    Fault,
-    Faults,
-    InvalidControl,
-    MessageRecord,
+from workers.simulated_provider import (
     ProviderError,
-    RateLimit,
-    Webhooks,
-    Windows,
-    application,
+    SimulatedProvider,
     control_body,
+    control_choice,
     json_answer,
-    serve_application,
+    reported,
+    serve_provider,
+)
+from workers.simulation import (
+    InvalidControl,
+    RateLimit,
+    Windows,
     suffer,
 )
 
@@ -80,21 +81,12 @@ def read_send(raw: bytes) -> Send:
     return Send(person.value, text)
 
 
-class BotSimulator:
+class BotSimulator(SimulatedProvider):
     """The provider's side of one connection: its bots, who wrote to them, limits and faults."""
 
     def __init__(self, settings: SimulatorSettings) -> None:
-        self.settings = settings
+        super().__init__(settings, lambda _: {receive.SECRET_HEADER: settings.app_secret})
         self.bots = {account.access_token: account for account in settings.accounts}
-        self.record = MessageRecord(settings.kept_messages)
-        self.faults = Faults()
-        self.webhooks = Webhooks(
-            settings.webhook_url,
-            lambda _: {receive.SECRET_HEADER: settings.app_secret},
-            first_s=settings.retry_first_s,
-            max_s=settings.retry_max_s,
-        )
-        self._rate = RateLimit(settings.rate_per_s, settings.rate_per_s)
         self._pairs = RateLimit(1 / send.PAIR_INTERVAL_S, send.PAIR_BURST)
         self._started = Windows(math.inf, unknown_open=settings.unknown_windows_open)
         self._blocked: set[tuple[str, str]] = set()
@@ -110,7 +102,7 @@ class BotSimulator:
             raise BotError(404, "method not found")
         asked = read_send(await request.read())
         fault = self.faults.take(asked.to)
-        answer = await suffer(request, fault, "before", _fault_error)
+        answer = await suffer(request, fault, "before", self.fault_error)
         if answer is not None:
             return answer
         own = bot.provider_account_id
@@ -118,12 +110,12 @@ class BotSimulator:
             raise BotError(403, "bot was blocked by the user")
         if not self._started.is_open(own, asked.to):
             raise BotError(400, "chat not found")
-        if not self._rate.take(own) or (
+        if not self.rate.take(own) or (
             self.settings.pair_limit and not self._pairs.take(f"{own}/{asked.to}")
         ):
             return BotError(429, f"retry after {RETRY_AFTER_S:g}").response(RETRY_AFTER_S)
         result = self._accept(bot, asked)
-        answer = await suffer(request, fault, "after", _fault_error)
+        answer = await suffer(request, fault, "after", self.fault_error)
         return answer if answer is not None else json_answer({"ok": True, "result": result})
 
     def _authorised(self, token: str) -> SimulatedAccount:
@@ -160,10 +152,7 @@ class BotSimulator:
     async def inbound(self, request: web.Request) -> web.StreamResponse:
         """A person does something: sends the webhook and answers with its HTTP status."""
         body = await control_body(request)
-        bots = {bot.provider_account_id: bot for bot in self.bots.values()}
-        own = str(body.get("account", next(iter(bots), "")))
-        if own not in bots:
-            raise InvalidControl("account: the simulator has none of this id")
+        own = self.account_of(body)
         self._message += 1
         self._update += 1
         act = read_act(body, self._message)
@@ -174,37 +163,33 @@ class BotSimulator:
             self._started.opened(own, act.person)
             self._blocked.discard((own, act.person))
         status = await self.webhooks.send(wire.update_json(self._update, act.kind, act.item))
-        return json_answer({"id": act.id, "status": status}, status if 200 <= status < 600 else 502)
+        return reported(status, id=act.id)
 
-    async def list_messages(self, request: web.Request) -> web.StreamResponse:
-        """What was accepted, in order; `?to=` one recipient, `?after=` without the first n."""
-        after = request.query.get("after", "0")
-        if not (after.isascii() and after.isdigit()):
-            raise InvalidControl("after: how many to leave out")
-        found = self.record.messages(request.query.get("to"))
-        return json_answer({"messages": found[int(after[:9]) :], "count": len(found)})
+    # ---- as the control side wants it
 
-    async def add_fault(self, request: web.Request) -> web.StreamResponse:
-        """Something shall go wrong from now on; `{"clear": true}`: nothing any more."""
-        body = await control_body(request)
-        return json_answer({"active": self.faults.apply(body, _recipient_key, _no_status)})
+    def recipient_key(self, text: str) -> str | None:
+        """The id of a private chat."""
+        found = wire.recipient(text)
+        return found.value if found else None
 
-    async def state(self, request: web.Request) -> web.StreamResponse:
-        """Counts, nothing personal."""
-        counts = {"messages": len(self.record.messages()), "blocked": len(self._blocked)}
-        return json_answer(counts | {"webhooks": self.webhooks.counts()})
+    def error_of(self, code: int, details: str, *, http: int | None, subcode: int | None) -> BotError:
+        """Telegram knows no subcodes."""
+        return BotError(code, details, http=http)
 
-    async def forget(self, request: web.Request) -> web.StreamResponse:
-        """Forget messages, faults and repeats; `?chats=close` forgets too who pressed Start or blocked the bot."""
-        self.record.clear()
-        self.faults.clear()
-        self.webhooks.clear()
-        self._rate.clear()
+    def check_status(self, status: Any) -> None:
+        """None is one."""
+        raise InvalidControl("statuses: Telegram reports none")
+
+    def counts(self) -> JsonObject:
+        """How many people have blocked a bot."""
+        return {"blocked": len(self._blocked)}
+
+    def clear(self, query: Mapping[str, str]) -> None:
+        """The pairs' limits too; `?chats=close` forgets who pressed Start or blocked the bot."""
         self._pairs.clear()
-        if request.query.get("chats") == "close":
+        if query.get("chats") == "close":
             self._started.clear()
             self._blocked.clear()
-        return web.Response(status=204)
 
 
 # ---- pieces -------------------------------------------------------------------------------------------------------
@@ -261,12 +246,12 @@ def _said(body: JsonObject) -> JsonObject:
 
 
 def _pressed(body: JsonObject, chat: JsonObject, given: int) -> JsonObject:
-    button = wire.mapping(body.get("button"))
-    data, title = button.get("id"), button.get("title")
-    if not isinstance(data, str) or not isinstance(title, str):
-        raise InvalidControl("button: id and title are needed")
-    keyboard = {"inline_keyboard": [[{"text": title, "callback_data": data}]]}
-    return {"data": data, "message": {"message_id": given, "chat": chat, "date": 0, "reply_markup": keyboard}}
+    button = control_choice(body, "button")
+    keyboard = {"inline_keyboard": [[{"text": button["title"], "callback_data": button["id"]}]]}
+    return {
+        "data": button["id"],
+        "message": {"message_id": given, "chat": chat, "date": 0, "reply_markup": keyboard},
+    }
 
 
 def _membership(body: JsonObject, user: JsonObject, chat: JsonObject, at_s: int) -> JsonObject:
@@ -282,40 +267,11 @@ def _whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
-def _fault_error(fault: Fault) -> web.Response:
-    error = fault.error or {}
-    if "code" not in error:
-        return web.Response(status=error["http"])
-    words = error.get("details", "a fault asked for by a test")
-    return BotError(error["code"], words, http=error.get("http")).response(fault.retry_after_s)
-
-
-def _no_status(_: Any) -> None:
-    raise InvalidControl("statuses: Telegram reports none")
-
-
-def _recipient_key(text: str) -> str | None:
-    found = wire.recipient(text)
-    return found.value if found else None
-
-
-# ---- the application ----------------------------------------------------------------------------------------------
-
-
-def create_app(settings: SimulatorSettings) -> web.Application:
-    """The simulator as an application; its background work runs while the application does."""
+async def serve(settings: SimulatorSettings) -> None:
+    """Listen and serve until cancelled; `settings.ready` gets the base URL, which is the API's too."""
     simulator = BotSimulator(settings)
     routes = [
         web.post("/bot{token:[^/]+}/{method}", simulator.call),
         web.post("/control/inbound", simulator.inbound),
-        web.get("/control/messages", simulator.list_messages),
-        web.post("/control/faults", simulator.add_fault),
-        web.get("/control/state", simulator.state),
-        web.delete("/control", simulator.forget),
     ]
-    return application(routes, simulator.webhooks)
-
-
-async def serve(settings: SimulatorSettings) -> None:
-    """Listen and serve until cancelled; `settings.ready` gets the base URL, which is the API's too."""
-    await serve_application(create_app(settings), settings)
+    await serve_provider(simulator, routes)

@@ -8,13 +8,14 @@ Source: https://core.telegram.org/bots/api#update and #message (channel-apis §6
 
 import re
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationError
+from pydantic import Field, StrictInt
 
 from schemas.addresses import Address
 from workers.channel import JsonObject, UnparseableFragment
+from workers.webhook_body import Part
 
 MS_PER_S = 1000
 TIME_MAX_S = 10**11
@@ -49,8 +50,8 @@ GROUPS = frozenset(("group", "supergroup", "channel"))
 MEMBER_STATUSES = frozenset(("creator", "administrator", "member", "restricted", "left", "kicked"))
 
 
-class _Wire(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+class _Wire(Part):
+    ID_FIELDS = ("id", "message_id")
 
 
 class Chat(_Wire):
@@ -123,21 +124,6 @@ class Reaction(_Wire):
     message_id: StrictInt
     date: Any = None
     user: User | None = None
-
-
-Model = TypeVar("Model", bound=_Wire)
-
-
-def read(model: type[Model], raw: object) -> Model:
-    """Validate one element; UnparseableFragment without its values when it is not what the provider documents."""
-    try:
-        return model.model_validate(raw)
-    except ValidationError as error:
-        missing_id = any(
-            problem["loc"] in (("id",), ("message_id",))
-            for problem in error.errors(include_input=False, include_url=False)
-        )
-        raise UnparseableFragment("no_id" if missing_id else "malformed") from None
 
 
 def time_ms(seconds: object) -> int:

@@ -197,7 +197,7 @@ def contact_of(value: Any) -> wire.Contact | None:
 
 
 def _message(account_ref: str, item: JsonObject, value: Any, raw: JsonObject) -> Inbound:
-    head = wire.read(wire.MessageHead, item)
+    head = wire.MessageHead.read(item)
     at_ms = meta.time_ms(head.timestamp)
     provider_kind = meta.known(head.type, wire.MESSAGE_TYPES)
     if head.group_id is not None:
@@ -235,15 +235,15 @@ def _said(type_: str, provider_kind: str, item: JsonObject) -> _Said:
         return (
             "text",
             "text",
-            wire.read(wire.TextBody, item.get("text")).body,
+            wire.TextBody.read(item.get("text")).body,
             None,
             None,
         )
     if type_ == "button":
-        pressed = wire.read(wire.QuickReply, item.get("button"))
+        pressed = wire.QuickReply.read(item.get("button"))
         return "button_reply", "button", None, pressed.payload, pressed.text
     if type_ == "interactive":
-        answer = wire.read(wire.Interactive, item.get("interactive"))
+        answer = wire.Interactive.read(item.get("interactive"))
         inner = f"interactive/{meta.known(answer.type, wire.INTERACTIVE_TYPES)}"
         kinds: tuple[Literal["button_reply", "list_reply"], ...] = (
             "button_reply",
@@ -260,7 +260,7 @@ def _said(type_: str, provider_kind: str, item: JsonObject) -> _Said:
 
 
 def _status(account_ref: str, item: JsonObject, raw: JsonObject) -> list[Inbound]:
-    status = wire.read(wire.Status, item)
+    status = wire.Status.read(item)
     if status.status in IGNORED_STATUSES:
         return []
     known = STATUSES.get(status.status)
@@ -285,7 +285,7 @@ def _status(account_ref: str, item: JsonObject, raw: JsonObject) -> list[Inbound
 
 
 def _preference(account_ref: str, item: JsonObject, value: Any, raw: JsonObject) -> Inbound:
-    preference = wire.read(wire.Preference, item)
+    preference = wire.Preference.read(item)
     if preference.category != "marketing_messages" or preference.value not in (
         "stop",
         "resume",

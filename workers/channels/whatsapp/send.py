@@ -21,9 +21,9 @@ from workers.channel import (
     UnsupportedContent,
 )
 from workers.channels.whatsapp import errors
+from workers.links import check_token
 
 TEXT_MAX_CHARACTERS = 4_096
-_TOKEN = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _NUMBER = re.compile(r"[1-9][0-9]{6,14}", re.ASCII)
 
 
@@ -54,8 +54,7 @@ def chat_link(account_number: str, token: str) -> str:
     digits = re.sub(r"[\s()+\-./]", "", account_number)
     if not _NUMBER.fullmatch(digits):
         raise InvalidLink("the account's number is not an international phone number")
-    if not _TOKEN.fullmatch(token):
-        raise InvalidLink("a token has 1 to 64 characters of A-Z a-z 0-9 _ -")
+    check_token(token)
     return f"https://wa.me/{digits}?text={quote(token, safe='')}"
 
 

@@ -6,10 +6,9 @@ the provider's error bodies and reports statuses as signed webhooks. It keeps wh
 and logs none of it. The control side is described in README.md.
 """
 
-import asyncio
 import math
 import re
-from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,20 +19,20 @@ from schemas import clock, ids
 from workers import meta
 from workers.channel import JsonObject, SimulatedAccount, SimulatorSettings
 from workers.channels.whatsapp import errors, send, wire
-from workers.simulation import (
-    Fault,
-    Faults,
-    InvalidControl,
-    MessageRecord,
+from workers.simulated_provider import (
     ProviderError,
-    RateLimit,
-    Webhooks,
-    Windows,
-    application,
+    ReportingProvider,
     control_body,
     control_choice,
     json_answer,
-    serve_application,
+    reported,
+    serve_provider,
+)
+from workers.simulation import (
+    Fault,
+    InvalidControl,
+    RateLimit,
+    Windows,
     suffer,
 )
 
@@ -148,26 +147,13 @@ def _template(body: JsonObject) -> JsonObject:
     return {"name": name, "language": language, "variables": variables, "components": components}
 
 
-class GraphSimulator:
+class GraphSimulator(ReportingProvider):
     """The provider's side of one connection: its accounts, windows, limits, faults and reports."""
 
     def __init__(self, settings: SimulatorSettings) -> None:
-        self.settings = settings
-        self.accounts = {account.provider_account_id: account for account in settings.accounts}
-        self.record = MessageRecord(settings.kept_messages)
-        self.faults = Faults()
-        self.report: tuple[Any, ...] = settings.statuses
-        self.webhooks = Webhooks(
-            settings.webhook_url,
-            lambda body: {"X-Hub-Signature-256": meta.signature(settings.app_secret, body)},
-            first_s=settings.retry_first_s,
-            max_s=settings.retry_max_s,
-        )
-        self._rate = RateLimit(settings.rate_per_s, settings.rate_per_s)
+        super().__init__(settings, meta.signer(settings.app_secret))
         self._pairs = RateLimit(PAIR_PER_S, PAIR_BURST)
         self._windows = Windows(settings.window_s, unknown_open=settings.unknown_windows_open)
-        self._statuses: deque[tuple[str, JsonObject]] = deque(maxlen=settings.kept_messages * 3)
-        self._wanted = asyncio.Event()
 
     # ---- sending
 
@@ -180,12 +166,12 @@ class GraphSimulator:
             return read_receipt
         asked = read_send(raw, account.number)
         fault = self.faults.take(asked.to)
-        answer = await suffer(request, fault, "before", _fault_error)
+        answer = await suffer(request, fault, "before", self.fault_error)
         if answer is not None:
             return answer
         self._check_limits(account, asked)
         provider_id = self._accept(account, asked, fault)
-        answer = await suffer(request, fault, "after", _fault_error)
+        answer = await suffer(request, fault, "after", self.fault_error)
         if answer is not None:
             return answer
         contact = {"input": asked.to, "wa_id" if asked.to.isdigit() else "user_id": asked.to}
@@ -206,7 +192,7 @@ class GraphSimulator:
 
     def _check_limits(self, account: SimulatedAccount, asked: Send) -> None:
         own = account.provider_account_id
-        if not self._rate.take(own):
+        if not self.rate.take(own):
             raise GraphError(130429, "Too many messages were sent from this phone number in a short time.")
         if self.settings.pair_limit and not self._pairs.take(f"{own}/{asked.to}"):
             raise GraphError(131056, "Too many messages were sent to this recipient in a short time.")
@@ -229,28 +215,19 @@ class GraphSimulator:
             message["template"] = asked.template
         if asked.echo is not None:
             message["biz_opaque_callback_data"] = asked.echo
-        self.record.add(message)
-        for status in self.report if fault is None or fault.statuses is None else fault.statuses:
-            self._statuses.append((account.provider_account_id, _status_of(message, status)))
-        self._wanted.set()
+        self.accept(message, fault)
         return provider_id
 
     # ---- reporting
 
-    async def report_statuses(self) -> None:
-        """Post what there is to report, in order, several statuses in one webhook; runs until cancelled."""
-        while True:
-            if not self._statuses:
-                self._wanted.clear()
-                await self._wanted.wait()
-            await self.webhooks.calm()
-            batch: dict[str, list[JsonObject]] = {}
-            for _ in range(min(self.settings.status_batch, len(self._statuses))):
-                own, status = self._statuses.popleft()
-                batch.setdefault(own, []).append(status)
-            if batch:
-                changes = [self._change(own, {"statuses": found}) for own, found in batch.items()]
-                await self.webhooks.send(wire.webhook_json(changes))
+    async def post_statuses(self, statuses: Mapping[str, list[JsonObject]]) -> int:
+        """All in one webhook."""
+        changes = [self._change(own, {"statuses": found}) for own, found in statuses.items()]
+        return await self.webhooks.send(wire.webhook_json(changes))
+
+    def wanted_of(self, body: JsonObject) -> JsonObject:
+        """With the code of an error, for `failed`."""
+        return {"status": body.get("status"), "code": body.get("code")}
 
     def _change(self, own: str, value: JsonObject) -> JsonObject:
         metadata = {"display_phone_number": self.accounts[own].number, "phone_number_id": own}
@@ -262,9 +239,7 @@ class GraphSimulator:
     async def inbound(self, request: web.Request) -> web.StreamResponse:
         """A person writes: sends the webhook and answers with its HTTP status."""
         body = await control_body(request)
-        own = str(body.get("account", next(iter(self.accounts), "")))
-        if own not in self.accounts:
-            raise InvalidControl("account: the simulator has none of this id")
+        own = self.account_of(body)
         message, contact = _inbound_message(body)
         if "group_id" not in message:
             age_s = max(0.0, clock.now_ms() / meta.MS_PER_S - int(message["timestamp"]))
@@ -273,81 +248,45 @@ class GraphSimulator:
                     self._windows.opened(own, contact[key], age_s)
         value = {"contacts": [contact], "messages": [message]}
         status = await self.webhooks.send(wire.webhook_json([self._change(own, value)]))
-        return json_answer({"id": message["id"], "status": status}, status if 200 <= status < 600 else 502)
+        return reported(status, id=message["id"])
 
-    async def list_messages(self, request: web.Request) -> web.StreamResponse:
-        """What was accepted, in order; `?to=` one recipient, `?after=` without the first n."""
-        to = request.query.get("to")
-        after = request.query.get("after", "0")
-        if not (after.isascii() and after.isdigit()):
-            raise InvalidControl("after: how many to leave out")
-        recipient = None if to is None else _recipient_key(to) or to
-        found = self.record.messages(recipient)
-        return json_answer({"messages": found[int(after[:9]) :], "count": len(found)})
+    # ---- as the control side wants it
 
-    async def add_fault(self, request: web.Request) -> web.StreamResponse:
-        """Something shall go wrong from now on; `{"clear": true}`: nothing any more."""
-        body = await control_body(request)
-        return json_answer({"active": self.faults.apply(body, _recipient_key, _check_status)})
+    def recipient_key(self, text: str) -> str | None:
+        """Digits of a number, or a business-scoped user id."""
+        found = wire.address(text)
+        return found.value if found else None
 
-    async def set_report(self, request: web.Request) -> web.StreamResponse:
-        """Which statuses are reported from now on, in which order; [] withholds them."""
-        wanted = (await control_body(request)).get("report")
-        if not isinstance(wanted, list):
-            raise InvalidControl("report: a list of statuses")
-        for status in wanted:
-            _check_status(status)
-        self.report = tuple(wanted)
-        return json_answer({"report": wanted})
+    def error_of(self, code: int, details: str, *, http: int | None, subcode: int | None) -> GraphError:
+        """With the provider's codes."""
+        return GraphError(code, details, http=http, subcode=subcode)
 
-    async def send_status(self, request: web.Request) -> web.StreamResponse:
-        """Report one status of one accepted message now; answers with the webhook's HTTP status."""
-        body = await control_body(request)
-        found = next((m for m in self.record.messages() if m["id"] == body.get("id")), None)
-        if found is None:
-            raise InvalidControl("id: no message of this id was accepted")
-        wanted = {"status": body.get("status"), "code": body.get("code")}
-        _check_status(wanted)
-        status = await self.webhooks.send(
-            wire.webhook_json([self._change(found["account"], {"statuses": [_status_of(found, wanted)]})])
-        )
-        return json_answer({"status": status}, status if 200 <= status < 600 else 502)
+    def check_status(self, status: Any) -> None:
+        """A word, or `{"status", "code"}`."""
+        word = status.get("status") if isinstance(status, dict) else status
+        if word not in STATUS_WORDS:
+            raise InvalidControl(f"status: one of {', '.join(STATUS_WORDS)}")
 
-    async def state(self, request: web.Request) -> web.StreamResponse:
-        """Counts, nothing personal."""
-        messages = len(self.record.messages())
-        return json_answer(
-            {
-                "messages": messages,
-                "statuses_waiting": len(self._statuses),
-                "webhooks": self.webhooks.counts(),
-            }
-        )
+    def status_of(self, message: JsonObject, wanted: Any) -> JsonObject:
+        """One status object; `wanted` is a word, or `{"status", "code"}` for `failed`."""
+        word = wanted["status"] if isinstance(wanted, dict) else wanted
+        error = None
+        if word == "failed":
+            code = (wanted.get("code") if isinstance(wanted, dict) else None) or 131026
+            title = errors.CODES[code].note if code in errors.CODES else "error"
+            details = {"details": "A failure asked for by a test."}
+            error = {"code": code, "title": title, "message": title, "error_data": details}
+        return wire.status_json(message, word, clock.now_ms() // meta.MS_PER_S, error)
 
-    async def forget(self, request: web.Request) -> web.StreamResponse:
-        """Forget messages, faults, reports and repeats; `?windows=close` closes every service window too."""
-        self.record.clear()
-        self.faults.clear()
-        self.webhooks.clear()
-        self._statuses.clear()
-        self._rate.clear()
+    def clear(self, query: Mapping[str, str]) -> None:
+        """The pairs' limits too; `?windows=close` closes every service window."""
+        super().clear(query)
         self._pairs.clear()
-        self.report = self.settings.statuses
-        if request.query.get("windows") == "close":
+        if query.get("windows") == "close":
             self._windows.clear()
-        return web.Response(status=204)
 
 
 # ---- pieces -------------------------------------------------------------------------------------------------------
-
-
-def _fault_error(fault: Fault) -> web.Response:
-    error = fault.error or {}
-    if "code" not in error:
-        return web.Response(status=error["http"])
-    details = error.get("details", "A fault asked for by a test.")
-    asked = GraphError(error["code"], details, http=error.get("http"), subcode=error.get("subcode"))
-    return asked.response(fault.retry_after_s)
 
 
 def _read_receipt(raw: bytes) -> web.Response | None:
@@ -411,50 +350,13 @@ def _said(body: JsonObject) -> JsonObject:
     return {"type": kind, kind: body.get("raw", {"id": "1000000000000001"})}
 
 
-def _check_status(status: Any) -> None:
-    word = status.get("status") if isinstance(status, dict) else status
-    if word not in STATUS_WORDS:
-        raise InvalidControl(f"status: one of {', '.join(STATUS_WORDS)}")
-
-
-def _status_of(message: JsonObject, wanted: Any) -> JsonObject:
-    """One status object; `wanted` is a word, or `{"status", "code"}` for `failed`."""
-    word = wanted["status"] if isinstance(wanted, dict) else wanted
-    error = None
-    if word == "failed":
-        code = (wanted.get("code") if isinstance(wanted, dict) else None) or 131026
-        title = errors.CODES[code].note if code in errors.CODES else "error"
-        details = {"details": "A failure asked for by a test."}
-        error = {"code": code, "title": title, "message": title, "error_data": details}
-    return wire.status_json(message, word, clock.now_ms() // meta.MS_PER_S, error)
-
-
-def _recipient_key(text: str) -> str | None:
-    found = wire.address(text)
-    return found.value if found else None
-
-
-# ---- the application ----------------------------------------------------------------------------------------------
-
-
-def create_app(settings: SimulatorSettings) -> web.Application:
-    """The simulator as an application; its background work runs while the application does."""
-    simulator = GraphSimulator(settings)
-    routes = [
-        web.post(f"/{_VERSION}/{{account}}/messages", simulator.messages),
-        web.post("/control/inbound", simulator.inbound),
-        web.get("/control/messages", simulator.list_messages),
-        web.post("/control/faults", simulator.add_fault),
-        web.put("/control/statuses", simulator.set_report),
-        web.post("/control/statuses", simulator.send_status),
-        web.get("/control/state", simulator.state),
-        web.delete("/control", simulator.forget),
-    ]
-    return application(routes, simulator.webhooks, simulator.report_statuses)
-
-
 async def serve(settings: SimulatorSettings) -> None:
     """Listen and serve until cancelled; `settings.ready` gets the base URL (`…/v25.0` below it is the
     API).
     """
-    await serve_application(create_app(settings), settings)
+    simulator = GraphSimulator(settings)
+    routes = [
+        web.post(f"/{_VERSION}/{{account}}/messages", simulator.messages),
+        web.post("/control/inbound", simulator.inbound),
+    ]
+    await serve_provider(simulator, routes)

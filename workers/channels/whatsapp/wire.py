@@ -10,15 +10,16 @@ Source: channel-apis §2.1 to §2.3 (pywa, nyaruka/courier, Meta's reference), A
 import base64
 import re
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from schemas import ids
 from schemas.addresses import Address, international_number
 from workers import meta
-from workers.channel import JsonObject, UnparseableFragment
+from workers.channel import JsonObject
+from workers.webhook_body import Part
 
 _USER_ID = re.compile(r"[A-Z]{2}\.(ENT\.)?[A-Za-z0-9]{1,128}")
 
@@ -45,17 +46,13 @@ INTERACTIVE_TYPES = frozenset((
 ))  # fmt: skip
 
 
-class _Wire(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
-
-
-class Profile(_Wire):
+class Profile(Part):
     """What the person shows of herself."""
 
     name: str | None = None
 
 
-class Contact(_Wire):
+class Contact(Part):
     """Who wrote. `wa_id` may hold a business-scoped user id; the phone may be missing altogether."""
 
     wa_id: str | None = None
@@ -63,27 +60,27 @@ class Contact(_Wire):
     profile: Profile | None = None
 
 
-class TextBody(_Wire):
+class TextBody(Part):
     """A typed text."""
 
     body: str
 
 
-class QuickReply(_Wire):
+class QuickReply(Part):
     """The button of a template that was pressed."""
 
     text: str
     payload: str | None = None
 
 
-class Choice(_Wire):
+class Choice(Part):
     """A reply button or a row of a list."""
 
     id: str
     title: str
 
 
-class Interactive(_Wire):
+class Interactive(Part):
     """An answer to an interactive message."""
 
     type: str
@@ -91,7 +88,7 @@ class Interactive(_Wire):
     list_reply: Choice | None = None
 
 
-class MessageHead(_Wire):
+class MessageHead(Part):
     """What every message has, whatever its type; `timestamp` is read by `meta.time_ms`, the part of its type by
     `read`.
     """
@@ -104,7 +101,7 @@ class MessageHead(_Wire):
     group_id: Any = None
 
 
-class Status(_Wire):
+class Status(Part):
     """What became of a message we sent."""
 
     id: str = Field(min_length=1)
@@ -117,7 +114,7 @@ class Status(_Wire):
     errors: list[JsonObject] = Field(default_factory=list)
 
 
-class Preference(_Wire):
+class Preference(Part):
     """The person used WhatsApp's own switch for marketing messages; `timestamp` is a number here."""
 
     wa_id: str | None = None
@@ -125,22 +122,6 @@ class Preference(_Wire):
     category: str
     value: str
     timestamp: Any = None
-
-
-Model = TypeVar("Model", bound=_Wire)
-
-
-def read(model: type[Model], raw: object) -> Model:
-    """Validate one element; UnparseableFragment without its values when it is not what the provider
-    documents.
-    """
-    try:
-        return model.model_validate(raw)
-    except ValidationError as error:
-        missing_id = any(
-            problem["loc"] == ("id",) for problem in error.errors(include_input=False, include_url=False)
-        )
-        raise UnparseableFragment("no_id" if missing_id else "malformed") from None
 
 
 def read_contact(raw: object) -> Contact | None:
