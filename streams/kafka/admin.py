@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from confluent_kafka import (
+    OFFSET_INVALID,
     KafkaError,
     KafkaException,
     TopicCollection,
@@ -252,11 +253,18 @@ def request_offsets(
 
 
 def ends_of(answers: Mapping[TopicPartition, "Future[Any]"]) -> dict[TopicPart, int]:
-    """The offsets of answers, waiting for them; KafkaAway when one is missing."""
+    """The offsets of answers, waiting for them; KafkaAway when one is missing. A broker's answer that was lost on the way may
+    come as OFFSET_INVALID instead of an error: it says nothing of the log.
+    """
     try:
-        return {(part.topic, part.partition): int(_answer(future).offset) for part, future in answers.items()}
+        offsets = {
+            (part.topic, part.partition): int(_answer(future).offset) for part, future in answers.items()
+        }
     except _Gone:
         raise LeaderMoves("a topic is gone, or not known to its broker yet") from None
+    if OFFSET_INVALID in offsets.values():
+        raise KafkaAway("the ends of a log are not known")
+    return offsets
 
 
 def ids_of(answers: Mapping[str, "Future[Any]"]) -> dict[str, str]:

@@ -1,11 +1,14 @@
 """Topics are kept for as long as the times of the installation say."""
 
+from concurrent.futures import Future
 from dataclasses import replace
 
 import pytest
+from confluent_kafka import OFFSET_INVALID, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # re-exported without saying so
     AdminClient,
     ConfigResource,
+    ListOffsetsResultInfo,
     ResourceType,
 )
 
@@ -14,6 +17,7 @@ from deploy.setup import apply_topics
 from schemas import topics
 from schemas.constants import DAY_S, PRODUCTION
 from schemas.errors import ConfigurationError
+from streams.kafka.admin import KafkaAway, ends_of
 from tests.embedded_fixtures import KafkaServer
 from tests.step_world import await_until
 
@@ -51,3 +55,17 @@ def test_the_setting_reaches_kafka(kafka_server: KafkaServer, monkeypatch: pytes
     monkeypatch.undo()
     apply_topics(settings)
     await_until(lambda: kept_days() == 8, 10, "as ever")
+
+
+@pytest.mark.parametrize(("offset", "known"), [(0, True), (86, True), (OFFSET_INVALID, False)])
+def test_an_end_that_was_not_told_is_no_end(offset: int, known: bool) -> None:
+    """A broker's answer that is lost on a bad line comes as OFFSET_INVALID without an error: a role that took it for the end of
+    its log would stop, as if records were gone."""
+    answer: Future[ListOffsetsResultInfo] = Future()
+    answer.set_result(ListOffsetsResultInfo(offset, 0, 0))
+    asked = {TopicPartition("a topic", 3): answer}
+    if known:
+        assert ends_of(asked) == {("a topic", 3): offset}
+    else:
+        with pytest.raises(KafkaAway, match="not known"):
+            ends_of(asked)
