@@ -116,9 +116,9 @@ class RunningInstance:
         ).body["messages"]
         return messages
 
-    def subject_of(self, number: str) -> str:
-        """Wait until the number has a subject."""
-        body = {"channel": "whatsapp", "address": number}
+    def subject_of(self, address: str, channel: str = "whatsapp") -> str:
+        """Wait until the address has a subject."""
+        body = {"channel": channel, "address": address}
 
         def look() -> str:
             answer = self.api("POST", "/v1/subjects/lookup", body=body)
@@ -146,9 +146,11 @@ class RunningInstance:
         self.item(subject, refused, {"rejected"})
         return subject, arrived, refused
 
-    def send(self, number: str, text: str, purpose: str = "service", **more: Any) -> Answer:
+    def send(
+        self, address: str, text: str, purpose: str = "service", *, channel: str = "whatsapp", **more: Any
+    ) -> Answer:
         """The business asks for a text."""
-        to = {"channel": "whatsapp", "address": number}
+        to = {"channel": channel, "address": address}
         body = {"to": to, "purpose": purpose, "content": {"type": "text", "text": text}, **more}
         return self.api("POST", "/v1/messages", "producer", body)
 

@@ -1,6 +1,5 @@
 """What role outbound needs around it: topics, a vault with people, a simulated provider, and the role itself."""
 
-import asyncio
 import threading
 from base64 import b64decode
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,6 +23,7 @@ from streams.kafka.settings_follower import SettingsFollower
 from streams.step.contract import Record
 from tests import outbound_commands as commands
 from tests.receiving_world import ReceivingWorld, Site, await_until
+from tests.simulator_thread import SimulatorThread
 from tests.vault_world import CHANNEL, Tenant
 from tests.vault_world import Person as Living
 from vault.connections import AccountLimits
@@ -51,41 +51,15 @@ CLOSED_PORT_URL = "http://127.0.0.1:9"
 """Nobody listens there: refused at once."""
 
 
-class Provider:
+class Provider(SimulatorThread):
     """A simulator in a thread of its own, with the ways a test acts on it."""
 
     def __init__(self, numbers: Sequence[str], *, rate_per_s: float = 1_000.0, **more: Any) -> None:
-        self._ready = threading.Event()
-        self._loop = asyncio.new_event_loop()
         accounts = tuple(SimulatedAccount(number, "4930123456", TOKEN) for number in numbers)
         settings = SimulatorSettings(
-            CLOSED_PORT_URL,
-            "secret",
-            accounts,
-            rate_per_s=rate_per_s,
-            statuses=(),
-            ready=self._listening,
-            **more,
+            CLOSED_PORT_URL, "secret", accounts, rate_per_s=rate_per_s, statuses=(), **more
         )
-        self._task = self._loop.create_task(simulator.serve(settings))
-        self._thread = threading.Thread(target=self._run, name="simulator", daemon=True)
-        self._thread.start()
-        assert self._ready.wait(20)
-
-    def _run(self) -> None:
-        try:
-            self._loop.run_until_complete(self._task)
-        except asyncio.CancelledError:
-            return
-
-    def _listening(self, base: str) -> None:
-        self.base = base
-        self._ready.set()
-
-    def close(self) -> None:
-        """End it."""
-        self._loop.call_soon_threadsafe(self._task.cancel)
-        self._thread.join(20)
+        super().__init__(simulator.serve, settings)
 
     def control(self, method: str, path: str, body: Any = None) -> Any:
         """One call of the control side."""

@@ -1,13 +1,10 @@
 """The way over Messenger, from outside: a page is connected by the command line, a person walks the double opt-in on it."""
 
-import asyncio
 import json
 import random
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +22,7 @@ from tests.acceptance_instance import (
     topic_records,
     until,
 )
+from tests.simulator_thread import SimulatorThread
 from workers import registry
 from workers.channel import SimulatedAccount, SimulatorSettings
 
@@ -53,19 +51,11 @@ class Messenger:
 
     def subject_of(self, person: str) -> str:
         """Wait until the person has a subject."""
-        body = {"channel": "messenger", "address": person}
-
-        def look() -> str:
-            answer = self.instance.api("POST", "/v1/subjects/lookup", body=body)
-            return str(answer.body["subject"]) if answer.status == 200 else ""
-
-        return until("a subject", look)
+        return self.instance.subject_of(person, "messenger")
 
     def send(self, person: str, text: str, purpose: str) -> str:
         """The business asks for a text; the message's id."""
-        to = {"channel": "messenger", "address": person}
-        body = {"to": to, "purpose": purpose, "content": {"type": "text", "text": text}}
-        answer = self.instance.api("POST", "/v1/messages", "producer", body)
+        answer = self.instance.send(person, text, purpose, channel="messenger")
         assert answer.status == 202, answer
         return str(answer.body["message_id"])
 
@@ -88,24 +78,13 @@ def messenger(instance: RunningInstance) -> Iterator[Messenger]:
     """The simulator in a thread of its own, and its page connected."""
     receiver = instance.whatsapp["webhook_url"].split("/webhooks/")[0]
     webhook_url = f"{receiver}/webhooks/messenger/{CONNECTION}"
-    listening: Future[str] = Future()
-    settings = SimulatorSettings(webhook_url, APP_SECRET, (PAGE,), ready=listening.set_result)
-    loop = asyncio.new_event_loop()
-    serving = loop.create_task(registry.simulator("messenger")(settings))
-
-    def run() -> None:
-        asyncio.set_event_loop(loop)
-        loop.run_until_complete(asyncio.gather(serving, return_exceptions=True))
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
+    settings = SimulatorSettings(webhook_url, APP_SECRET, (PAGE,))
+    provider = SimulatorThread(registry.simulator("messenger"), settings)
     try:
-        url = listening.result(30)
-        assert webhook_url == receiver + connect(instance, f"{url}/v25.0")
-        yield Messenger(instance, url, webhook_url)
+        assert webhook_url == receiver + connect(instance, f"{provider.base}/v25.0")
+        yield Messenger(instance, provider.base, webhook_url)
     finally:
-        loop.call_soon_threadsafe(serving.cancel)
-        thread.join(30)
+        provider.close()
 
 
 def test_start_ja_service_message_stop(messenger: Messenger) -> None:

@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-from collections.abc import Iterator
 from typing import get_args
 
 import pytest
@@ -12,7 +11,7 @@ from playwright.sync_api import Browser, expect
 from schemas.problems import PROBLEMS
 from schemas.reasons import FailureClass, RefusalReason
 from tests.acceptance_instance import RunningInstance
-from tests.sandbox_page import SandboxPage, open_sandbox, running_browser
+from tests.sandbox_page import SandboxPage, open_sandbox
 
 STRANGE = (
     "<img src=x onerror=\"document.title='harmed'\"><script>document.title='harmed'</script>",
@@ -34,13 +33,6 @@ TALK = {
     "en-GB": ("Do you have pears?", "Yes, fresh today.", "New: Williams pears.", "Even more pears."),
 }
 START, YES, STOP = 0, 1, 3
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """One browser for the module; every test opens a window of its own."""
-    with running_browser() as running:
-        yield running
 
 
 @pytest.mark.parametrize("locale", STORY)
@@ -254,9 +246,7 @@ def test_the_page_outlives_its_parts(instance: RunningInstance, browser: Browser
         lines = sandbox.page.locator(".events [data-offset]")
         offsets = lines.evaluate_all("(lines) => lines.map((line) => line.dataset.offset)")
         assert len(offsets) == len(set(offsets)), "an event is shown twice"
-        # The browser says in its console that it was cut off: that is what the test has done.
-        assert all("Failed to load resource" in one or "net::ERR" in one for one in sandbox.complaints)
-        sandbox.complaints.clear()
+        sandbox.forgive_cuts()
 
 
 def test_every_code_has_words_in_both_languages(instance: RunningInstance, browser: Browser) -> None:

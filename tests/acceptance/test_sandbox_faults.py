@@ -2,36 +2,18 @@
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 
 import pytest
 from playwright.sync_api import Browser, Route, expect
 
 from tests.acceptance_instance import RunningInstance, until
-from tests.sandbox_page import SandboxPage, open_sandbox, running_browser
+from tests.sandbox_page import SandboxPage, open_sandbox
 
 START, YES = 0, 1
 SECRET = "Quittengelee"
 OPENED = "**/as/agent/v1/events**"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """One browser for the module."""
-    with running_browser() as running:
-        yield running
-
-
-def forgive(sandbox: SandboxPage) -> None:
-    """The browser says in its console that it was cut off, which is what the test has done; and nothing else."""
-    others = [
-        said
-        for said in sandbox.complaints
-        if "Failed to load resource" not in said and "net::ERR" not in said
-    ]
-    assert not others, others
-    sandbox.complaints.clear()
 
 
 def _until(sandbox: SandboxPage, look: Callable[[], bool]) -> None:
@@ -85,7 +67,7 @@ def test_opening_and_phone_go_on_after_answers_that_were_cut(
         sandbox.arrived(1)
         expect(page.locator(".events .bar.open").first).to_be_visible()
         expect(page.locator("#open-problem")).to_be_empty()
-        forgive(sandbox)
+        sandbox.forgive_cuts()
 
 
 def test_what_is_sent_twice_arrives_once(instance: RunningInstance, browser: Browser) -> None:
@@ -124,7 +106,7 @@ def test_a_message_that_is_lost_is_marked(instance: RunningInstance, browser: Br
         expect(sandbox.page.locator("#write-problem")).to_be_empty()
         sandbox.quick(YES)
         sandbox.arrived(2)
-        forgive(sandbox)
+        sandbox.forgive_cuts()
 
 
 def test_a_page_that_cannot_begin_says_why_and_tries_again(
@@ -138,12 +120,12 @@ def test_a_page_that_cannot_begin_says_why_and_tries_again(
         page.reload()
         sandbox.sees("#log-state[data-state=away]", 1)
         sandbox.sees("body[data-ready]", 1)
-        forgive(sandbox)
+        sandbox.forgive_cuts()
         page.evaluate("sessionStorage.clear()")
         page.reload()
         sandbox.sees("#log-state[data-state=locked]", 1)
         expect(page.locator("#log-state")).to_contain_text("sandbox_url")
-        forgive(sandbox)
+        sandbox.forgive_cuts()
 
 
 def test_one_window_too_many_says_so(instance: RunningInstance, browser: Browser) -> None:
@@ -157,7 +139,7 @@ def test_one_window_too_many_says_so(instance: RunningInstance, browser: Browser
         late.sees("#log-state[data-state=crowded]", 1)
         held[0].page.close()
         late.sees("#log-state[data-state=live]", 1)
-        forgive(late)
+        late.forgive_cuts()
 
 
 @pytest.mark.parametrize(

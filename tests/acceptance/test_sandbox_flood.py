@@ -1,16 +1,14 @@
 """Ten thousand events and more: the page stays usable, its memory bounded, and what it does not show it counts."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import orjson
-import pytest
 from playwright.sync_api import Browser, CDPSession, expect
 
 from tests.acceptance_instance import RunningInstance, until
 from tests.acceptance_quiet import log_ends
-from tests.sandbox_page import SandboxPage, open_sandbox, running_browser
+from tests.sandbox_page import SandboxPage, open_sandbox
 
 PEOPLE = 1_500
 """Strangers who write twice each: seven events for each of them, ten thousand together."""
@@ -23,13 +21,6 @@ FROZEN_MS = 5_000
 """A page on which one click takes so long is frozen."""
 STILL_MS = 1_500
 """Nothing new for so long, in the log and on the page: longer than a step takes."""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """One browser for the module."""
-    with running_browser() as running:
-        yield running
 
 
 def test_ten_thousand_events_do_not_freeze_the_page(instance: RunningInstance, browser: Browser) -> None:

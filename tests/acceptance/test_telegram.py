@@ -1,10 +1,8 @@
 """The double opt-in over Telegram, from outside: bots are connected to the running instance as a tenant would connect them."""
 
-import asyncio
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from deploy.http_client import Answer, call
 from tests.acceptance_instance import RunningInstance, until
 from tests.acceptance_marker import everywhere, needles
 from tests.acceptance_quiet import await_quiet
+from tests.simulator_thread import SimulatorThread
 from tests.unit.channels.telegram_payloads import FIXTURES, NO_FIXTURES
 from workers.channel import SimulatedAccount, SimulatorSettings
 from workers.channels.telegram import simulator
@@ -26,40 +25,14 @@ SECRET, HIDDEN = "webhook-secret-4711", "token-secret-4712"
 OPT_IN = ["OptInRequested", "ConsentRequested", "ConfirmationSent", "OptInConfirmed", "ConsentGiven"]
 
 
-class Bot:
-    """A simulated Telegram in a thread with one bot, and the people who use it."""
+class Bot(SimulatorThread):
+    """A simulated Telegram with one bot, and the people who use it."""
 
     def __init__(self, instance: RunningInstance, name: str, number: str) -> None:
         self.instance, self.name, self.number, self.token = instance, name, number, f"{number}:{HIDDEN}"
-        self.base = ""
         self.webhook_url = f"{instance.ready['receiver_url']}/webhooks/telegram/{name}"
-        self._ready = threading.Event()
-        self._loop = asyncio.new_event_loop()
-        settings = SimulatorSettings(
-            webhook_url=self.webhook_url,
-            app_secret=SECRET,
-            accounts=(SimulatedAccount(number, f"{name}_bot", self.token),),
-            ready=self._listening,
-        )
-        self._task = self._loop.create_task(simulator.serve(settings))
-        self._thread = threading.Thread(target=self._run, name="telegram", daemon=True)
-        self._thread.start()
-        assert self._ready.wait(20)
-
-    def _run(self) -> None:
-        try:
-            self._loop.run_until_complete(self._task)
-        except asyncio.CancelledError:
-            return
-
-    def _listening(self, base: str) -> None:
-        self.base = base
-        self._ready.set()
-
-    def close(self) -> None:
-        """End it."""
-        self._loop.call_soon_threadsafe(self._task.cancel)
-        self._thread.join(20)
+        account = SimulatedAccount(number, f"{name}_bot", self.token)
+        super().__init__(simulator.serve, SimulatorSettings(self.webhook_url, SECRET, (account,)))
 
     def act(self, person: str, **body: Any) -> None:
         """A person does something; the webhook must be taken."""
@@ -73,19 +46,11 @@ class Bot:
 
     def subject_of(self, person: str) -> str:
         """Wait until the person has a subject."""
-
-        def look() -> str:
-            address = {"channel": "telegram", "address": person}
-            answer = self.instance.api("POST", "/v1/subjects/lookup", body=address)
-            return str(answer.body["subject"]) if answer.status == 200 else ""
-
-        return until("a subject", look)
+        return self.instance.subject_of(person, "telegram")
 
     def send(self, person: str, text: str, purpose: str = "service") -> Answer:
         """The business asks for a text."""
-        to = {"channel": "telegram", "address": person}
-        body = {"to": to, "purpose": purpose, "content": {"type": "text", "text": text}}
-        return self.instance.api("POST", "/v1/messages", "producer", body)
+        return self.instance.send(person, text, purpose, channel="telegram")
 
     def sign_up(self, person: str) -> str:
         """Walk the double opt-in; the subject."""

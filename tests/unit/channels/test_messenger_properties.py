@@ -1,46 +1,38 @@
 """Whatever bytes or JSON come: no error but the declared ones, no value but a typed one."""
 
-from typing import Any, get_args
+from typing import Any
 
 import orjson
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.unit.channels.any_json import (
+    EXAMPLES,
+    METHODS,
+    any_json,
+    any_object,
+    check_authentic,
+    check_classified,
+    fragments_of,
+    values_of,
+)
 from tests.unit.channels.messenger_payloads import PAGE, echo, element, text, webhook
 from workers.channel import (
-    Authenticity,
     Inbound,
     InboundMessage,
     InboundUnsupported,
-    ProviderResponse,
-    UnparseableBody,
-    UnparseableFragment,
     WebhookRequest,
 )
 from workers.channels.messenger import wire
 from workers.channels.messenger.channel import CHANNEL
 
-EXAMPLES = 100
 WORDS = st.sampled_from([
     "message", "postback", "referral", "optin", "delivery", "read", "reaction", "message_edit", "policy-enforcement", "sender",
     "recipient", "id", "timestamp", "mid", "mids", "text", "attachments", "type", "payload", "url", "coordinates", "quick_reply",
     "title", "ref", "source", "watermark", "is_echo", "is_deleted", "metadata", "reply_to", "field", "value", "from", "kind",
 ])  # fmt: skip
-LEAVES = (
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**63), 2**63)
-    | st.floats(allow_nan=False)
-    | st.text(max_size=8)
-    | WORDS
-)
-JSON = st.recursive(
-    LEAVES,
-    lambda inner: (
-        st.lists(inner, max_size=4) | st.dictionaries(WORDS | st.text(max_size=6), inner, max_size=5)
-    ),
-)
-OBJECTS = st.dictionaries(WORDS, JSON, max_size=6)
+JSON = any_json(WORDS)
+OBJECTS = any_object(WORDS)
 BASES: list[dict[str, Any]] = [
     text(attachments=[{"type": "image", "payload": {"url": "https://x"}}], quick_reply={"payload": "p"}),
     echo(metadata="x"),
@@ -61,31 +53,16 @@ def spoiled(draw: st.DrawFn) -> dict[str, Any]:
     return base
 
 
-class Secrets:
-    """A connection."""
-
-    app_secret = "app secret"
-    verify_token = "verify token"
-
-
 def check(body: bytes) -> None:
-    try:
-        fragments = CHANNEL.split(body)
-    except UnparseableBody:
-        return
-    for fragment in fragments:
-        orjson.dumps(fragment.raw)
-        orjson.dumps(CHANNEL.describe(fragment.raw))
-        assert len(check_values(fragment.raw)) <= 1
+    for raw in fragments_of(CHANNEL, body):
+        assert len(check_values(raw)) <= 1
 
 
 def check_values(raw: Any) -> list[Inbound]:
-    try:
-        values = CHANNEL.parse(raw)
-    except UnparseableFragment:
+    values = values_of(CHANNEL, raw)
+    if values is None:
         return []
     for value in values:
-        assert isinstance(value, get_args(Inbound))
         if isinstance(value, InboundMessage):
             assert value.addresses
             assert value.provider_id
@@ -119,13 +96,13 @@ def test_any_json_as_body_entry_or_fragment(found: Any) -> None:
 
 
 @settings(max_examples=EXAMPLES)
-@given(st.binary(max_size=200), st.text(max_size=80), st.sampled_from(["GET", "POST", "PUT"]))
+@given(st.binary(max_size=200), st.text(max_size=80), METHODS)
 def test_any_bytes(body: bytes, words: str, method: str) -> None:
     check(body)
     request = WebhookRequest(
         method, {"hub.mode": words, "hub.verify_token": words}, {"x-hub-signature-256": words}, body
     )
-    assert isinstance(CHANNEL.authenticate(request, Secrets()), get_args(Authenticity))
+    check_authentic(CHANNEL, request)
 
 
 @settings(max_examples=EXAMPLES)
@@ -140,6 +117,4 @@ def test_any_bytes(body: bytes, words: str, method: str) -> None:
     ),
 )
 def test_any_answer_of_the_provider(http: int, body: bytes, headers: dict[str, str]) -> None:
-    found = CHANNEL.classify(ProviderResponse(http, headers, body))
-    assert found.failure_class in {"RETRY", "RATE", "PERM", "WINDOW", "UNREACH", "AUTH", "ACCOUNT"}
-    assert found.retry_after_s is None or 0 < found.retry_after_s <= 86_400
+    check_classified(CHANNEL, http, headers, body)
