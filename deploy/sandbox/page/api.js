@@ -3,6 +3,8 @@
  * the token; no token is ever here.
  */
 
+import { knows } from "./language.js";
+
 const PROBLEM = "urn:sealpost:problem:";
 const LIMIT_MS = 25_000;
 const KEY = "key";
@@ -14,12 +16,12 @@ export class Refusal extends Error {
     this.status = status;
     this.code = String(body?.type ?? (status === 0 ? "unavailable" : "")).replace(PROBLEM, "");
     this.fields = (body?.errors ?? []).map((one) => one.pointer).join(", ");
-    this.detail = String(body?.detail ?? "");
   }
 
   /** What to tell the reader: a key of the page's words, and what is filled in. */
   get told() {
-    return this.code ? [`problem.${this.code}`, { fields: this.fields }] : ["problem.other", { status: this.status }];
+    const key = `problem.${this.code}`;
+    return knows(key) ? [key, { fields: this.fields }] : ["problem.other", { status: this.status }];
   }
 }
 
