@@ -6,7 +6,8 @@ import orjson
 
 from schemas.errors import SealpostError
 from workers import registry
-from workers.channel import JsonObject, ProviderResponse, UnparseableBody
+from workers.channel import ProviderResponse, UnparseableBody
+from workers.inbound_values import JsonObject
 
 
 class NotParseable(SealpostError):

@@ -350,7 +350,7 @@ def run_simulator(process: Process) -> None:
     from deploy import instance
     from deploy.bootstrap import LIMITS, NUMBER
     from workers import registry
-    from workers.channel import SimulatedAccount, SimulatorSettings
+    from workers.simulator import SimulatedAccount, SimulatorSettings
 
     data = process.settings.data
     if data is None:

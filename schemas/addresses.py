@@ -9,7 +9,7 @@ import unicodedata
 from dataclasses import dataclass
 from typing import Literal
 
-AddressKind = Literal["phone", "bsuid", "psid", "chat"]
+AddressKind = Literal["phone", "bsuid", "psid", "chat", "opaque", "igsid"]
 
 _SEPARATORS = re.compile(r"[\s\-\u2010-\u2015\u2212./]")
 _GROUPS = re.compile(r"(?:[+0-9]|\(\+?[0-9]+\))+")

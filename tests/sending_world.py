@@ -30,11 +30,12 @@ from vault.connections import AccountLimits
 from vault.outcomes import Plain
 from vault.sealing import SealContext, open_block
 from vault.vault import Vault
-from workers.channel import Channel, SimulatedAccount, SimulatorSettings
+from workers.channel import Channel
 from workers.channels.whatsapp import simulator
 from workers.channels.whatsapp.channel import CHANNEL as WHATSAPP
 from workers.outbound.turns import Limits
 from workers.outbound.worker import OutboundConfig, OutboundWorker
+from workers.simulator import SimulatedAccount, SimulatorSettings
 
 TIMES = Times(
     lease_s=2.0,

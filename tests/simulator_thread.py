@@ -4,7 +4,7 @@ import asyncio
 import threading
 from dataclasses import replace
 
-from workers.channel import Simulator, SimulatorSettings
+from workers.simulator import Simulator, SimulatorSettings
 
 START_LIMIT_S = 20.0
 

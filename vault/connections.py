@@ -21,8 +21,8 @@ _CACHE_PLACE = ("connections cache", "1")
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """One provider app. `accounts`: the provider's account id → ours. `routing_key`: keys the hash of the sender's id that
-    becomes the record key of raw fragments."""
+    """One provider app, which the provider calls `app_id` where its proof names it. `accounts`: the provider's account id →
+    ours. `routing_key`: keys the hash of the sender's id that becomes the record key of raw fragments."""
 
     connection: str
     tenant: str
@@ -31,6 +31,7 @@ class Connection:
     verify_token: str
     routing_key: bytes
     accounts: Mapping[str, str]
+    app_id: str = ""
 
     def __repr__(self) -> str:
         return f"Connection({self.connection})"
@@ -84,6 +85,7 @@ def seal_connections(master: MasterKey, connections: Sequence[Connection]) -> by
             "verify_token": c.verify_token,
             "routing_key": b64encode(c.routing_key).decode(),
             "accounts": dict(c.accounts),
+            "app_id": c.app_id,
         }
         for c in connections
     ]
@@ -100,12 +102,19 @@ class ConnectionsPart(VaultBase):
     """Credentials."""
 
     def add_connection(
-        self, cursor: Cursor, connection: str, tenant: str, channel: str, app_secret: str, verify_token: str
+        self,
+        cursor: Cursor,
+        connection: str,
+        tenant: str,
+        channel: str,
+        app_secret: str,
+        verify_token: str,
+        app_id: str = "",
     ) -> None:
         """Record a provider app, or replace its secrets. UnknownTenant; ConnectionTaken: a connection never changes its tenant
         or channel."""
         self._secrets([tenant], cursor)
-        secret = orjson.dumps({"app_secret": app_secret, "verify_token": verify_token})
+        secret = orjson.dumps({"app_secret": app_secret, "verify_token": verify_token, "app_id": app_id})
         cursor.execute(
             """insert into vault.connections (connection, tenant, channel, sealed) values (%s, %s, %s, %s)
                on conflict (connection) do update set sealed = excluded.sealed

@@ -5,23 +5,21 @@ keeps no state; receiver, inbound and outbound do all I/O. Whatever names a pers
 every `repr`.
 """
 
-import dataclasses
 import re
-from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 from schemas.addresses import Address
-from schemas.content import TemplateContent, TextContent
+from schemas.content import Content, ContentKind, MediaKind
 from schemas.errors import SealpostError
 from schemas.ids import is_id
 from schemas.reasons import FailureClass
+from workers.inbound_values import Inbound, JsonObject, ReportedStatus
 
-JsonObject = dict[str, Any]
-ContentKind = Literal["text", "template"]
-MessageKind = Literal["text", "button_reply", "list_reply", "unsupported"]
-ReportedStatus = Literal["sent", "delivered", "read", "played", "failed"]
-DenialReason = Literal["missing", "malformed", "mismatch", "no_secret", "handshake", "method"]
+DenialReason = Literal[
+    "missing", "malformed", "mismatch", "no_secret", "handshake", "method", "audience", "replayed"
+]
 RejectionReason = Literal["malformed", "timestamp", "no_id", "no_address", "error_code"]
 
 _ECHO = re.compile(r"([0-9a-f]{32})\.(0|[1-9][0-9]{0,4})", re.ASCII)
@@ -80,6 +78,10 @@ class Capabilities:
     of one account; `pair_interval_s`: seconds between messages of one account to one person after a burst of
     `pair_burst` (None: no such limit). `token_carrier`: where a click-to-chat token comes back. `api_base_url`: where
     the provider's API is unless an account says otherwise ("": every account must say).
+
+    What content of a declared kind may hold, in characters or counts: `media_kinds`, `caption_max_characters` (0: media
+    goes out without words), `buttons_max`, `list_rows_max` and the lengths of their titles. `replies`: a message can show
+    which one it answers.
     """
 
     content_kinds: frozenset[ContentKind]
@@ -97,6 +99,14 @@ class Capabilities:
     names_account: bool = True
     """Webhooks name the account they are for. Where they do not, a connection has one account and every fragment is its."""
     api_base_url: str = ""
+    replies: bool = False
+    media_kinds: frozenset[MediaKind] = frozenset()
+    caption_max_characters: int = 0
+    buttons_max: int = 0
+    button_title_max_characters: int = 0
+    list_rows_max: int = 0
+    row_title_max_characters: int = 0
+    row_description_max_characters: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +141,11 @@ class ConnectionSecrets(Protocol):
         """What the provider must show in its handshake."""
         ...
 
+    @property
+    def app_id(self) -> str:
+        """The provider's id of our app, where its proof names it; "" elsewhere."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class WebhookRequest:
@@ -144,7 +159,9 @@ class WebhookRequest:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The proof is right: split the body."""
+    """The proof is right: split the body. `signed_at_ms`: when the provider says it signed; None where it does not."""
+
+    signed_at_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,104 +194,6 @@ class Fragment:
     account_ref: str
     sender_ref: str = field(repr=False)
     raw: JsonObject = field(repr=False)
-
-
-# ---- inbound values -----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class InboundMessage:
-    """A person wrote. `addresses` is never empty; all of them reach the same person.
-
-    `text` is what was typed (kind `text`); replies by button or list have `option_id` and `option_title`.
-    Kind `unsupported` keeps the provider's fragment whole in `raw`. `provider_kind` is a word of a fixed
-    list, so it may stand in clear. `provider_time_ms` 0: the provider names no time, that of receipt stands for it.
-    `forwarded`: the words are another's, passed on; they are shown, and ask for nothing.
-    """
-
-    account_ref: str
-    provider_id: str = field(repr=False)
-    provider_time_ms: int
-    addresses: tuple[Address, ...] = field(repr=False)
-    name: str | None = field(repr=False)
-    kind: MessageKind
-    provider_kind: str
-    text: str | None = field(default=None, repr=False)
-    option_id: str | None = field(default=None, repr=False)
-    option_title: str | None = field(default=None, repr=False)
-    in_reply_to: str | None = field(default=None, repr=False)
-    raw: JsonObject | None = field(default=None, repr=False)
-    forwarded: bool = False
-
-    @property
-    def words(self) -> str:
-        """What the person said of herself, typed or chosen; "" when nothing can be read."""
-        return "" if self.forwarded else self.text or self.option_title or ""
-
-
-@dataclass(frozen=True, slots=True)
-class InboundStatus:
-    """The provider reports what became of a message of ours. `echo` is the id we sent along, where it came
-    back.
-
-    `error_code` and `error_class` are set for `failed`; `raw_error` is the provider's error object, personal
-    data.
-    """
-
-    account_ref: str
-    provider_id: str = field(repr=False)
-    status: ReportedStatus
-    provider_time_ms: int
-    recipient: Address | None = field(default=None, repr=False)
-    echo: str | None = field(default=None, repr=False)
-    error_code: int | None = None
-    error_class: FailureClass | None = None
-    raw_error: JsonObject | None = field(default=None, repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class InboundOptOut:
-    """A person used the provider's own switch for messages of a scope: `stop` forbids, `resume` lifts that
-    (it is no consent).
-
-    The provider gives such a report no id; `provider_id` is made of its facts, so that a repetition has the
-    same one.
-    """
-
-    account_ref: str
-    provider_id: str = field(repr=False)
-    provider_time_ms: int
-    addresses: tuple[Address, ...] = field(repr=False)
-    scope: Literal["marketing"]
-    value: Literal["stop", "resume"]
-
-
-@dataclass(frozen=True, slots=True)
-class InboundAccountError:
-    """The provider says that something is wrong with our account; nobody is meant."""
-
-    account_ref: str
-    code: int
-    error_class: FailureClass
-
-
-@dataclass(frozen=True, slots=True)
-class InboundUnsupported:
-    """Something Sealpost does not handle yet and that is no message of one person to us: kept whole and
-    counted.
-
-    `field` and `provider_kind` are words of fixed lists (else `other`), so they may be labels. `group` is a
-    message in a group.
-    """
-
-    account_ref: str
-    field: str
-    provider_kind: str
-    provider_id: str | None = dataclasses.field(repr=False)
-    raw: JsonObject = dataclasses.field(repr=False)
-
-
-Inbound = InboundMessage | InboundStatus | InboundOptOut | InboundAccountError | InboundUnsupported
 
 
 # ---- messages out -------------------------------------------------------------------------------------------------
@@ -410,7 +329,7 @@ class Channel(Protocol):
 
     def deliver(
         self,
-        content: TextContent | TemplateContent,
+        content: Content,
         address: Address,
         account: AccountAccess,
         echo: str,
@@ -449,48 +368,3 @@ def read_echo(echo: str | None) -> tuple[str, int] | None:
     """(message id, part) of an echo; None when there is none or it is not ours."""
     match = _ECHO.fullmatch(echo or "")
     return (match[1], int(match[2])) if match else None
-
-
-# ---- simulators ---------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class SimulatedAccount:
-    """One sender that a simulator offers: the provider's id, the number shown, and the token that may send
-    with it.
-    """
-
-    provider_account_id: str
-    number: str
-    access_token: str = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class SimulatorSettings:
-    """How a simulator runs. `port` 0 takes a free one; `ready` is called with the base URL once it listens.
-
-    `statuses` are reported for every message it takes, in this order (() withholds them), each as soon as the
-    one before was taken by the webhook. A webhook that is not answered 2xx is repeated after `retry_first_s`,
-    doubled up to `retry_max_s`.
-    """
-
-    webhook_url: str
-    app_secret: str = field(repr=False)
-    accounts: tuple[SimulatedAccount, ...]
-    host: str = "127.0.0.1"
-    port: int = 0
-    window_s: float = 24 * 3600.0
-    unknown_windows_open: bool = False
-    """A simulator that was started again has forgotten who wrote: then people it does not know count as having written."""
-    rate_per_s: float = 80.0
-    pair_limit: bool = False
-    statuses: tuple[str, ...] = ("sent", "delivered", "read")
-    status_batch: int = 50
-    retry_first_s: float = 0.2
-    retry_max_s: float = 5.0
-    kept_messages: int = 200_000
-    ready: Callable[[str], None] | None = field(default=None, repr=False)
-
-
-Simulator = Callable[[SimulatorSettings], Coroutine[Any, Any, None]]
-"""`serve(settings)`: runs until cancelled. Entry-point group `sealpost.simulators`."""

@@ -24,7 +24,6 @@ from workers.channel import (
     Denied,
     Failed,
     Handshake,
-    JsonObject,
     Outcome,
     ProviderResponse,
     Submitted,
@@ -32,6 +31,7 @@ from workers.channel import (
     UnparseableFragment,
     WebhookRequest,
 )
+from workers.inbound_values import JsonObject
 
 API_BASE_URL = "https://graph.facebook.com/v25.0"
 """Newest version found (channel-apis §1); an account's own `api_base_url` says which one is called."""

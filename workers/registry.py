@@ -9,7 +9,8 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import cast
 
 from schemas.addresses import Address
-from workers.channel import Channel, Simulator, UnknownChannel
+from workers.channel import Channel, UnknownChannel
+from workers.simulator import Simulator
 
 CHANNELS_GROUP = "sealpost.channels"
 SIMULATORS_GROUP = "sealpost.simulators"

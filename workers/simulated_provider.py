@@ -14,8 +14,10 @@ import orjson
 from aiohttp import web
 from yarl import URL
 
-from workers.channel import ChannelError, JsonObject, SimulatorSettings
+from workers.channel import ChannelError
+from workers.inbound_values import JsonObject
 from workers.simulation import Fault, Faults, InvalidControl, MessageRecord, RateLimit, Webhooks
+from workers.simulator import SimulatorSettings
 
 REQUEST_MAX_BYTES = 1024 * 1024
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

@@ -15,7 +15,8 @@ import aiohttp
 from aiohttp import web
 
 from schemas import clock, ids
-from workers.channel import ChannelError, JsonObject
+from workers.channel import ChannelError
+from workers.inbound_values import JsonObject
 
 log = logging.getLogger(__name__)
 

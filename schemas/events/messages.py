@@ -6,14 +6,26 @@ from schemas.content import TextReference
 from schemas.envelope import EventData
 
 Delivery = Literal["at_most_once", "at_least_once"]
-ReceivedKind = Literal["text", "button_reply", "list_reply", "unsupported"]
-RequestedKind = Literal["text", "template", "own_text"]
+ReceivedKind = Literal[
+    "text",
+    "button_reply",
+    "list_reply",
+    "form_reply",
+    "media",
+    "location",
+    "contacts",
+    "order",
+    "unsupported",
+]
+RequestedKind = Literal["text", "template", "own_text", "media", "buttons", "list", "read_mark"]
 
 
 class MessageReceived(EventData):
-    """The person wrote. Sealed content: `{"text"?, "option_title"?, "provider_id", "provider_time", "in_reply_to"?, "raw"?}`.
+    """The person wrote. Sealed content: `{"text"?, "option_title"?, "media"?, "provider_id", "provider_time", "in_reply_to"?,
+    "raw"?}`.
 
-    `kind` "unsupported" keeps the provider's JSON whole in `raw`; `provider_kind` is the provider's word for it.
+    Every kind but text and replies by button or list keeps the provider's JSON whole in `raw`; `provider_kind` is the
+    provider's word for it.
     `option` is the id of the button or row chosen, when it is one of Sealpost's own. `intent` is what the words ask for.
     """
 
@@ -24,6 +36,52 @@ class MessageReceived(EventData):
     provider_kind: str
     intent: Literal["start", "stop", "yes", "no"] | None = None
     language: str | None = None
+    acted_at: str
+
+
+class MessageEdited(EventData):
+    """The person changed what she wrote. Sealed content: `{"text"?, "target", "provider_id", "provider_time", "raw"}`.
+
+    `message` is the id of the MessageReceived that was changed.
+    """
+
+    TYPE: ClassVar[str] = "sealpost.message.edited.v1"
+    message: str
+    account: str
+    acted_at: str
+
+
+class MessageRevoked(EventData):
+    """The person took back what she wrote: `message` is shown no more. Sealed content: `{"target", "provider_id",
+    "provider_time"}`.
+    """
+
+    TYPE: ClassVar[str] = "sealpost.message.revoked.v1"
+    message: str
+    account: str
+    acted_at: str
+
+
+class MessageReacted(EventData):
+    """The person reacted to a message. Sealed content: `{"emoji", "target", "provider_id", "provider_time"}`; an empty `emoji`
+    takes the reaction away. `message` is the id of one of hers, absent when the reaction is to one of ours.
+    """
+
+    TYPE: ClassVar[str] = "sealpost.message.reacted.v1"
+    message: str | None = None
+    account: str
+    acted_at: str
+
+
+class MessageEchoed(EventData):
+    """Somebody of the business wrote to the person past Sealpost (staff in the provider's inbox, another app).
+
+    Sealed content: `{"text"?, "provider_id", "provider_time", "raw"}`.
+    """
+
+    TYPE: ClassVar[str] = "sealpost.message.echoed.v1"
+    message: str
+    account: str
     acted_at: str
 
 

@@ -15,6 +15,8 @@ from schemas.ids import is_id
 TOPIC_OF: dict[type[EventData], str] = {
     subscriptions.SubjectCreated: topics.SUBSCRIPTIONS,
     subscriptions.AddressBound: topics.SUBSCRIPTIONS,
+    subscriptions.AddressUnbound: topics.SUBSCRIPTIONS,
+    subscriptions.ReachChanged: topics.SUBSCRIPTIONS,
     subscriptions.ProfileUpdated: topics.SUBSCRIPTIONS,
     subscriptions.SubscriptionActivated: topics.SUBSCRIPTIONS,
     subscriptions.SubscriptionEnded: topics.SUBSCRIPTIONS,
@@ -27,6 +29,10 @@ TOPIC_OF: dict[type[EventData], str] = {
     consents.ConsentWithdrawn: topics.CONSENTS,
     consents.ConsentExpired: topics.CONSENTS,
     messages.MessageReceived: topics.MESSAGES,
+    messages.MessageEdited: topics.MESSAGES,
+    messages.MessageRevoked: topics.MESSAGES,
+    messages.MessageReacted: topics.MESSAGES,
+    messages.MessageEchoed: topics.MESSAGES,
     messages.MessageRequested: topics.MESSAGES,
     messages.SendCommand: "sealpost.outbound.*",
     statuses.MessageRejected: topics.STATUSES,
@@ -50,6 +56,8 @@ TOPIC_OF: dict[type[EventData], str] = {
     tenants.PurposeDefined: topics.TENANTS,
     tenants.NoticePublished: topics.TENANTS,
     tenants.ChannelApproved: topics.TENANTS,
+    tenants.TemplateStatusChanged: topics.TENANTS,
+    tenants.AccountNews: topics.TENANTS,
     inbound.FragmentReceived: "sealpost.inbound.*",
     inbound.IngressKeyPublished: topics.INGRESS_KEYS,
 }

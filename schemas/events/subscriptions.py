@@ -24,6 +24,25 @@ class AddressBound(EventData):
     account: str
 
 
+class AddressUnbound(EventData):
+    """An address does not reach the subject any more: the provider says it is another's, or has been replaced. Sealed identity:
+    `{"address", "kind"}`. No consent goes with the address to whoever has it next."""
+
+    TYPE: ClassVar[str] = "sealpost.address.unbound.v1"
+    address_kind: AddressKind
+    account: str
+    reason: Literal["changed"]
+
+
+class ReachChanged(EventData):
+    """The person blocked the account on this channel (`reachable` false) or lets it write again; no consent in either."""
+
+    TYPE: ClassVar[str] = "sealpost.reach.changed.v1"
+    account: str
+    reachable: bool
+    acted_at: str
+
+
 class ProfileUpdated(EventData):
     """The person's own profile changed. Sealed identity: `{"name"}`."""
 

@@ -53,3 +53,23 @@ class ChannelApproved(EventData):
     TYPE: ClassVar[str] = "sealpost.tenant.channel_approved.v1"
     connection: str
     account: str
+
+
+class TemplateStatusChanged(EventData):
+    """The provider decided about a template. `status` and `reason` are its words, in small letters, or `other`."""
+
+    TYPE: ClassVar[str] = "sealpost.tenant.template_status_changed.v1"
+    account: str
+    template: str
+    language: str
+    status: str
+    reason: str | None = None
+
+
+class AccountNews(EventData):
+    """The provider's news about an account: quality, limits, restrictions. Words of fixed lists, or `other`."""
+
+    TYPE: ClassVar[str] = "sealpost.tenant.account_news.v1"
+    account: str
+    field: str
+    event: str

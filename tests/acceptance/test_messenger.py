@@ -24,7 +24,7 @@ from tests.acceptance_instance import (
 )
 from tests.simulator_thread import SimulatorThread
 from workers import registry
-from workers.channel import SimulatedAccount, SimulatorSettings
+from workers.simulator import SimulatedAccount, SimulatorSettings
 
 PAGE = SimulatedAccount("1234567890", "1234567890", "page token")
 CONNECTION, APP_SECRET, VERIFY_TOKEN = "backhaus-page", random_id(), random_id()

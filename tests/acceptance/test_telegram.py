@@ -17,8 +17,8 @@ from tests.acceptance_marker import everywhere, needles
 from tests.acceptance_quiet import await_quiet
 from tests.simulator_thread import SimulatorThread
 from tests.unit.channels.telegram_payloads import FIXTURES, NO_FIXTURES
-from workers.channel import SimulatedAccount, SimulatorSettings
 from workers.channels.telegram import simulator
+from workers.simulator import SimulatedAccount, SimulatorSettings
 
 SEALPOST = str(Path(sys.executable).with_name("sealpost"))
 SECRET, HIDDEN = "webhook-secret-4711", "token-secret-4712"

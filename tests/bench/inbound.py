@@ -30,8 +30,8 @@ from tests.vault_world import CHANNEL
 from vault.ingress import DaySealer
 from vault.sealing import SealContext, seal
 from workers import registry
-from workers.channel import InboundMessage
 from workers.inbound.handler import InboundHandler
+from workers.inbound_values import InboundMessage
 from workers.receiver.records import DayKey, seal_fragments
 
 KNOWN, NEW, STATUSES = "bench.known", "bench.new", "bench.statuses"

@@ -34,7 +34,7 @@ CLEAR_FIELDS = {
     "purpose", "about", "list", "template", "text", "notice", "version", "language", "entry_point", "legal_basis",
     # what was done, in words of fixed lists
     "kind", "provider_kind", "address_kind", "intent", "method", "reason", "requested_by", "delivery", "on_submitted",
-    "classes", "evidence", "store", "receipts", "missing", "alg",
+    "classes", "evidence", "store", "receipts", "missing", "alg", "reachable", "status", "field", "event",
     # numbers
     "part", "parts", "attempt", "code", "settings",
     # times

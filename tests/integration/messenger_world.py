@@ -1,9 +1,10 @@
 """The simulated Send API of Messenger, and all around it."""
 
-from tests.integration.simulator_world import Secrets, SimulatorWorld
-from workers.channel import SimulatedAccount
+from tests.integration.simulator_world import SimulatorWorld
+from tests.unit.channels.connection import Secrets
 from workers.channels.messenger import simulator
 from workers.channels.messenger.channel import CHANNEL
+from workers.simulator import SimulatedAccount
 
 PAGE = SimulatedAccount("1234567890", "1234567890", "token")
 PERSON, OTHER = "5678901234567890", "5678901234567891"

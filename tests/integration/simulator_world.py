@@ -9,29 +9,13 @@ from typing import Any, TypeVar
 import aiohttp
 from aiohttp import web
 
-from schemas.content import TemplateContent, TextContent
-from workers.channel import (
-    Accepted,
-    Channel,
-    Inbound,
-    Outcome,
-    ProviderResponse,
-    SimulatedAccount,
-    Simulator,
-    SimulatorSettings,
-    WebhookRequest,
-    echo_of,
-)
+from schemas.content import Content, TextContent
+from tests.unit.channels.connection import Secrets
+from workers.channel import Accepted, Channel, Outcome, ProviderResponse, WebhookRequest, echo_of
+from workers.inbound_values import Inbound
+from workers.simulator import SimulatedAccount, Simulator, SimulatorSettings
 
 WAIT_LIMIT_S = 20.0
-
-
-@dataclass(frozen=True)
-class Secrets:
-    """The connection's secrets."""
-
-    app_secret: str
-    verify_token: str = "verify token"
 
 
 @dataclass(frozen=True)
@@ -111,7 +95,7 @@ class SimulatorWorld:
 
     async def send(
         self,
-        content: TextContent | TemplateContent | str = "Hallo",
+        content: Content | str = "Hallo",
         to: str | None = None,
         access: Access | None = None,
     ) -> Outcome:

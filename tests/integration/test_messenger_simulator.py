@@ -10,15 +10,8 @@ import pytest
 from schemas import clock
 from tests.integration import simulator_world
 from tests.integration.messenger_world import OTHER, PAGE, PERSON, World
-from workers.channel import (
-    Failed,
-    InboundMessage,
-    InboundStatus,
-    InboundUnsupported,
-    Submitted,
-    Unclear,
-    echo_of,
-)
+from workers.channel import Failed, Submitted, Unclear, echo_of
+from workers.inbound_values import InboundMessage, InboundStatus, InboundUnsupported
 
 
 def run(scene: Callable[[World], Awaitable[None]], **settings: Any) -> None:

@@ -9,19 +9,13 @@ import pytest
 
 from schemas import clock
 from tests.integration import simulator_world
-from tests.integration.simulator_world import Secrets, SimulatorWorld
-from workers.channel import (
-    Failed,
-    InboundMessage,
-    InboundOptOut,
-    InboundUnsupported,
-    Outcome,
-    SimulatedAccount,
-    Submitted,
-    Unclear,
-)
+from tests.integration.simulator_world import SimulatorWorld
+from tests.unit.channels.connection import Secrets
+from workers.channel import Failed, Outcome, Submitted, Unclear
 from workers.channels.telegram import simulator
 from workers.channels.telegram.channel import CHANNEL
+from workers.inbound_values import InboundMessage, InboundOptOut, InboundUnsupported
+from workers.simulator import SimulatedAccount
 
 PERSON, OTHER = "7400000000001", "7400000000002"
 TOKEN = "7000000001:token"

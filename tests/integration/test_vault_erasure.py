@@ -26,10 +26,10 @@ from vault.permissions import Lower
 from vault.permits import Permit, Refusal
 from vault.person import Person as PersonOnItsWay
 from vault.sealing import SealContext, seal
-from workers.channel import InboundStatus
 from workers.inbound import parking
 from workers.inbound import writing as inbound
 from workers.inbound.fragments import Received
+from workers.inbound_values import InboundStatus
 
 INSERT_KEY = "insert into vault.keys (subject, tenant, class, gen, wrapped, kcv, created_ms) values (%s, %s, %s, %s, %s, %s, 1)"
 BOTH = "select class, gen from vault.keys where subject = %s and wrapped is not null order by 1, 2"

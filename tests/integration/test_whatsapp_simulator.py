@@ -13,7 +13,8 @@ from schemas import clock
 from schemas.content import TemplateContent
 from tests.integration import simulator_world
 from tests.integration.whatsapp_world import OTHER, PERSON, World
-from workers.channel import Failed, InboundMessage, InboundStatus, InboundUnsupported, Submitted, Unclear
+from workers.channel import Failed, Submitted, Unclear
+from workers.inbound_values import InboundMessage, InboundStatus, InboundUnsupported
 
 TEMPLATE = TemplateContent(name="order_ready", language="de", variables=["17"])
 

@@ -1,9 +1,10 @@
 """The simulated Graph API of WhatsApp, and all around it."""
 
-from tests.integration.simulator_world import Secrets, SimulatorWorld
-from workers.channel import SimulatedAccount
+from tests.integration.simulator_world import SimulatorWorld
+from tests.unit.channels.connection import Secrets
 from workers.channels.whatsapp import simulator
 from workers.channels.whatsapp.channel import CHANNEL
+from workers.simulator import SimulatedAccount
 
 PERSON, OTHER = "4915112345678", "4915198765432"
 

@@ -21,9 +21,9 @@ from streams.step.contract import Record
 from vault.claims import ClaimInfo
 from vault.permissions import Lower
 from vault.subjects import ResolvedSender
-from workers.channel import InboundMessage, InboundOptOut, InboundStatus, ReportedStatus
 from workers.inbound.decisions import Draft, decide_message, decide_opt_out, decide_status, submitted_by_echo
 from workers.inbound.fragments import Received, identity, kind_word
+from workers.inbound_values import InboundMessage, InboundOptOut, InboundStatus, ReportedStatus
 
 ID_KEY = b"k" * 32
 SUBJECT = "5" * 32

@@ -4,9 +4,9 @@ import orjson
 
 from schemas.constants import PRODUCTION, Times
 from streams.step.contract import Due, Record
-from workers.channel import InboundStatus
 from workers.inbound import parking
 from workers.inbound.fragments import Received
+from workers.inbound_values import InboundStatus
 
 AT_MS = 1_795_478_400_000
 PROVIDER_ID = "wamid.HBgNNDkxNTExMjM0NTY3OBUCABEYEg"

@@ -25,8 +25,8 @@ from schemas.events.subscriptions import AddressBound, ProfileUpdated, SubjectCr
 from vault.claims import ClaimInfo
 from vault.permissions import Lower
 from vault.subjects import ResolvedSender
-from workers.channel import InboundMessage, InboundOptOut, InboundStatus
 from workers.inbound.fragments import Received
+from workers.inbound_values import InboundMessage, InboundOptOut, InboundStatus
 
 ENTRY_POINT = "chat"
 """How somebody came who wrote to us of herself."""

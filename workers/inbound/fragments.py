@@ -21,9 +21,8 @@ from streams.step.contract import Record
 from vault.errors import CorruptFragment, KeyRefused, UnknownTenant
 from vault.ingress import INGRESS_ALGORITHM
 from vault.vault import Vault
-from workers.channel import (
-    Channel,
-    ChannelError,
+from workers.channel import Channel, ChannelError
+from workers.inbound_values import (
     Inbound,
     InboundAccountError,
     InboundMessage,

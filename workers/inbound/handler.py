@@ -19,15 +19,7 @@ from vault.permissions import Lower
 from vault.subjects import ResolvedSender, Sender
 from vault.vault import Vault
 from workers import registry
-from workers.channel import (
-    Channel,
-    InboundAccountError,
-    InboundMessage,
-    InboundOptOut,
-    InboundStatus,
-    InboundUnsupported,
-    read_echo,
-)
+from workers.channel import Channel, read_echo
 from workers.inbound import parking
 from workers.inbound.decisions import (
     RESUMED,
@@ -39,6 +31,13 @@ from workers.inbound.decisions import (
 )
 from workers.inbound.fragments import UNREADABLE, FragmentReader, Received, kind_word
 from workers.inbound.writing import ROLE, Work, emit, seal_all, write
+from workers.inbound_values import (
+    InboundAccountError,
+    InboundMessage,
+    InboundOptOut,
+    InboundStatus,
+    InboundUnsupported,
+)
 
 log = logging.getLogger(__name__)
 

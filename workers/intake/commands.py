@@ -15,7 +15,7 @@ from schemas import topics
 from schemas.addresses import Address
 from schemas.clock import MS_PER_S, day_of_ms, month_of_ms, now_ms, to_text
 from schemas.constants import Times
-from schemas.content import TemplateContent, TextContent
+from schemas.content import Content, TemplateContent, TextContent
 from schemas.envelope import Event, Sealed, SealedBlock
 from schemas.errors import SealpostError
 from schemas.events.deletions import ErasureRequested
@@ -347,7 +347,7 @@ def _shows(text: str) -> bool:
     return any(category(character)[0] not in "CZ" for character in text)
 
 
-def _check_limits(channel: Channel, content: TextContent | TemplateContent) -> None:
+def _check_limits(channel: Channel, content: Content) -> None:
     """What the channel declares."""
     limits = channel.capabilities
     if content.type not in limits.content_kinds:

@@ -15,7 +15,7 @@ from pyreqwest.client import Client, ClientBuilder
 from pyreqwest.exceptions import RequestError
 
 from schemas.addresses import Address
-from schemas.content import TemplateContent, TextContent
+from schemas.content import Content
 from schemas.metrics import gauge, histogram
 from workers.channel import (
     AccountAccess,
@@ -102,7 +102,7 @@ class ProviderCalls:
     async def deliver(
         self,
         channel: Channel,
-        content: TextContent | TemplateContent,
+        content: Content,
         address: Address,
         access: AccountAccess,
         *,

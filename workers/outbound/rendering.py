@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import orjson
 from pydantic import TypeAdapter, ValidationError
 
-from schemas.content import Content, TemplateContent, TextContent
+from schemas.content import Content, TextContent
 from schemas.envelope import SealedBlock
 from schemas.settings import TenantSettings
 from schemas.wording import wording
@@ -13,7 +13,7 @@ from vault.outcomes import Corrupt, Plain
 from vault.sealing import SealContext, open_block, seal
 from workers.outbound.commands import Message
 
-_CONTENT: TypeAdapter[TextContent | TemplateContent] = TypeAdapter(Content)
+_CONTENT: TypeAdapter[Content] = TypeAdapter(Content)
 
 
 def own_text(message: Message, settings: TenantSettings) -> TextContent | None:
@@ -28,9 +28,7 @@ def own_text(message: Message, settings: TenantSettings) -> TextContent | None:
     return None if words is None else TextContent(text=words)
 
 
-def open_content(
-    message: Message, block: SealedBlock, key: bytes
-) -> Plain[TextContent | TemplateContent] | Corrupt:
+def open_content(message: Message, block: SealedBlock, key: bytes) -> Plain[Content] | Corrupt:
     """Open a command's content with its content key; Corrupt also when what it holds is no content."""
     event = message.event
     context = SealContext(event.tenant, event.subject, event.id, event.type, "content", block.gen)

@@ -9,7 +9,7 @@ from typing import Literal
 
 from schemas import clock, ids
 from schemas.constants import Times
-from schemas.content import TemplateContent, TextContent
+from schemas.content import Content
 from schemas.events.statuses import MessageRejected
 from schemas.settings import TenantSettings
 from streams.kafka.producer import AsyncProducer, ProduceFailed
@@ -241,7 +241,7 @@ class Sender:
         way.called = not isinstance(attempted, NotSent | Failed)
         return attempted
 
-    def _content(self, message: Message, permit: Permit) -> TextContent | TemplateContent | NotSent:
+    def _content(self, message: Message, permit: Permit) -> Content | NotSent:
         block = message.block
         if block is None:
             return rendering.own_text(message, self._settings(message)) or NotSent("unsupported")

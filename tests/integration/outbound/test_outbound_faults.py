@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 from schemas.addresses import Address
-from schemas.content import TemplateContent, TextContent
+from schemas.content import Content, TextContent
 from schemas.envelope import Event
 from schemas.events.messages import Delivery
 from schemas.ids import random_id
@@ -37,9 +37,7 @@ class Breaking(WhatsApp):
     def __init__(self, how: str) -> None:
         self.how = how
 
-    def deliver(
-        self, content: TextContent | TemplateContent, address: Address, account: AccountAccess, echo: str
-    ) -> DeliverySteps:
+    def deliver(self, content: Content, address: Address, account: AccountAccess, echo: str) -> DeliverySteps:
         """One part to one address, or what no channel may do."""
         steps = send.deliver(content, address, account, echo)
         if not isinstance(content, TextContent) or content.text != BAD:

@@ -6,25 +6,19 @@ import orjson
 from hypothesis import strategies as st
 
 from schemas.reasons import FailureClass
+from tests.unit.channels.connection import Secrets
 from workers.channel import (
     Authenticity,
     Channel,
-    Inbound,
     ProviderResponse,
     UnparseableBody,
     UnparseableFragment,
     WebhookRequest,
 )
+from workers.inbound_values import Inbound
 
 EXAMPLES = 100
 METHODS = st.sampled_from(["GET", "POST", "PUT"])
-
-
-class Secrets:
-    """A connection."""
-
-    app_secret = "app secret"
-    verify_token = "verify token"
 
 
 def any_json(words: st.SearchStrategy[str]) -> st.SearchStrategy[Any]:

@@ -7,6 +7,7 @@ import orjson
 import pytest
 
 from deploy.channel_commands import classify_line, parse_lines
+from tests.unit.channels.connection import Secrets
 from tests.unit.channels.messenger_payloads import FIXTURES, NO_FIXTURES
 from workers.channel import Accepted, Denied, WebhookRequest
 from workers.channels.messenger.channel import CHANNEL
@@ -26,13 +27,6 @@ KINDS = {
 }
 """Fixture → kind, whether it is supported, and why not, as `sealpost parse messenger` prints them."""
 pytestmark = pytest.mark.skipif(not PATHS, reason=NO_FIXTURES)
-
-
-class Secrets:
-    """A connection."""
-
-    app_secret = ""
-    verify_token = ""
 
 
 def load(path: Path) -> dict[str, Any]:

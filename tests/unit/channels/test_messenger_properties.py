@@ -17,14 +17,10 @@ from tests.unit.channels.any_json import (
     values_of,
 )
 from tests.unit.channels.messenger_payloads import PAGE, echo, element, text, webhook
-from workers.channel import (
-    Inbound,
-    InboundMessage,
-    InboundUnsupported,
-    WebhookRequest,
-)
+from workers.channel import WebhookRequest
 from workers.channels.messenger import wire
 from workers.channels.messenger.channel import CHANNEL
+from workers.inbound_values import Inbound, InboundMessage, InboundUnsupported
 
 WORDS = st.sampled_from([
     "message", "postback", "referral", "optin", "delivery", "read", "reaction", "message_edit", "policy-enforcement", "sender",

@@ -7,17 +7,10 @@ import pytest
 
 from tests.unit.channels.messenger_payloads import AT_MS, PAGE, PERSON, echo, element, text, webhook
 from workers import meta
-from workers.channel import (
-    Inbound,
-    InboundMessage,
-    InboundStatus,
-    InboundUnsupported,
-    UnparseableBody,
-    UnparseableFragment,
-    echo_of,
-)
+from workers.channel import UnparseableBody, UnparseableFragment, echo_of
 from workers.channels.messenger import wire
 from workers.channels.messenger.channel import CHANNEL
+from workers.inbound_values import Inbound, InboundMessage, InboundStatus, InboundUnsupported
 
 OUR_ID = echo_of("20261125" + "0" * 24, 0)
 

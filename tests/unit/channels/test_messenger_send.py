@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from schemas.addresses import Address
-from schemas.content import TemplateContent, TextContent
+from schemas.content import Content, TemplateContent, TextContent
 from tests.unit.channels.messenger_payloads import PAGE, PERSON
 from workers.channel import (
     Failed,
@@ -64,9 +64,7 @@ def test_a_text() -> None:
         (TextContent(text="x"), Address("messenger", "phone", "4915112345678")),
     ],
 )
-def test_what_is_not_declared_is_refused_before_any_call(
-    content: TextContent | TemplateContent, address: Address
-) -> None:
+def test_what_is_not_declared_is_refused_before_any_call(content: Content, address: Address) -> None:
     with pytest.raises(UnsupportedContent):
         next(CHANNEL.deliver(content, address, Account(), ECHO))
 

@@ -18,14 +18,10 @@ from tests.unit.channels.any_json import (
     values_of,
 )
 from tests.unit.channels.telegram_payloads import membership, message, pressed, reaction
-from workers.channel import (
-    InboundMessage,
-    InboundOptOut,
-    InboundUnsupported,
-    WebhookRequest,
-)
+from workers.channel import WebhookRequest
 from workers.channels.telegram import wire
 from workers.channels.telegram.channel import CHANNEL
+from workers.inbound_values import InboundMessage, InboundOptOut, InboundUnsupported
 
 WORDS = st.sampled_from(
     [

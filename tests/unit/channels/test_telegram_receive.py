@@ -5,6 +5,7 @@ from typing import Any
 import orjson
 import pytest
 
+from tests.unit.channels.connection import Secrets
 from tests.unit.channels.telegram_payloads import (
     CHAT,
     GROUP,
@@ -17,29 +18,13 @@ from tests.unit.channels.telegram_payloads import (
     reaction,
     update,
 )
-from workers.channel import (
-    Accepted,
-    Denied,
-    Inbound,
-    InboundMessage,
-    InboundOptOut,
-    InboundUnsupported,
-    UnparseableBody,
-    UnparseableFragment,
-    WebhookRequest,
-)
+from workers.channel import Accepted, Denied, UnparseableBody, UnparseableFragment, WebhookRequest
 from workers.channels.telegram import wire
 from workers.channels.telegram.channel import CHANNEL
+from workers.inbound_values import Inbound, InboundMessage, InboundOptOut, InboundUnsupported
 
 HEADER = "x-telegram-bot-api-secret-token"
 REF = f"{PERSON}:17"
-
-
-class Secrets:
-    """A connection."""
-
-    app_secret = "Secret_token-1"
-    verify_token = ""
 
 
 def value_of(kind: str, item: Any, update_id: int = 10_000) -> Inbound:
@@ -77,11 +62,13 @@ def kept(kind: str, item: Any) -> tuple[str, str]:
 )
 def test_the_secret_header(method: str, given: str | None, verdict: object) -> None:
     headers = {} if given is None else {HEADER: given}
-    assert CHANNEL.authenticate(WebhookRequest(method, {}, headers, b"{}"), Secrets()) == verdict
+    assert (
+        CHANNEL.authenticate(WebhookRequest(method, {}, headers, b"{}"), Secrets("Secret_token-1")) == verdict
+    )
 
 
 def test_a_connection_without_a_secret_takes_nothing() -> None:
-    secrets = Secrets()
+    secrets = Secrets("Secret_token-1")
     secrets.app_secret = ""
     request = WebhookRequest("POST", {}, {HEADER: "x"}, b"{}")
     assert CHANNEL.authenticate(request, secrets) == Denied(401, "no_secret")

@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from schemas.addresses import Address
-from schemas.content import TemplateContent, TextContent
+from schemas.content import Content, TemplateContent, TextContent
 from workers.channel import (
     Failed,
     InvalidLink,
@@ -72,9 +72,7 @@ def test_a_text() -> None:
         (TextContent(text="x"), Address("telegram", "chat", "-1001234567890")),
     ],
 )
-def test_what_telegram_cannot_do_is_refused_before_any_call(
-    content: TextContent | TemplateContent, address: Address
-) -> None:
+def test_what_telegram_cannot_do_is_refused_before_any_call(content: Content, address: Address) -> None:
     with pytest.raises(UnsupportedContent):
         next(CHANNEL.deliver(content, address, Account(), ECHO))
 

@@ -1,23 +1,15 @@
 """Proof and handshake of WhatsApp webhooks."""
 
 import hmac
-from dataclasses import dataclass
 from hashlib import sha256
 
 import pytest
 
+from tests.unit.channels.connection import Secrets
 from workers.channel import Accepted, Denied, Handshake, WebhookRequest
 from workers.channels.whatsapp.channel import CHANNEL
 
 BODY = b'{"object":"whatsapp_business_account","entry":[]}'
-
-
-@dataclass
-class Secrets:
-    """A connection."""
-
-    app_secret: str = "app secret"
-    verify_token: str = "verify token"
 
 
 def sign(body: bytes, key: str = "app secret") -> str:

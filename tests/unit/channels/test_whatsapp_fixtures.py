@@ -7,30 +7,16 @@ import orjson
 import pytest
 
 from deploy.channel_commands import parse_lines
+from tests.unit.channels.connection import Secrets
 from tests.unit.channels.whatsapp_payloads import FIXTURES, NO_FIXTURES
-from workers.channel import (
-    Accepted,
-    Denied,
-    InboundMessage,
-    InboundOptOut,
-    InboundUnsupported,
-    ProviderResponse,
-    UnparseableFragment,
-    WebhookRequest,
-)
+from workers.channel import Accepted, Denied, ProviderResponse, UnparseableFragment, WebhookRequest
 from workers.channels.whatsapp.channel import CHANNEL
+from workers.inbound_values import InboundMessage, InboundOptOut, InboundUnsupported
 
 PATHS = sorted(FIXTURES.glob("whatsapp-*.json"))
 CLASSES = {"rate-limited": "RATE", "permanent": "PERM", "auth: pause channel, alert": "AUTH"}
 """The fixtures' words for a class → ours."""
 pytestmark = pytest.mark.skipif(not PATHS, reason=NO_FIXTURES)
-
-
-class Secrets:
-    """A connection."""
-
-    app_secret = ""
-    verify_token = ""
 
 
 def load(path: Path) -> dict[str, Any]:

@@ -18,13 +18,10 @@ from tests.unit.channels.any_json import (
     values_of,
 )
 from tests.unit.channels.whatsapp_payloads import contact, message, status, webhook
-from workers.channel import (
-    InboundMessage,
-    InboundUnsupported,
-    WebhookRequest,
-)
+from workers.channel import WebhookRequest
 from workers.channels.whatsapp import wire
 from workers.channels.whatsapp.channel import CHANNEL
+from workers.inbound_values import InboundMessage, InboundUnsupported
 
 WORDS = st.sampled_from(
     [

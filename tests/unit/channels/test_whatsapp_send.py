@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from schemas.addresses import Address
-from schemas.content import TemplateContent, TextContent
+from schemas.content import Content, TemplateContent, TextContent
 from workers import meta
 from workers.channel import (
     Failed,
@@ -37,9 +37,7 @@ class Account:
     api_base_url: str = "https://graph.facebook.com/v25.0"
 
 
-def request_of(
-    content: TextContent | TemplateContent, address: Address = PHONE
-) -> tuple[ProviderRequest, dict[str, Any]]:
+def request_of(content: Content, address: Address = PHONE) -> tuple[ProviderRequest, dict[str, Any]]:
     request = next(CHANNEL.deliver(content, address, Account(), ECHO))
     body: dict[str, Any] = orjson.loads(request.body)
     return request, body

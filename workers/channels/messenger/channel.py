@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from schemas.addresses import Address
-from schemas.content import TemplateContent, TextContent
+from schemas.content import Content
 from workers import meta
 from workers.channel import (
     AccountAccess,
@@ -14,13 +14,12 @@ from workers.channel import (
     ConnectionSecrets,
     DeliverySteps,
     Fragment,
-    Inbound,
-    JsonObject,
     Processing,
     ProviderResponse,
     WebhookRequest,
 )
 from workers.channels.messenger import errors, receive, send, wire
+from workers.inbound_values import Inbound, JsonObject
 
 INBOX_RATE_PER_S = 40.0
 """The provider takes 300 texts a second, but above 40 the page's inbox stops showing them to colleagues (channel-apis §3.4);
@@ -92,7 +91,7 @@ class Messenger:
 
     def deliver(
         self,
-        content: TextContent | TemplateContent,
+        content: Content,
         address: Address,
         account: AccountAccess,
         echo: str,

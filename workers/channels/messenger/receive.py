@@ -10,19 +10,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from workers import meta
-from workers.channel import (
-    Fragment,
+from workers.channel import Fragment, UnparseableBody, UnparseableFragment, read_echo
+from workers.channels.messenger import wire
+from workers.inbound_values import (
     Inbound,
     InboundMessage,
     InboundStatus,
     InboundUnsupported,
     JsonObject,
     MessageKind,
-    UnparseableBody,
-    UnparseableFragment,
-    read_echo,
 )
-from workers.channels.messenger import wire
 from workers.webhook_body import load_body
 
 ACTS = frozenset(("message", "postback", "referral", "reaction", "message_edit"))

@@ -11,15 +11,9 @@ from urllib.parse import quote
 import orjson
 
 from schemas.addresses import Address
-from schemas.content import TemplateContent, TextContent
+from schemas.content import Content, TextContent
 from workers import meta
-from workers.channel import (
-    AccountAccess,
-    DeliverySteps,
-    InvalidLink,
-    ProviderRequest,
-    UnsupportedContent,
-)
+from workers.channel import AccountAccess, DeliverySteps, InvalidLink, ProviderRequest, UnsupportedContent
 from workers.channels.messenger import errors
 from workers.links import check_token
 
@@ -29,7 +23,7 @@ _PAGE = re.compile(r"[A-Za-z0-9.]{1,128}", re.ASCII)
 
 
 def deliver(
-    content: TextContent | TemplateContent,
+    content: Content,
     address: Address,
     account: AccountAccess,
     echo: str,

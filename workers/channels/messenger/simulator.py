@@ -16,8 +16,8 @@ from aiohttp import web
 
 from schemas import clock, ids
 from workers import meta
-from workers.channel import JsonObject, SimulatedAccount, SimulatorSettings
 from workers.channels.messenger import errors, send, wire
+from workers.inbound_values import JsonObject
 from workers.simulated_provider import (
     ProviderError,
     ReportingProvider,
@@ -33,6 +33,7 @@ from workers.simulation import (
     Windows,
     suffer,
 )
+from workers.simulator import SimulatedAccount, SimulatorSettings
 
 STATUS_WORDS = ("sent", "delivered", "read")
 MESSAGING_TYPES = ("RESPONSE", "UPDATE")

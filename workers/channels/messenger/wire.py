@@ -19,7 +19,8 @@ from pydantic import Field
 from schemas import ids
 from schemas.addresses import Address
 from workers import meta
-from workers.channel import JsonObject, UnparseableFragment
+from workers.channel import UnparseableFragment
+from workers.inbound_values import JsonObject
 from workers.webhook_body import Part
 
 OBJECT = "page"

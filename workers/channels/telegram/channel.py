@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from schemas.addresses import Address
-from schemas.content import TemplateContent, TextContent
+from schemas.content import Content
 from workers.channel import (
     AccountAccess,
     Authenticity,
@@ -13,13 +13,12 @@ from workers.channel import (
     ConnectionSecrets,
     DeliverySteps,
     Fragment,
-    Inbound,
-    JsonObject,
     Processing,
     ProviderResponse,
     WebhookRequest,
 )
 from workers.channels.telegram import errors, receive, send, wire
+from workers.inbound_values import Inbound, JsonObject
 
 CAPABILITIES = Capabilities(
     content_kinds=frozenset(("text",)),
@@ -92,7 +91,7 @@ class Telegram:
 
     def deliver(
         self,
-        content: TextContent | TemplateContent,
+        content: Content,
         address: Address,
         account: AccountAccess,
         echo: str,

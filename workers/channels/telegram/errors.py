@@ -14,7 +14,8 @@ from typing import Any
 import orjson
 
 from schemas.reasons import FailureClass
-from workers.channel import Classified, JsonObject, ProviderResponse
+from workers.channel import Classified, ProviderResponse
+from workers.inbound_values import JsonObject
 
 WAIT_MAX_S = 86_400.0
 """A wait the provider names is believed up to a day; anything longer would outlive the message."""

@@ -15,16 +15,12 @@ from workers.channel import (
     ConnectionSecrets,
     Denied,
     Fragment,
-    Inbound,
-    InboundMessage,
-    InboundOptOut,
-    InboundUnsupported,
-    JsonObject,
     UnparseableBody,
     UnparseableFragment,
     WebhookRequest,
 )
 from workers.channels.telegram import wire
+from workers.inbound_values import Inbound, InboundMessage, InboundOptOut, InboundUnsupported, JsonObject
 from workers.webhook_body import load_body
 
 SECRET_HEADER = "x-telegram-bot-api-secret-token"  # noqa: S105 - the name of a header

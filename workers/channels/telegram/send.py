@@ -9,7 +9,7 @@ from urllib.parse import quote
 import orjson
 
 from schemas.addresses import Address
-from schemas.content import TemplateContent, TextContent
+from schemas.content import Content, TextContent
 from workers.channel import (
     AccountAccess,
     DeliverySteps,
@@ -36,9 +36,7 @@ SERVICE_UNAVAILABLE = 503
 _BOT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{3,31}", re.ASCII)
 
 
-def deliver(
-    content: TextContent | TemplateContent, address: Address, account: AccountAccess
-) -> DeliverySteps:
+def deliver(content: Content, address: Address, account: AccountAccess) -> DeliverySteps:
     """Send one part to one private chat, as plain text and without a preview of links."""
     if address.channel != "telegram" or wire.recipient(address.value) != address:
         raise UnsupportedContent("only the id of a private chat of telegram can be sent to")

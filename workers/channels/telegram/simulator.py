@@ -14,8 +14,8 @@ import orjson
 from aiohttp import web
 
 from schemas import clock, ids
-from workers.channel import JsonObject, SimulatedAccount, SimulatorSettings
 from workers.channels.telegram import errors, receive, send, wire
+from workers.inbound_values import JsonObject
 from workers.simulated_provider import (
     ProviderError,
     SimulatedProvider,
@@ -31,6 +31,7 @@ from workers.simulation import (
     Windows,
     suffer,
 )
+from workers.simulator import SimulatedAccount, SimulatorSettings
 
 RETRY_AFTER_S = 1.0
 """The wait that an exceeded rate is answered with."""

@@ -14,7 +14,8 @@ import orjson
 from pydantic import Field, StrictInt
 
 from schemas.addresses import Address
-from workers.channel import JsonObject, UnparseableFragment
+from workers.channel import UnparseableFragment
+from workers.inbound_values import JsonObject
 from workers.webhook_body import Part
 
 MS_PER_S = 1000

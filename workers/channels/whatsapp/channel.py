@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from schemas.addresses import Address
-from schemas.content import TemplateContent, TextContent
+from schemas.content import Content
 from workers import meta
 from workers.channel import (
     AccountAccess,
@@ -14,13 +14,12 @@ from workers.channel import (
     ConnectionSecrets,
     DeliverySteps,
     Fragment,
-    Inbound,
-    JsonObject,
     Processing,
     ProviderResponse,
     WebhookRequest,
 )
 from workers.channels.whatsapp import errors, receive, send, wire
+from workers.inbound_values import Inbound, JsonObject
 
 CAPABILITIES = Capabilities(
     content_kinds=frozenset(("text", "template")),
@@ -86,7 +85,7 @@ class WhatsApp:
 
     def deliver(
         self,
-        content: TextContent | TemplateContent,
+        content: Content,
         address: Address,
         account: AccountAccess,
         echo: str,

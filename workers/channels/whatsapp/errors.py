@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from workers import meta
-from workers.channel import Classified, JsonObject, ProviderResponse
+from workers.channel import Classified, ProviderResponse
+from workers.inbound_values import JsonObject
 from workers.meta import LIMITED_TRIES, Rule
 
 CHECKED = "2026-08-19"

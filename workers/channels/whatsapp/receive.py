@@ -9,8 +9,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 from workers import meta
-from workers.channel import (
-    Fragment,
+from workers.channel import Fragment, UnparseableBody, UnparseableFragment
+from workers.channels.whatsapp import errors, wire
+from workers.inbound_values import (
     Inbound,
     InboundAccountError,
     InboundMessage,
@@ -20,10 +21,7 @@ from workers.channel import (
     JsonObject,
     MessageKind,
     ReportedStatus,
-    UnparseableBody,
-    UnparseableFragment,
 )
-from workers.channels.whatsapp import errors, wire
 from workers.webhook_body import load_body
 
 ITEM_LISTS = (

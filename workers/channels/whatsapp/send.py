@@ -10,17 +10,11 @@ from urllib.parse import quote
 import orjson
 
 from schemas.addresses import Address
-from schemas.content import TemplateContent, TextContent
+from schemas.content import Content, TemplateContent, TextContent
 from workers import meta
-from workers.channel import (
-    AccountAccess,
-    DeliverySteps,
-    InvalidLink,
-    JsonObject,
-    ProviderRequest,
-    UnsupportedContent,
-)
+from workers.channel import AccountAccess, DeliverySteps, InvalidLink, ProviderRequest, UnsupportedContent
 from workers.channels.whatsapp import errors
+from workers.inbound_values import JsonObject
 from workers.links import check_token
 
 TEXT_MAX_CHARACTERS = 4_096
@@ -28,7 +22,7 @@ _NUMBER = re.compile(r"[1-9][0-9]{6,14}", re.ASCII)
 
 
 def deliver(
-    content: TextContent | TemplateContent,
+    content: Content,
     address: Address,
     account: AccountAccess,
     echo: str,
@@ -66,11 +60,13 @@ def _recipient(address: Address) -> JsonObject:
     return {"recipient_type": "individual", "recipient": address.value}
 
 
-def _body(content: TextContent | TemplateContent) -> JsonObject:
+def _body(content: Content) -> JsonObject:
     if isinstance(content, TextContent):
         if len(content.text) > TEXT_MAX_CHARACTERS:
             raise UnsupportedContent(f"a WhatsApp text has at most {TEXT_MAX_CHARACTERS} characters")
         return {"type": "text", "text": {"preview_url": False, "body": content.text}}
+    if not isinstance(content, TemplateContent):
+        raise UnsupportedContent(f"WhatsApp is not sent {content.type}")
     template: JsonObject = {
         "name": content.name,
         "language": {

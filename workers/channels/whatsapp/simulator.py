@@ -17,8 +17,8 @@ from aiohttp import web
 
 from schemas import clock, ids
 from workers import meta
-from workers.channel import JsonObject, SimulatedAccount, SimulatorSettings
 from workers.channels.whatsapp import errors, send, wire
+from workers.inbound_values import JsonObject
 from workers.simulated_provider import (
     ProviderError,
     ReportingProvider,
@@ -35,6 +35,7 @@ from workers.simulation import (
     Windows,
     suffer,
 )
+from workers.simulator import SimulatedAccount, SimulatorSettings
 
 ECHO_MAX_CHARACTERS = 512
 PAIR_PER_S, PAIR_BURST = 1 / 6, 45

@@ -18,7 +18,7 @@ from pydantic import Field, ValidationError
 from schemas import ids
 from schemas.addresses import Address, international_number
 from workers import meta
-from workers.channel import JsonObject
+from workers.inbound_values import JsonObject
 from workers.webhook_body import Part
 
 _USER_ID = re.compile(r"[A-Z]{2}\.(ENT\.)?[A-Za-z0-9]{1,128}")
