@@ -95,8 +95,9 @@ class InboundStatus:
 
 @dataclass(frozen=True, slots=True)
 class InboundOptOut:
-    """A person used the provider's own switch for messages of a scope: `stop` forbids, `resume` lifts that
-    (it is no consent).
+    """A person used the provider's own switch for messages of a scope: `stop` forbids, `resume` lifts that (it is no consent).
+
+    Scope `all`: she blocked us or closed the chat, so that nothing reaches her until she lets it or writes again.
     """
 
     account_ref: str
@@ -153,17 +154,6 @@ class InboundEntry:
     addresses: tuple[Address, ...] = field(repr=False)
     name: str | None = field(repr=False)
     token: str = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class InboundReach:
-    """A person blocked us (`reachable` False) or lets us write again."""
-
-    account_ref: str
-    provider_id: str = field(repr=False)
-    provider_time_ms: int
-    addresses: tuple[Address, ...] = field(repr=False)
-    reachable: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +247,6 @@ Inbound = (
     | InboundRevoke
     | InboundReaction
     | InboundEntry
-    | InboundReach
     | InboundAddressChange
     | InboundEcho
     | InboundWatermark
