@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-from schemas.envelope import Event
+from schemas.envelope import Event, EventData
 from schemas.events import registry, tenants
 
 DEFAULT_PURPOSES: Mapping[str, str] = {"service": "contract", "newsletter": "consent"}
@@ -23,6 +23,9 @@ class Notice:
     version: int
     language: str
     url: str
+    body: str | None = None
+    hash: str | None = None
+    """SHA-256 (hex) of the words, where Sealpost keeps them."""
 
     @property
     def reference(self) -> str:
@@ -32,11 +35,50 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A sender of a tenant: opaque account id, its channel and connection."""
+    """A sender of a tenant: opaque account id, its channel and connection, and what people see of it (number, name; None: not
+    told, so no link can be made)."""
 
     account: str
     channel: str
     connection: str
+    handle: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ConsentText:
+    """A version of a text by which people are asked."""
+
+    text: str
+    version: int
+    language: str
+    body: str
+    hash: str
+
+    @property
+    def reference(self) -> str:
+        """`<id>/<version>/<language>`."""
+        return f"{self.text}/{self.version}/{self.language}"
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A sign-up form: for which purposes, on which accounts, embedded on which sites."""
+
+    form: str
+    purposes: tuple[str, ...]
+    accounts: tuple[str, ...]
+    origins: tuple[str, ...]
+    campaign: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A click-to-chat link of a campaign: who follows it is asked for consent to `purpose` in the chat."""
+
+    link: str
+    account: str
+    campaign: str
+    purpose: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +97,12 @@ class TenantSettings:
     notice_history: Mapping[str, Notice] = field(default_factory=dict)
     """Every version ever published, by its reference: what a person was shown must stay findable."""
     accounts: Mapping[str, Account] = field(default_factory=dict)
+    consent_texts: Mapping[str, ConsentText] = field(default_factory=dict)
+    """Approved ones, by reference."""
+    drafts: Mapping[str, Notice | ConsentText] = field(default_factory=dict)
+    """What no officer has approved yet, by kind and reference: `notice:privacy/1/de`."""
+    forms: Mapping[str, Form] = field(default_factory=dict)
+    links: Mapping[str, Link] = field(default_factory=dict)
     offset: int = -1
 
     @property
@@ -79,8 +127,21 @@ class TenantSettings:
             or next(iter(by_language.values()), None)
         )
 
+    def consent_text(self, text: str, language: str) -> ConsentText | None:
+        """The newest approved version of a consent text: in a language, else in the default language."""
+        for wanted in (language, self.default_language):
+            found = [one for one in self.consent_texts.values() if (one.text, one.language) == (text, wanted)]
+            if found:
+                return max(found, key=lambda one: one.version)
+        return None
+
 
 Settings = Mapping[str, TenantSettings]
+
+
+def draft_key(kind: str, reference: str) -> str:
+    """Key of `TenantSettings.drafts`."""
+    return f"{kind}:{reference}"
 
 
 def fold(settings: TenantSettings, event: Event, offset: int) -> TenantSettings:
@@ -99,17 +160,72 @@ def fold(settings: TenantSettings, event: Event, offset: int) -> TenantSettings:
             return replace(now, dpa_ended_ms=max(now.dpa_ended_ms, event.at_ms()))
         case tenants.PurposeDefined():
             return replace(now, purposes={**now.purposes, data.purpose: data.legal_basis})
-        case tenants.NoticePublished():
-            notice = Notice(data.notice, data.version, data.language, data.url)
-            now = replace(now, notice_history={**now.notice_history, notice.reference: notice})
-            shown = now.notices.get(data.language)
-            if shown is not None and shown.notice == notice.notice and shown.version > notice.version:
-                return now
-            return replace(now, notices={**now.notices, data.language: notice})
         case tenants.ChannelApproved():
-            account = Account(data.account, event.channel or "", data.connection)
+            account = Account(data.account, event.channel or "", data.connection, data.handle)
             return replace(now, accounts={**now.accounts, data.account: account})
+        case tenants.FormPublished():
+            return _with_form(now, data)
+        case tenants.LinkPublished():
+            return _with_link(now, data)
+    return _with_wording(now, data)
+
+
+def _with_form(now: TenantSettings, data: tenants.FormPublished) -> TenantSettings:
+    forms = {name: form for name, form in now.forms.items() if name != data.form}
+    if data.active:
+        told = tuple(data.purposes), tuple(data.accounts), tuple(data.origins)
+        forms[data.form] = Form(data.form, *told, data.campaign)
+    return replace(now, forms=forms)
+
+
+def _with_link(now: TenantSettings, data: tenants.LinkPublished) -> TenantSettings:
+    links = {name: link for name, link in now.links.items() if name != data.link}
+    if data.active:
+        links[data.link] = Link(data.link, data.account, data.campaign, data.purpose)
+    return replace(now, links=links)
+
+
+def _with_wording(now: TenantSettings, data: EventData) -> TenantSettings:
+    match data:
+        case tenants.NoticePublished():
+            notice = Notice(data.notice, data.version, data.language, data.url, data.body, data.hash)
+            return _with_draft(now, "notice", notice) if data.draft else _with_notice(now, notice)
+        case tenants.ConsentTextPublished():
+            text = ConsentText(data.text, data.version, data.language, data.body, data.hash)
+            return _with_draft(now, "text", text) if data.draft else _with_text(now, text)
+        case tenants.WordingApproved():
+            return _approved(now, data)
     return now
+
+
+def _with_notice(now: TenantSettings, notice: Notice) -> TenantSettings:
+    now = replace(now, notice_history={**now.notice_history, notice.reference: notice})
+    shown = now.notices.get(notice.language)
+    if shown is not None and shown.notice == notice.notice and shown.version > notice.version:
+        return now
+    return replace(now, notices={**now.notices, notice.language: notice})
+
+
+def _with_text(now: TenantSettings, text: ConsentText) -> TenantSettings:
+    return replace(now, consent_texts={**now.consent_texts, text.reference: text})
+
+
+def _with_draft(now: TenantSettings, kind: str, draft: Notice | ConsentText) -> TenantSettings:
+    """What is approved is no draft any more, whatever is published of it later."""
+    approved = draft.reference in (now.notice_history if kind == "notice" else now.consent_texts)
+    if approved:
+        return now
+    return replace(now, drafts={**now.drafts, draft_key(kind, draft.reference): draft})
+
+
+def _approved(now: TenantSettings, data: tenants.WordingApproved) -> TenantSettings:
+    """Counts only for the very words that were approved."""
+    key = draft_key(data.kind, f"{data.id}/{data.version}/{data.language}")
+    draft = now.drafts.get(key)
+    if draft is None or draft.hash != data.hash:
+        return now
+    now = replace(now, drafts={name: one for name, one in now.drafts.items() if name != key})
+    return _with_notice(now, draft) if isinstance(draft, Notice) else _with_text(now, draft)
 
 
 class SettingsFold:

@@ -10,7 +10,7 @@ from typing import Literal
 
 LANGUAGES = ("de", "en")
 Language = Literal["de", "en"]
-Intent = Literal["start", "stop", "yes", "no"]
+Intent = Literal["start", "stop", "yes", "no", "preferences"]
 
 TEXTS: Mapping[str, Mapping[int, Mapping[str, str]]] = {
     "consent_question": {
@@ -27,6 +27,30 @@ TEXTS: Mapping[str, Mapping[int, Mapping[str, str]]] = {
         1: {
             "de": "Danke, Ihre Anmeldung ist bestätigt. Mit STOPP melden Sie sich jederzeit wieder ab.",
             "en": "Thank you, your sign-up is confirmed. You can unsubscribe at any time with STOP.",
+        }
+    },
+    "welcome_first": {
+        1: {
+            "de": "Danke, Ihre Anmeldung bei {business} ist bestätigt."
+            " Die Datenschutzhinweise stehen hier: {notice_url}\nMit STOPP melden Sie sich jederzeit wieder ab.",
+            "en": "Thank you, your sign-up with {business} is confirmed."
+            " The privacy notice is here: {notice_url}\nYou can unsubscribe at any time with STOP.",
+        }
+    },
+    "preferences": {
+        1: {
+            "de": "Hier sehen und ändern Sie Ihre Einwilligungen bei {business}: {preferences_url}\n"
+            "Der Link gilt einen Tag. Mit STOPP melden Sie sich von allem ab.",
+            "en": "Here you see and change what you have agreed to with {business}: {preferences_url}\n"
+            "The link works for one day. STOP ends everything.",
+        }
+    },
+    "signup": {
+        1: {
+            "de": "Ich möchte Nachrichten zum Thema „{purpose}“ von {business} erhalten und willige dafür in die Nutzung meiner"
+            " Daten ein. Ich kann jederzeit mit STOPP widerrufen.",
+            "en": "I would like to receive messages about “{purpose}” from {business} and agree to my data being used for that."
+            " I can withdraw at any time with STOP.",
         }
     },
     "already": {
@@ -59,6 +83,7 @@ KEYWORDS: Mapping[Intent, Mapping[str, str | None]] = {
     "stop": {
         "stop": None, "stopp": "de", "abmelden": "de", "abbestellen": "de", "unsubscribe": "en", "end": "en", "quit": "en",
     },
+    "preferences": {"einstellungen": "de", "einwilligungen": "de", "preferences": "en", "settings": "en"},
     "yes": {"ja": "de", "yes": "en"},
     "no": {"nein": "de", "no": "en"},
 }  # fmt: skip

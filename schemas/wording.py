@@ -5,10 +5,19 @@ Outbound sends them, the query API shows them: one function, so that what is sho
 
 from schemas import texts
 from schemas.content import TextReference
-from schemas.settings import Notice, TenantSettings
+from schemas.settings import ConsentText, Notice, TenantSettings
+
+PREFERENCES_SHOWN = "…"
+"""Stands for the link to the preference page where the words are shown and not sent: the link is a key for one day."""
 
 
-def wording(settings: TenantSettings, text: TextReference, purpose: str, notice: str | None) -> str | None:
+def wording(
+    settings: TenantSettings,
+    text: TextReference,
+    purpose: str,
+    notice: str | None,
+    preferences_url: str = PREFERENCES_SHOWN,
+) -> str | None:
     """Render a text for a tenant. `purpose` is what the text speaks of, `notice` a notice's reference (`id/version/language`).
 
     None when this version does not know the text, or when the text shows a notice and the tenant has published none.
@@ -17,6 +26,7 @@ def wording(settings: TenantSettings, text: TextReference, purpose: str, notice:
     variables = {
         "business": settings.name,
         "purpose": texts.purpose_name(purpose, text.language),
+        "preferences_url": preferences_url,
         **({"notice_url": shown.url} if shown else {}),
     }
     try:
@@ -28,3 +38,9 @@ def wording(settings: TenantSettings, text: TextReference, purpose: str, notice:
 def notice_of(settings: TenantSettings, reference: str | None, language: str) -> Notice | None:
     """The notice a reference names, whatever was published since; without a reference the one to show in a language."""
     return settings.notice_history.get(reference or "") or settings.notice_for(language)
+
+
+def signup_wording(text: ConsentText, business: str, purpose: str) -> str:
+    """What stands beside the box of a purpose on a sign-up form. A word in braces that is not known is left as it stands."""
+    name = texts.purpose_name(purpose, text.language)
+    return text.body.replace("{business}", business).replace("{purpose}", name)

@@ -9,11 +9,18 @@ from typing import ClassVar, Literal
 from schemas.content import TextReference
 from schemas.envelope import EventData
 
-Method = Literal["keyword", "button", "provider_preference", "api"]
+Method = Literal["keyword", "button", "provider_preference", "api", "page", "first_message"]
+"""`page`: on the preference page; `first_message`: by writing the message that a sign-up page had prepared, with its token."""
 
 
 class OptInRequested(EventData):
-    """The person asked to be signed up."""
+    """Somebody asked to be signed up: in the chat, or on a page.
+
+    On a page nobody is known yet: the envelope's subject is the opt-in's own random id, `account` is empty, and nothing in it
+    is personal. When the person then writes with the page's token, the same request is written once more under that person, with
+    the page's time in `acted_at`. `text`, `notice` and their hashes (SHA-256, hex) are what the page showed; `form`, `link` and
+    `campaign` are how she came.
+    """
 
     TYPE: ClassVar[str] = "sealpost.optin.requested.v1"
     optin: str
@@ -22,6 +29,13 @@ class OptInRequested(EventData):
     entry_point: str
     language: str
     acted_at: str
+    text: TextReference | None = None
+    text_hash: str | None = None
+    notice: str | None = None
+    notice_hash: str | None = None
+    form: str | None = None
+    link: str | None = None
+    campaign: str | None = None
 
 
 class ConsentRequested(EventData):
@@ -56,6 +70,13 @@ class OptInConfirmed(EventData):
     notice: str
     method: Method
     acted_at: str
+    requested_at: str | None = None
+    text_hash: str | None = None
+    notice_hash: str | None = None
+    entry_point: str | None = None
+    form: str | None = None
+    link: str | None = None
+    campaign: str | None = None
 
 
 class ConsentGiven(EventData):
@@ -71,6 +92,13 @@ class ConsentGiven(EventData):
     method: Method
     language: str
     acted_at: str
+    requested_at: str | None = None
+    text_hash: str | None = None
+    notice_hash: str | None = None
+    entry_point: str | None = None
+    form: str | None = None
+    link: str | None = None
+    campaign: str | None = None
 
 
 class ConsentRefused(EventData):

@@ -2,6 +2,8 @@
 
 from typing import ClassVar, Literal
 
+from pydantic import BaseModel, ConfigDict, Field
+
 from schemas.content import TextReference
 from schemas.envelope import EventData
 
@@ -20,12 +22,42 @@ ReceivedKind = Literal[
 RequestedKind = Literal["text", "template", "own_text", "media", "buttons", "list", "read_mark"]
 
 
+class AskedPurpose(BaseModel):
+    """A purpose that was ticked on a page, and the opt-in it was asked for under."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    purpose: str
+    optin: str
+
+
+class Entry(BaseModel):
+    """By which way a message came, told by the token in it; never who wrote.
+
+    `outcome`: `fresh`, or why the token counts no more: `used`, `expired`, `edited` (damaged), `unknown` (nobody's here). What
+    follows is there for a known token: the form or link, and of a form what was asked for on its page, when, with which texts.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    kind: Literal["form", "link"] | None = None
+    outcome: Literal["fresh", "used", "expired", "edited", "unknown"]
+    form: str | None = None
+    link: str | None = None
+    campaign: str | None = None
+    purposes: list[AskedPurpose] = Field(default_factory=list)
+    text: TextReference | None = None
+    text_hash: str | None = None
+    notice: str | None = None
+    notice_hash: str | None = None
+    language: str | None = None
+    requested_at: str | None = None
+
+
 class MessageReceived(EventData):
     """The person wrote. Sealed content: `{"text"?, "option_title"?, "media"?, "provider_id", "provider_time", "in_reply_to"?,
     "raw"?}`.
 
     Every kind but text and replies by button or list keeps the provider's JSON whole in `raw`; `provider_kind` is the
-    provider's word for it.
+    provider's word for it. `intent` "signup" is a fresh token of a form; `entry` says by which way the message came.
     `option` is the id of the button or row chosen, when it is one of Sealpost's own. `intent` is what the words ask for.
     """
 
@@ -34,9 +66,10 @@ class MessageReceived(EventData):
     account: str
     kind: ReceivedKind
     provider_kind: str
-    intent: Literal["start", "stop", "yes", "no"] | None = None
+    intent: Literal["start", "stop", "yes", "no", "signup", "preferences"] | None = None
     language: str | None = None
     acted_at: str
+    entry: Entry | None = None
 
 
 class MessageEdited(EventData):

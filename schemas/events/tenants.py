@@ -38,21 +38,27 @@ class PurposeDefined(EventData):
 
 
 class NoticePublished(EventData):
-    """A version of the privacy notice, as people are shown it."""
+    """A version of the privacy notice. `body` is its text where Sealpost keeps it, `hash` that text's SHA-256 (hex). A draft is
+    shown to nobody until it is approved."""
 
     TYPE: ClassVar[str] = "sealpost.tenant.notice_published.v1"
     notice: str
     version: int
     language: Language
     url: str
+    body: str | None = None
+    hash: str | None = None
+    draft: bool | None = None
 
 
 class ChannelApproved(EventData):
-    """An account of the tenant on a channel may be used; credentials lie in the vault."""
+    """An account of the tenant on a channel may be used; credentials lie in the vault. `handle` is what people see and links
+    are made of: the business's number, page or bot name."""
 
     TYPE: ClassVar[str] = "sealpost.tenant.channel_approved.v1"
     connection: str
     account: str
+    handle: str | None = None
 
 
 class TemplateStatusChanged(EventData):
@@ -73,3 +79,52 @@ class AccountNews(EventData):
     account: str
     field: str
     event: str
+
+
+class ConsentTextPublished(EventData):
+    """A version of a text by which people are asked. `body` holds `{business}` and `{purpose}`; `hash` is its SHA-256 (hex). A
+    draft is shown on no page until it is approved."""
+
+    TYPE: ClassVar[str] = "sealpost.tenant.consent_text_published.v1"
+    text: str
+    version: int
+    language: Language
+    body: str
+    hash: str
+    draft: bool = False
+
+
+class WordingApproved(EventData):
+    """An officer approves a version of a notice or a consent text, as it reads: `hash` is that of the words approved."""
+
+    TYPE: ClassVar[str] = "sealpost.tenant.wording_approved.v1"
+    kind: Literal["notice", "text"]
+    id: str
+    version: int
+    language: Language
+    hash: str
+
+
+class FormPublished(EventData):
+    """A sign-up form, or what it is from now on. `origins` are the sites that may embed it (`https://…`); `active` false ends
+    it."""
+
+    TYPE: ClassVar[str] = "sealpost.tenant.form_published.v1"
+    form: str
+    purposes: list[str]
+    accounts: list[str]
+    origins: list[str]
+    campaign: str | None = None
+    active: bool = True
+
+
+class LinkPublished(EventData):
+    """A click-to-chat link of a campaign on an account, or that it has ended (`active` false). Who follows it is asked in the
+    chat."""
+
+    TYPE: ClassVar[str] = "sealpost.tenant.link_published.v1"
+    link: str
+    account: str
+    campaign: str
+    purpose: str
+    active: bool = True

@@ -32,21 +32,24 @@ CLEAR_FIELDS = {
     "message", "optin", "subscription", "basis", "request", "erasure", "account", "connection", "certificate", "key", "id",
     # what it is about
     "purpose", "about", "list", "template", "text", "notice", "version", "language", "entry_point", "legal_basis",
+    # by which way somebody came, and what she was shown
+    "entry", "form", "link", "campaign", "purposes", "text_hash", "notice_hash", "hash",
     # what was done, in words of fixed lists
     "kind", "provider_kind", "address_kind", "intent", "method", "reason", "requested_by", "delivery", "on_submitted",
     "classes", "evidence", "store", "receipts", "missing", "alg", "reachable", "status", "field", "event",
+    "outcome", "draft", "active",
     # numbers
     "part", "parts", "attempt", "code", "settings",
     # times
     "acted_at", "requested_at", "expires", "t0", "t1", "t2", "tr", "t3", "purged_at", "day", "day_keys_until",
     # of the business, no person: settings
-    "name", "default_language", "signed_at", "ended_at", "url",
+    "name", "default_language", "signed_at", "ended_at", "url", "body", "accounts", "origins", "handle",
     # sealed or signed by itself
     "sealed", "ct", "public", "signature",
 }  # fmt: skip
 """The allow-list (DESIGN §5, docs/privacy/what-remains.md). A field that is added here stays readable for ever: it must name
 no person, quote nobody, and hold no address, no provider's id, no provider's words and, outside settings, no URL."""
-OF_THE_BUSINESS = {"name", "url"}
+OF_THE_BUSINESS = {"name", "url", "body", "origins", "handle"}
 """Clear in the tenants' settings alone."""
 
 
