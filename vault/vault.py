@@ -5,6 +5,7 @@ from vault.certificates import CertificatesPart
 from vault.claims import ClaimsPart
 from vault.connections import ConnectionsPart
 from vault.daykeys import DayKeysPart
+from vault.entry_tokens import EntryTokensPart
 from vault.erasure import ErasurePart
 from vault.housekeeping import HousekeepingPart
 from vault.installation import InstallationPart
@@ -32,6 +33,7 @@ class Vault(
     DayKeysPart,
     ConnectionsPart,
     TokensPart,
+    EntryTokensPart,
     CertificatesPart,
     ErasurePart,
     HousekeepingPart,

@@ -19,6 +19,7 @@ ReceivedKind = Literal[
     "order",
     "unsupported",
 ]
+ReceivedIntent = Literal["start", "stop", "yes", "no", "signup", "preferences"]
 RequestedKind = Literal["text", "template", "own_text", "media", "buttons", "list", "read_mark"]
 
 
@@ -66,7 +67,7 @@ class MessageReceived(EventData):
     account: str
     kind: ReceivedKind
     provider_kind: str
-    intent: Literal["start", "stop", "yes", "no", "signup", "preferences"] | None = None
+    intent: ReceivedIntent | None = None
     language: str | None = None
     acted_at: str
     entry: Entry | None = None

@@ -13,7 +13,7 @@ from schemas import clock, ids, texts
 from schemas.addresses import Address
 from schemas.envelope import EventData
 from schemas.events.consents import ConsentWithdrawn, Method
-from schemas.events.messages import MessageReceived
+from schemas.events.messages import Entry, MessageReceived, ReceivedIntent
 from schemas.events.statuses import (
     MessageDelivered,
     MessageFailed,
@@ -60,31 +60,53 @@ class Decision(NamedTuple):
     why: Literal["erased", "resume"] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Came:
+    """By which way a message came, told by a token in it: what events say of it, what the proof keeps of it, and the words
+    without the token."""
+
+    entry: Entry
+    evidence: dict[str, Any] = field(repr=False)
+    rest: str = field(repr=False)
+
+
 RESUMED = Decision(why="resume")
 """A person lifted the provider's own switch. That is no consent: it changes nothing, and makes nobody known."""
 
 
 def decide_message(
-    received: Received, value: InboundMessage, who: ResolvedSender, purposes: Sequence[str]
+    received: Received,
+    value: InboundMessage,
+    who: ResolvedSender,
+    purposes: Sequence[str],
+    came: Came | None = None,
 ) -> Decision:
     """A person wrote. `purposes` are those of the tenant that need consent: STOP withdraws each of them, first."""
     if who.dropped:
         return Decision(why="erased")
-    found = texts.recognise(value.words) if value.kind != "unsupported" else None
+    found = texts.recognise(came.rest if came else value.words) if value.kind != "unsupported" else None
+    intent, language = _intent(found, came)
     at = clock.to_text(received.at_ms)
     data = MessageReceived(
         message=received.id,
         account=received.account,
         kind=value.kind,
         provider_kind=value.provider_kind,
-        intent=found.intent if found else None,
-        language=found.language if found else None,
+        intent=intent,
+        language=language,
         acted_at=at,
+        entry=came.entry if came else None,
     )
     evidence = None
-    if found is not None:
+    if intent is not None:
         evidence = _evidence(
-            value.addresses, value.provider_time_ms, value.provider_id, value.kind, value.words, value.name
+            value.addresses,
+            value.provider_time_ms,
+            value.provider_id,
+            value.kind,
+            value.words,
+            value.name,
+            came.evidence if came else None,
         )
     message = Draft(received.id, who.subject, data, content=_content(value), evidence=evidence)
     stopped = purposes if found is not None and found.intent == "stop" else ()
@@ -95,7 +117,7 @@ def decide_message(
             ConsentWithdrawn(
                 purpose=purpose,
                 method=_METHODS[value.kind],
-                language=found.language if found else None,
+                language=language,
                 acted_at=at,
             ),
             evidence_of=message.id,
@@ -104,6 +126,16 @@ def decide_message(
     ]
     drafts = (*_introduction(received, value.name, who), *withdrawals, message)
     return Decision(drafts, _lowers(received, who.subject, stopped))
+
+
+def _intent(found: texts.Recognised | None, came: Came | None) -> tuple[ReceivedIntent | None, str | None]:
+    """What a message asks for, and the language it shows. A token says that somebody wants to be signed up, unless the words
+    beside it say no; one that counts no more leads to the question in the chat."""
+    if came is None or (found is not None and found.intent in ("stop", "no")):
+        return (found.intent, found.language) if found is not None else (None, None)
+    entry = came.entry
+    language = (found.language if found is not None else None) or entry.language
+    return ("signup" if entry.kind == "form" and entry.outcome == "fresh" else "start"), language
 
 
 def decide_opt_out(
@@ -214,17 +246,17 @@ def _evidence(
     kind: str,
     text: str,
     name: str | None,
+    entry: dict[str, Any] | None = None,
 ) -> bytes:
-    return orjson.dumps(
-        {
-            "text": text,
-            "sender": addresses[0].value,
-            "kind": kind,
-            "provider_time": clock.to_text(provider_time_ms),
-            "name": name,
-            "provider_id": provider_id,
-        }
-    )
+    told = {
+        "text": text,
+        "sender": addresses[0].value,
+        "kind": kind,
+        "provider_time": clock.to_text(provider_time_ms),
+        "name": name,
+        "provider_id": provider_id,
+    }
+    return orjson.dumps(told if entry is None else {**told, "entry": entry})
 
 
 def _lowers(received: Received, subject: str, purposes: Sequence[str]) -> tuple[Lower, ...]:

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from schemas import topics
 from schemas.clock import MS_PER_S, now_ms
 from schemas.constants import PRODUCTION, Times
+from schemas.entry_tokens import FoundToken, token_hash
 from schemas.errors import SealpostError
 from schemas.metrics import counter, histogram
 from streams.kafka.settings_follower import SettingsFollower
 from streams.step.contract import Cursor, Effects, Item, Poison, Record
 from streams.step.errors import DatabaseAway
 from vault.claims import ClaimInfo, EchoSettlement
+from vault.entry_tokens import TokenUse
 from vault.errors import KeyRefused
 from vault.permissions import Lower
 from vault.subjects import ResolvedSender, Sender
@@ -23,12 +25,14 @@ from workers.channel import Channel, read_echo
 from workers.inbound import parking
 from workers.inbound.decisions import (
     RESUMED,
+    Came,
     Decision,
     decide_message,
     decide_opt_out,
     decide_status,
     submitted_by_echo,
 )
+from workers.inbound.entries import entry_evidence, entry_of, token_in
 from workers.inbound.fragments import UNREADABLE, FragmentReader, Received, kind_word
 from workers.inbound.writing import ROLE, Work, emit, seal_all, write
 from workers.inbound_values import (
@@ -56,6 +60,7 @@ class _Input:
     kind: str | None = None
     tries: int = 0
     who: ResolvedSender | None = None
+    came: Came | None = None
     claim: ClaimInfo | None = None
     decision: Decision = NOTHING
 
@@ -109,6 +114,7 @@ class InboundHandler:
         dropped: Counter[tuple[str, str]] = Counter()
         inputs = [found for item in items if (found := self._input(item, dropped)) is not None]
         self._resolve(cursor, inputs)
+        self._use_tokens(cursor, inputs)
         self._find_claims(cursor, inputs)
         for found in inputs:
             found.decision = self._decide(found, effects, dropped)
@@ -188,6 +194,25 @@ class InboundHandler:
         for (found, _), who in zip(asked, answers, strict=True):
             found.who = who
 
+    def _use_tokens(self, cursor: Cursor, inputs: Sequence[_Input]) -> None:
+        """By which way people came: one question for all messages that hold a token."""
+        held: list[tuple[_Input, FoundToken]] = []
+        for one in inputs:
+            value = one.received.value
+            if isinstance(value, InboundMessage) and one.who is not None and not one.who.dropped:
+                found = token_in(value)
+                held += [(one, found)] if found is not None else []
+        asked = [
+            (one, TokenUse(one.received.tenant, token_hash(found.token), one.received.id, one.received.at_ms))
+            for one, found in held
+            if found.token is not None
+        ]
+        answers = self._vault.use_entry_tokens(cursor, [use for _, use in asked]) if asked else []
+        used = {one.received.id: answer for (one, _), answer in zip(asked, answers, strict=True)}
+        for one, found in held:
+            entry = entry_of(found, used.get(one.received.id))
+            one.came = Came(entry, entry_evidence(found, entry), found.rest)
+
     def _find_claims(self, cursor: Cursor, inputs: Sequence[_Input]) -> None:
         """Whose message a status is about: by our own echo, else by the provider's id."""
         statuses = [(f, f.received.value) for f in inputs if isinstance(f.received.value, InboundStatus)]
@@ -213,7 +238,8 @@ class InboundHandler:
         match received.value:
             case InboundMessage() as value:
                 assert found.who is not None
-                return decide_message(received, value, found.who, self._purposes(received.tenant))
+                purposes = self._purposes(received.tenant)
+                return decide_message(received, value, found.who, purposes, found.came)
             case InboundOptOut(value="resume"):
                 return RESUMED
             case InboundOptOut() as value:

@@ -3,26 +3,27 @@
 The order of topics does not matter: acts are compared by the time at which the person acted, never by arrival.
 - A START asks, under a new opt-in that replaces an open one, unless a withdrawal is later; who is subscribed is told so.
 - A yes counts only for the question that was open when it was said; so does a no.
+- The first message with a form's token confirms what was ticked on its page, unless a withdrawal is later than the tick; with a
+  link's token, or one that counts no more, it asks as a START does.
 - A withdrawal closes every request that is not later than it, and wins over a Given whose request it closes: where the
   Given was already written, its time of act is withdrawn too, so that the permission row ends the same.
 - A STOP in `messages` withdraws here as well (inbound wrote ConsentWithdrawn itself, first): whichever topic is ahead.
 Own events that come back change nothing; after a loss of all state they bring back what `messages` no longer holds.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from schemas.clock import MS_PER_S, to_ms, to_text
 from schemas.constants import Times
 from schemas.envelope import Event, EventData, Sealed
-from schemas.events import consents, messages, subscriptions
+from schemas.events import consents, subscriptions
 from schemas.settings import Notice, TenantSettings
-from schemas.texts import LANGUAGES
 from streams.processors.contract import Count, Ids, NewEvent, NewWake
 from streams.processors.subscriber.own_text import Ask, ask_for
 from streams.processors.subscriber.state import Consent, Request, State
 
 ENTRY_KEYWORD = "keyword"
+"""How somebody came who wrote a keyword; "form" and "link" are told by the token of the message."""
 EXPIRE = "optin_expires"
 STARTED_PURPOSE = "newsletter"
 """What START signs up for, and the list it leads to, when the tenant has it; else the first purpose that needs consent."""
@@ -55,6 +56,7 @@ class Machine:
     correlation: str
     may_answer: bool = True
     """False when the automatic answers of the hour are used up."""
+    entry_point: str = ENTRY_KEYWORD
 
     def event(self, slot: str, data: EventData, channel: str, ids: Ids | None = None) -> NewEvent:
         """An event because of this input, or with the id of what several inputs have in common."""
@@ -62,7 +64,7 @@ class Machine:
 
     def step(self, name: str) -> Count:
         """Count a step of the opt-in."""
-        return Count("sealpost_optin_steps_total", (ENTRY_KEYWORD, name, self.settings.tenant))
+        return Count("sealpost_optin_steps_total", (self.entry_point, name, self.settings.tenant))
 
     def said(self, outcome: Outcome, ask: Ask) -> Outcome:
         """Ask for one of our own texts."""
@@ -79,177 +81,6 @@ def started_purpose(settings: TenantSettings) -> str | None:
 def exact(notice: Notice) -> str:
     """Names a privacy notice so that what was shown can be proved: id, version and language."""
     return f"{notice.notice}/{notice.version}/{notice.language}"
-
-
-def wrote(machine: Machine, state: State, event: Event, said: messages.MessageReceived) -> Outcome:
-    """The person wrote something in which inbound found an intent."""
-    acted_at = to_ms(said.acted_at)
-    if said.intent is None or not state.is_new(said.intent, acted_at, event.id):
-        return Outcome(state)
-    state, may_answer = state.with_turn(said.intent, acted_at, machine.now_ms)
-    state = state.with_act(said.intent, acted_at, event.id)
-    if said.language in LANGUAGES:
-        state = state.model_copy(update={"language": said.language})
-    act: Callable[[Machine, State, Event, messages.MessageReceived], Outcome] = {
-        "start": _start, "yes": _yes, "no": _no, "stop": _stop,
-    }[said.intent]  # fmt: skip
-    outcome = act(replace(machine, may_answer=may_answer), state, event, said)
-    if may_answer or any(isinstance(new.data, messages.MessageRequested) for new in outcome.events):
-        return outcome
-    return replace(outcome, counts=(*outcome.counts, machine.step("flood")))
-
-
-def _start(machine: Machine, state: State, event: Event, said: messages.MessageReceived) -> Outcome:
-    purpose, channel = started_purpose(machine.settings), event.channel or ""
-    if purpose is None:
-        return Outcome(state, counts=(machine.step("no_purpose"),))
-    consent, acted_at = state.consent(channel, purpose), to_ms(said.acted_at)
-    if consent.active:
-        return _subscribed_already(machine, state, consent, event, said)
-    optin, open_one = machine.ids.thing("optin"), consent.request
-    again = open_one is not None and open_one.optin == optin and open_one.outcome == "open"
-    older = open_one is not None and open_one.requested_at >= acted_at and not again
-    if older or acted_at <= consent.withdrawn_at or not machine.may_answer:
-        return Outcome(state, counts=(machine.step("ignored"),))
-    if not machine.settings.dpa:
-        return Outcome(state, counts=(machine.step("no_dpa"),))
-    language = state.language or machine.settings.default_language
-    shown = machine.settings.notice_for(language)
-    if shown is None:
-        return Outcome(state, counts=(machine.step("no_notice"),))
-    ask = Ask(
-        "consent_question", language, channel, said.account, SERVICE, purpose, notice=shown.notice, optin=optin
-    )  # fmt: skip
-    return _question(machine, state, event, said, ask, exact(shown))
-
-
-def _subscribed_already(
-    machine: Machine, state: State, consent: Consent, event: Event, said: messages.MessageReceived
-) -> Outcome:
-    """Nothing is asked of a subscriber. A START of before the consent is one that led to it and comes back: no answer."""
-    outcome = Outcome(state, counts=(machine.step("already"),))
-    if not machine.may_answer or to_ms(said.acted_at) <= consent.given_at:
-        return outcome
-    language = state.language or machine.settings.default_language
-    return machine.said(outcome, Ask("already", language, event.channel or "", said.account, SERVICE))
-
-
-def _question(
-    machine: Machine, state: State, event: Event, said: messages.MessageReceived, ask: Ask, notice: str
-) -> Outcome:
-    """Ask for consent to `ask.about`, under the opt-in of `ask`."""
-    purpose, optin, acted_at = ask.about or "", ask.optin or "", to_ms(said.acted_at)
-    consent = state.consent(ask.channel, purpose)
-    asked = ask_for(
-        machine.settings, machine.times, machine.ids, machine.now_ms, ask, machine.cause, machine.correlation
-    )
-    expires_at = acted_at + round(machine.times.optin_s * MS_PER_S)
-    request = Request(
-        optin=optin, requested_at=acted_at, expires_at=expires_at, account=said.account, language=ask.language,
-        text=asked.reference, notice=notice,
-    )  # fmt: skip
-    requested = consents.OptInRequested(
-        optin=optin, purpose=purpose, account=said.account, entry_point=ENTRY_KEYWORD, language=ask.language,
-        acted_at=said.acted_at, sealed=evidence_of(event),
-    )  # fmt: skip
-    question = consents.ConsentRequested(
-        optin=optin,
-        purpose=purpose,
-        account=said.account,
-        text=asked.reference,
-        notice=notice,
-        message=asked.message,
-    )
-    return Outcome(
-        state.with_consent(ask.channel, purpose, consent.model_copy(update={"request": request})),
-        (
-            machine.event("optin_requested", requested, ask.channel),
-            machine.event("consent_requested", question, ask.channel),
-            *asked.events,
-        ),
-        (NewWake(expires_at, EXPIRE, {"channel": ask.channel, "purpose": purpose, "optin": optin}),),
-        (machine.step("requested"),),
-    )
-
-
-def _open_question(state: State, channel: str, acted_at: int) -> tuple[str, Consent, Request] | None:
-    """The newest question of this channel that an act of this time answers: (purpose, consent, request)."""
-    found: tuple[str, Consent, Request] | None = None
-    for key, consent in sorted(state.consents.items()):
-        own_channel, _, purpose = key.partition("/")
-        request = consent.request
-        if (
-            own_channel != channel
-            or request is None
-            or request.text is None
-            or not request.answerable(acted_at)
-        ):
-            continue
-        if found is None or request.requested_at > found[2].requested_at:
-            found = (purpose, consent, request)
-    return found
-
-
-def _yes(machine: Machine, state: State, event: Event, said: messages.MessageReceived) -> Outcome:
-    channel, acted_at = event.channel or "", to_ms(said.acted_at)
-    question = _open_question(state, channel, acted_at)
-    if question is None:
-        return Outcome(state)
-    purpose, _, request = question
-    assert request.text is not None
-    assert request.notice is not None
-    language = state.language or request.language
-    method: consents.Method = "keyword" if said.kind == "text" else "button"
-    confirmed = consents.OptInConfirmed(
-        optin=request.optin, purpose=purpose, account=said.account, text=request.text, notice=request.notice,
-        method=method, acted_at=said.acted_at, sealed=evidence_of(event),
-    )  # fmt: skip
-    given = consents.ConsentGiven(
-        **confirmed.model_dump(exclude={"sealed"}), language=language, sealed=confirmed.sealed
-    )
-    given_event = machine.event("consent_given", given, channel)
-    outcome = Outcome(
-        state,
-        (machine.event("optin_confirmed", confirmed, channel), given_event),
-        counts=(machine.step("confirmed"),),
-    )
-    outcome = give(machine, outcome, channel, given_event.id, given)
-    # Whatever the number of answers: who has said yes is told that it counts.
-    return machine.said(
-        outcome, Ask("welcome", language, channel, said.account, purpose, basis=given_event.id)
-    )
-
-
-def _no(machine: Machine, state: State, event: Event, said: messages.MessageReceived) -> Outcome:
-    channel = event.channel or ""
-    question = _open_question(state, channel, to_ms(said.acted_at))
-    if question is None:
-        return Outcome(state)
-    purpose, consent, request = question
-    closed = consent.model_copy(update={"request": request.model_copy(update={"outcome": "refused"})})
-    # No evidence is copied: a no needs no proof, and what no consent names is destroyed after 30 days.
-    refused = consents.ConsentRefused(optin=request.optin, purpose=purpose, acted_at=said.acted_at)
-    outcome = Outcome(
-        state.with_consent(channel, purpose, closed),
-        (machine.event("consent_refused", refused, channel),),
-        counts=(machine.step("refused"),),
-    )
-    if not machine.may_answer:
-        return outcome
-    language = state.language or request.language
-    return machine.said(outcome, Ask("refused", language, channel, said.account, SERVICE))
-
-
-def _stop(machine: Machine, state: State, event: Event, said: messages.MessageReceived) -> Outcome:
-    channel, acted_at = event.channel or "", to_ms(said.acted_at)
-    known = {key.partition("/")[2] for key in state.consents if key.partition("/")[0] == channel}
-    outcome = Outcome(state, counts=(machine.step("stopped"),))
-    for purpose in sorted(known | set(machine.settings.consent_purposes())):
-        outcome = withdraw(machine, outcome, channel, purpose, acted_at, "keyword")
-    if not machine.may_answer:
-        return outcome
-    language = state.language or machine.settings.default_language
-    return machine.said(outcome, Ask("stopped", language, channel, said.account, SERVICE))
 
 
 def give(
@@ -336,7 +167,7 @@ def requested(machine: Machine, state: State, channel: str, data: consents.OptIn
     expires_at = acted_at + round(machine.times.optin_s * MS_PER_S)
     request = Request(
         optin=data.optin, requested_at=acted_at, expires_at=expires_at, account=data.account, language=data.language,
-        outcome="withdrawn" if acted_at <= consent.withdrawn_at else "open",
+        text=data.text, notice=data.notice, outcome="withdrawn" if acted_at <= consent.withdrawn_at else "open",
     )  # fmt: skip
     return Outcome(state.with_consent(channel, data.purpose, consent.model_copy(update={"request": request})))
 

@@ -23,7 +23,9 @@ class Ask:
     """What to say, where, and on what ground. `about` is the purpose that the text speaks of; `purpose` is what the message
     itself is for: the question about a newsletter is a service message."""
 
-    text: Literal["consent_question", "welcome", "already", "refused", "stopped"]
+    text: Literal[
+        "consent_question", "welcome", "welcome_first", "preferences", "already", "refused", "stopped"
+    ]
     language: str
     channel: str
     account: str

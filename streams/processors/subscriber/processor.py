@@ -10,7 +10,7 @@ from schemas.settings import TenantSettings
 from schemas.stores import SUBSCRIBER_STATE
 from schemas.topics import CONSENTS, DELETIONS, MESSAGES
 from streams.processors.contract import Decision, Heard, Ids, Input, NewEvent
-from streams.processors.subscriber import machine
+from streams.processors.subscriber import acts, machine
 from streams.processors.subscriber.machine import Machine, Outcome
 from streams.processors.subscriber.state import STATE_VERSION, State, load
 
@@ -53,7 +53,7 @@ class Subscriber:
             return False
         if settings is None:
             return True
-        return heard.data.intent == "start" and not (
+        return heard.data.intent in ("start", "signup") and not (
             settings.dpa and settings.notices and settings.consent_purposes()
         )
 
@@ -84,8 +84,11 @@ def _heard(at: Machine, state: State, heard: Heard) -> Outcome:
     channel = heard.event.channel or ""
     match heard.data:
         case messages.MessageReceived() as said:
-            return machine.wrote(at, state, heard.event, said)
+            return acts.wrote(at, state, heard.event, said)
         case consents.OptInRequested() as data:
+            if not data.account:
+                # Of a page: nobody has written yet, and the subject is the opt-in itself.
+                return Outcome(state)
             return machine.requested(at, state, channel, data)
         case consents.ConsentRequested() as data:
             return Outcome(machine.questioned(state, channel, data))
