@@ -11,7 +11,7 @@ from schemas.clock import now_ms
 from streams.step.contract import Cursor
 from vault.base import VaultBase, as_json
 
-TokenKind = Literal["form", "link"]
+TokenKind = Literal["form", "api", "link"]
 GONE_AFTER_MS = 9 * 86_400_000
 """A token that is over is kept so long: who writes with it late is told from who made one up, and a repetition of the message
 that used it (seen ids live as long) is known."""
@@ -78,7 +78,7 @@ class EntryTokensPart(VaultBase):
                 continue
             kind, facts, expires_ms, _ = row
             outcome = _outcome(expires_ms, acts[place], use)
-            if kind == "form" and outcome == "fresh" and acts[place] is None:
+            if kind != "link" and outcome == "fresh" and acts[place] is None:
                 acts[place] = use.act
                 cursor.execute(
                     "update vault.entry_tokens set used_ms = %s, used_act = %s where hash = %s and tenant = %s",
@@ -96,11 +96,11 @@ class EntryTokensPart(VaultBase):
         )
 
     def forget_entry_tokens(self) -> Counter[str]:
-        """Delete tokens that have been over for long. Tenant → how many of forms nobody ever used: the opt-ins that died."""
+        """Delete tokens that have been over for long. Tenant → how many of forms that nobody ever used: the opt-ins that died."""
         with self.transaction() as cursor:
             cursor.execute(
                 """delete from vault.entry_tokens where expires_ms < %s
-                   returning tenant, kind = 'form' and used_ms is null""",
+                   returning tenant, kind <> 'link' and used_ms is null""",
                 [now_ms() - GONE_AFTER_MS],
             )
             return Counter(tenant for tenant, died in cursor.fetchall() if died)

@@ -12,6 +12,7 @@ from vault.installation import InstallationPart
 from vault.keys import KeysPart
 from vault.permissions import PermissionsPart
 from vault.permits import PermitsPart
+from vault.preference_links import PreferenceLinksPart
 from vault.requests import RequestsPart
 from vault.resolving import ResolvingPart
 from vault.restoring import RestoringPart
@@ -34,6 +35,7 @@ class Vault(
     ConnectionsPart,
     TokensPart,
     EntryTokensPart,
+    PreferenceLinksPart,
     CertificatesPart,
     ErasurePart,
     HousekeepingPart,

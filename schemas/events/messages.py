@@ -35,11 +35,12 @@ class Entry(BaseModel):
     """By which way a message came, told by the token in it; never who wrote.
 
     `outcome`: `fresh`, or why the token counts no more: `used`, `expired`, `edited` (damaged), `unknown` (nobody's here). What
-    follows is there for a known token: the form or link, and of a form what was asked for on its page, when, with which texts.
+    follows is there for a known token: the link, or the form (Sealpost's, or the business's own: `api`) and what was asked for on
+    its page, when, with which texts.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
-    kind: Literal["form", "link"] | None = None
+    kind: Literal["form", "api", "link"] | None = None
     outcome: Literal["fresh", "used", "expired", "edited", "unknown"]
     form: str | None = None
     link: str | None = None

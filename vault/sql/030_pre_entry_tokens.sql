@@ -1,10 +1,11 @@
--- Tokens that tell by which way a person came: of a form (single use, dies with its opt-in) or of a link (many uses). Only the hash
+-- Tokens that tell by which way a person came: of a form, Sealpost's (`form`) or the tenant's own (`api`), which is for one use
+-- and dies with its opt-in, or of a link, which is for many. Only the hash
 -- of a token is kept; `facts` is what a page showed and what was ticked there, nothing of a person. `used_act` is the id of the
 -- message that used it, which names nobody: a repetition of that message is known, another one comes too late.
 create table vault.entry_tokens (
     hash       bytea not null,
     tenant     text not null,
-    kind       text not null check (kind in ('form', 'link')),
+    kind       text not null check (kind in ('form', 'api', 'link')),
     origin     text not null,
     facts      text not null,
     created_ms bigint not null,

@@ -135,7 +135,8 @@ def _intent(found: texts.Recognised | None, came: Came | None) -> tuple[Received
         return (found.intent, found.language) if found is not None else (None, None)
     entry = came.entry
     language = (found.language if found is not None else None) or entry.language
-    return ("signup" if entry.kind == "form" and entry.outcome == "fresh" else "start"), language
+    ticked = entry.kind in ("form", "api") and entry.outcome == "fresh"
+    return ("signup" if ticked else "start"), language
 
 
 def decide_opt_out(

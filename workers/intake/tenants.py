@@ -5,16 +5,27 @@ Whatever is registered is an event of `sealpost.tenants`; only secrets lie in th
 
 from base64 import b64encode
 from collections.abc import Sequence
+from typing import Literal
 
 from schemas.clock import DAY, boot_s, now_ms, sleep_s, to_text, today
+from schemas.default_wording import (
+    NOTICE,
+    NOTICE_VERSION,
+    NOTICES,
+    SIGNUP,
+    SIGNUP_VERSION,
+    SIGNUPS,
+    wording_hash,
+)
+from schemas.entry_tokens import token_hash
 from schemas.envelope import Event, EventData
 from schemas.errors import SealpostError
 from schemas.events import tenants
 from schemas.events.inbound import IngressKeyPublished
 from schemas.events.registry import build
 from schemas.ids import derived_id, event_id, keyed_hash, random_id
-from schemas.settings import DEFAULT_PURPOSES
-from schemas.texts import Language
+from schemas.settings import DEFAULT_PURPOSES, ConsentText, Form, Link, Notice
+from schemas.texts import LANGUAGES, Language
 from schemas.topics import INGRESS_KEYS, TENANTS
 from streams.step.contract import Output
 from vault.daykeys import DAYS_AHEAD, PublicDayKey
@@ -25,7 +36,6 @@ from workers.intake.producing import PRODUCE_LIMIT_S, Produces
 ROLE = "api"
 SOURCE = "registrar"
 """Source of the registrar's own commands in the vault's table of requests."""
-DEFAULT_NOTICE = "privacy"
 TENANT_ROLES: tuple[AccessRole, ...] = ("officer", "agent", "producer", "legal")
 POLL_S = 0.02
 
@@ -41,8 +51,10 @@ class TenantDiffers(SealpostError):
 class Registrar:
     """Writes the settings of tenants. Blocks; every method returns when Kafka has acknowledged what it wrote."""
 
-    def __init__(self, vault: Vault, producer: Produces) -> None:
-        self._vault, self._producer = vault, producer
+    def __init__(self, vault: Vault, producer: Produces, public_url: str = "") -> None:
+        """`public_url`: where people reach the pages of the API (`https://…`, without a slash at the end), "" when nobody has
+        said it: the default notice has no address then."""
+        self._vault, self._producer, self._public_url = vault, producer, public_url
 
     def register(self, tenant: str, name: str, default_language: Language) -> None:
         """Make the tenant's keys and publish it with the default purposes and its first day keys.
@@ -56,7 +68,7 @@ class Registrar:
             body_hash = keyed_hash(ids, "registration", tenant, name, default_language)
             recorded = self._vault.find_request(cursor, tenant, SOURCE, "registration", body_hash)
             if recorded is None:
-                outputs = _registration(ids, tenant, name, default_language)
+                outputs = _registration(ids, tenant, name, default_language, self._public_url)
                 outputs += [
                     ingress_key_output(key) for key in self._vault.create_day_keys(cursor, tenant, days)
                 ]
@@ -101,13 +113,77 @@ class Registrar:
             sleep_s(POLL_S)
 
     def publish_notice(
-        self, tenant: str, language: Language, url: str, *, notice: str = DEFAULT_NOTICE, version: int = 1
+        self,
+        tenant: str,
+        language: Language,
+        url: str,
+        *,
+        notice: str = NOTICE,
+        version: int = 1,
+        body: str | None = None,
     ) -> None:
-        """Publish a version of the privacy notice as people are shown it; the same one again changes nothing."""
+        """Publish a version of the privacy notice as people are shown it; the same one again changes nothing. `body` is its text,
+        kept as proof of what stood there."""
         self._require(tenant)
-        published = tenants.NoticePublished(notice=notice, version=version, language=language, url=url)
-        same_id = derived_id(self._vault.tenant_ids(tenant), "notice", notice, str(version), language, url)
-        self._publish(tenant, published, event_id=same_id)
+        hashed = None if body is None else wording_hash(body)
+        published = tenants.NoticePublished(
+            notice=notice, version=version, language=language, url=url, body=body, hash=hashed
+        )
+        cause = ["notice", notice, str(version), language, url, *([hashed] if hashed else [])]
+        self._publish(tenant, published, event_id=derived_id(self._vault.tenant_ids(tenant), *cause))
+
+    def publish_text(self, tenant: str, text: str, language: Language, body: str, version: int) -> None:
+        """Publish a version of a consent text, approved by whoever publishes it; the same one again changes nothing."""
+        self._require(tenant)
+        hashed = wording_hash(body)
+        published = tenants.ConsentTextPublished(
+            text=text, version=version, language=language, body=body, hash=hashed
+        )
+        cause = ("consent text", text, str(version), language, hashed)
+        self._publish(tenant, published, event_id=derived_id(self._vault.tenant_ids(tenant), *cause))
+
+    def approve(self, tenant: str, kind: Literal["notice", "text"], draft: Notice | ConsentText) -> None:
+        """An officer approves a draft as it reads; the same again changes nothing."""
+        self._require(tenant)
+        name = draft.notice if isinstance(draft, Notice) else draft.text
+        language: Language = "de" if draft.language == "de" else "en"
+        approved = tenants.WordingApproved(
+            kind=kind, id=name, version=draft.version, language=language, hash=draft.hash or ""
+        )
+        cause = ("approval", kind, draft.reference, approved.hash)
+        self._publish(tenant, approved, event_id=derived_id(self._vault.tenant_ids(tenant), *cause))
+
+    def publish_form(self, tenant: str, form: Form, *, active: bool = True) -> None:
+        """Publish a sign-up form, change it, or end it: from then on its tokens open nothing."""
+        self._require(tenant)
+        published = tenants.FormPublished(
+            form=form.form, purposes=list(form.purposes), accounts=list(form.accounts), origins=list(form.origins),
+            campaign=form.campaign, active=active,
+        )  # fmt: skip
+        self._publish(tenant, published)
+        if not active:
+            with self._vault.transaction() as cursor:
+                self._vault.end_entry_tokens(cursor, tenant, form.form, now_ms())
+
+    def publish_link(self, tenant: str, link: Link, token: str | None, expires_ms: int | None = None) -> None:
+        """Publish a click-to-chat link with its token, or end it (`token` None)."""
+        self._require(tenant)
+        with self._vault.transaction() as cursor:
+            if token is None:
+                self._vault.end_entry_tokens(cursor, tenant, link.link, now_ms())
+            else:
+                facts = {
+                    "link": link.link,
+                    "campaign": link.campaign,
+                    "purposes": [{"purpose": link.purpose, "optin": ""}],
+                }
+                self._vault.add_entry_token(
+                    cursor, tenant, token_hash(token), "link", link.link, facts, expires_ms
+                )
+        published = tenants.LinkPublished(
+            link=link.link, account=link.account, campaign=link.campaign, purpose=link.purpose, active=token is not None
+        )  # fmt: skip
+        self._publish(tenant, published)
 
     def define_purpose(self, tenant: str, purpose: str, legal_basis: str) -> None:
         """Say what messages may be for; `legal_basis` is consent, contract or legitimate_interest."""
@@ -116,12 +192,14 @@ class Registrar:
             tenant, tenants.PurposeDefined.model_validate({"purpose": purpose, "legal_basis": legal_basis})
         )
 
-    def approve_channel(self, tenant: str, channel: str, connection: str, account: str) -> None:
-        """Let a tenant use an account; its credentials are put into the vault beside this (`add_connection`, `add_account`)."""
+    def approve_channel(
+        self, tenant: str, channel: str, connection: str, account: str, handle: str | None = None
+    ) -> None:
+        """Let a tenant use an account; its credentials are put into the vault beside this (`add_connection`, `add_account`).
+        `handle`: the number, page or bot name that links are made of."""
         self._require(tenant)
-        self._publish(
-            tenant, tenants.ChannelApproved(connection=connection, account=account), channel=channel
-        )
+        approved = tenants.ChannelApproved(connection=connection, account=account, handle=handle)
+        self._publish(tenant, approved, channel=channel)
 
     def _require(self, tenant: str) -> None:
         if self._vault.tenant_state(tenant) is None:
@@ -159,14 +237,41 @@ def ingress_key_output(key: PublicDayKey) -> Output:
     return Output(INGRESS_KEYS, f"{key.tenant}/{day}".encode(), event.to_bytes())
 
 
-def _registration(ids: bytes, tenant: str, name: str, default_language: Language) -> list[Output]:
+def own_notice_url(public_url: str, tenant: str, notice: str, version: int, language: str) -> str:
+    """Where the API shows a notice that Sealpost keeps."""
+    return f"{public_url}/optin/notices/{tenant}/{notice}/{version}/{language}" if public_url else ""
+
+
+def _registration(
+    ids: bytes, tenant: str, name: str, default_language: Language, public_url: str
+) -> list[Output]:
     cause = derived_id(ids, "registration", tenant)
     registered = tenants.TenantRegistered(name=name, default_language=default_language)
     outputs = [_output(_event(tenant, registered, event_id(ids, cause, ROLE, "tenant_registered")))]
     for purpose, basis in DEFAULT_PURPOSES.items():
         defined = tenants.PurposeDefined.model_validate({"purpose": purpose, "legal_basis": basis})
         outputs.append(_output(_event(tenant, defined, event_id(ids, cause, ROLE, f"purpose {purpose}"))))
+    for language in LANGUAGES:
+        outputs += _default_wording(ids, cause, tenant, "de" if language == "de" else "en", public_url)
     return outputs
+
+
+def _default_wording(
+    ids: bytes, cause: str, tenant: str, language: Language, public_url: str
+) -> list[Output]:
+    """Sealpost's own notice and sign-up text, as drafts."""
+    words, signup = NOTICES[language], SIGNUPS[language]
+    notice = tenants.NoticePublished(
+        notice=NOTICE, version=NOTICE_VERSION, language=language, body=words, hash=wording_hash(words), draft=True,
+        url=own_notice_url(public_url, tenant, NOTICE, NOTICE_VERSION, language),
+    )  # fmt: skip
+    text = tenants.ConsentTextPublished(
+        text=SIGNUP, version=SIGNUP_VERSION, language=language, body=signup, hash=wording_hash(signup), draft=True
+    )  # fmt: skip
+    return [
+        _output(_event(tenant, notice, event_id(ids, cause, ROLE, f"draft notice {language}"))),
+        _output(_event(tenant, text, event_id(ids, cause, ROLE, f"draft sign-up text {language}"))),
+    ]
 
 
 def _event(
