@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import uvicorn
 import uvloop
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 
 from deploy.role_server import VERSION
 from deploy.settings import Settings
@@ -23,10 +23,14 @@ from streams.kafka.settings_follower import SettingsFollower
 from streams.step.connections import Connections
 from vault.tokens import TokenMemory
 from vault.vault import Vault
-from workers.intake.producing import PRODUCE_LIMIT_S
+from workers.intake.producing import PRODUCE_LIMIT_S, Counted
 from workers.intake.router import UNAVAILABLE, CommandParts
 from workers.intake.router import create_router as create_commands
-from workers.registry import address_reader
+from workers.optin.public import create_public_router
+from workers.optin.router import OptInParts
+from workers.optin.router import create_router as create_optin
+from workers.optin.web import PublicParts, source_of
+from workers.registry import address_reader, channel
 
 DRAIN_S = 10
 """Requests under way at a stop may take so long to end."""
@@ -63,9 +67,16 @@ class Api:
                 routers = (
                     create_commands(
                         CommandParts(
-                            self._vault, producer, follower, tokens.check, tokens.check_or_recall, times
+                            self._vault,
+                            producer,
+                            follower,
+                            tokens.check,
+                            tokens.check_or_recall,
+                            times,
+                            self._settings.public_url,
                         )
                     ),
+                    *self._optin_routers(producer, follower, tokens),
                     create_queries(QueryParts(self._vault, pool, follower, tokens.check, address_reader)),
                     create_log(self._feeds(pool, follower, stop), tokens.check),
                 )
@@ -75,6 +86,14 @@ class Api:
         finally:
             pool.close()
             follower.stop()
+
+    def _optin_routers(
+        self, producer: AsyncProducer, follower: SettingsFollower, tokens: TokenMemory
+    ) -> tuple[APIRouter, APIRouter]:
+        times, url = self._settings.times(), self._settings.public_url
+        managed = OptInParts(self._vault, producer, follower, tokens.check, times, channel, url)
+        public = PublicParts(self._vault, Counted(producer), follower, times, channel, source_of)
+        return create_optin(managed), create_public_router(public)
 
     def _feeds(self, pool: Connections, follower: SettingsFollower, stop: threading.Event) -> Feeds:
         answers = Answers(self._vault, Reader(pool), follower)

@@ -113,13 +113,13 @@ def _publish(vault: Vault, found: Instance) -> None:
     follower.start()
     try:
         follower.wait_ready(30)
-        registrar = tenants.Registrar(vault, producer)
+        registrar = tenants.Registrar(vault, producer, found.api_url)
         if follower.tenant(TENANT) is None:
             registrar.register(TENANT, TENANT_NAME, "de")
         _place_account(vault, found)
         for language, url in NOTICE_URLS.items():
             registrar.publish_notice(TENANT, language, url)
-        registrar.approve_channel(TENANT, "whatsapp", CONNECTION, ACCOUNT)
+        registrar.approve_channel(TENANT, "whatsapp", CONNECTION, ACCOUNT, NUMBER)
         registrar.sign_dpa(TENANT, "sandbox-1")
     finally:
         follower.stop()

@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from deploy import signup_commands
 from deploy.embedded.launch import no_core_dumps
 from schemas.errors import SealpostError
 
@@ -29,6 +30,9 @@ app.add_typer(subject_app, name="subject")
 app.add_typer(events_app, name="events")
 app.add_typer(message_app, name="message")
 app.add_typer(deadletters_app, name="deadletters")
+app.add_typer(signup_commands.forms_app, name="forms")
+app.add_typer(signup_commands.links_app, name="links")
+app.add_typer(signup_commands.wording_app, name="wording")
 
 Data = Annotated[
     Path | None, typer.Option("--data", envvar="SEALPOST_DATA", help="Data folder of an embedded instance.")

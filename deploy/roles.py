@@ -284,7 +284,11 @@ def run_outbound(process: Process) -> None:
     follower = SettingsFollower(settings.kafka)
     follower.start()
     channels = {name: registry.channel(name) for name in topics.CHANNELS}
-    worker = OutboundWorker(OutboundConfig(settings.kafka, channels, process.times), vault, follower)
+    worker = OutboundWorker(
+        OutboundConfig(settings.kafka, channels, process.times, public_url=settings.public_url),
+        vault,
+        follower,
+    )
     process.ready = worker.ready
     try:
         worker.run(process.stop)

@@ -43,6 +43,8 @@ class Settings(BaseSettings):
     metrics_port: int = 0
     partitions: int = 48
     replication: int = 3
+    public_url: str = Field(default="", pattern=r"^(https?://[^\s/]+)?$")
+    """Where people reach the pages of role `api` from outside (`https://chat.example.org`): forms, notices, preference pages."""
     embedded: bool = False
     processor_feed: Literal["faust", "batch"] = "faust"
     backup_kept_days: float | None = Field(default=None, ge=0, allow_inf_nan=False)
@@ -117,6 +119,7 @@ def for_data(data: Path | None) -> Settings:
             "projections_dsn": settings.projections_dsn or found.projections_dsn,
             "master_key_file": settings.master_key_file or Path(found.master_key_file),
             "data": folder,
+            "public_url": settings.public_url or found.api_url,
             "instance_times": found.times,
             "embedded": True,
             "replication": 1,

@@ -66,6 +66,8 @@ class ProviderAccount:
     access_token: str = field(repr=False)
     api_url: str
     """"": where the channel's API usually is."""
+    handle: str | None = None
+    """The number, page or bot name that people see and links are made of."""
     limits: AccountLimits | None = None
     """None: as recorded before, at first what the channel declares."""
 
@@ -93,7 +95,9 @@ def connect_account(settings: Settings, wanted: ProviderAccount) -> str:
             )
             if wanted.limits is not None:
                 vault.limit_account(cursor, wanted.account, wanted.limits)
-        registrar.approve_channel(wanted.tenant, wanted.channel, wanted.connection, wanted.account)
+        registrar.approve_channel(
+            wanted.tenant, wanted.channel, wanted.connection, wanted.account, wanted.handle
+        )
     return f"webhook path: /webhooks/{wanted.channel}/{wanted.connection}"
 
 
@@ -124,7 +128,7 @@ def _registrar(settings: Settings) -> Iterator[tuple[Vault, Registrar]]:
     )
     try:
         vault.check_master_key()
-        yield vault, Registrar(vault, producer)
+        yield vault, Registrar(vault, producer, settings.public_url)
     finally:
         producer.close()
         vault.close()

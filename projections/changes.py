@@ -93,6 +93,9 @@ def changes_of(event: Event, record: Record) -> Changes:
         )
         return into
     data = registry.read(event)
+    if isinstance(data, consents.OptInRequested) and not data.account:
+        # Of a page, where nobody is known yet: the subject is the opt-in itself, and shown is what comes of it.
+        return into
     if not isinstance(data, _ABOUT_ERASURES):
         into.add(tables.SUBJECT, first_event_at=reading.time)
     read = _READERS.get(type(data))

@@ -99,6 +99,8 @@ class Capabilities:
     names_account: bool = True
     """Webhooks name the account they are for. Where they do not, a connection has one account and every fragment is its."""
     api_base_url: str = ""
+    title: str = ""
+    """What people call the channel, where its name with a capital letter is not it."""
     replies: bool = False
     media_kinds: frozenset[MediaKind] = frozenset()
     caption_max_characters: int = 0

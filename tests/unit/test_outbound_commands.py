@@ -102,21 +102,27 @@ def test_content_opens_as_what_it_is_and_only_with_its_key() -> None:
     assert opened == Plain(TemplateContent(name="news", language="de", variables=["Ada"]))
 
 
+PAGE = "https://chat.example.org/optin/preferences/t/key"
+
+
 @pytest.mark.parametrize("language", ["de", "en"])
 @pytest.mark.parametrize("text", sorted(TEXTS))
 def test_every_own_text_is_rendered_in_its_language(text: str, language: str) -> None:
     message = decode(record_of(own_text_command(PERSON, text, language, purpose="newsletter")))
-    content = rendering.own_text(message, SETTINGS)
+    content = rendering.own_text(message, SETTINGS, PAGE)
     assert content is not None
     assert "{" not in content.text
     if text == "consent_question":
         assert NOTICES[language].url in content.text
         assert "Bäckerei Müller" in content.text
+    if text == "preferences":
+        assert PAGE in content.text
+        assert rendering.own_text(message, SETTINGS) is None, "no words that lead nowhere"
 
 
 def test_the_notice_a_command_names_is_shown_and_without_one_nothing_is_rendered() -> None:
     message = decode(record_of(own_text_command(PERSON, "consent_question", "de", notice=FORMER.reference)))
-    content = rendering.own_text(message, SETTINGS)
+    content = rendering.own_text(message, SETTINGS, PAGE)
     assert content is not None
     assert FORMER.url in content.text
     assert rendering.own_text(message, TenantSettings(TENANT, name="x")) is None

@@ -42,7 +42,7 @@ SETTINGS_S = 5.0
 @dataclass(frozen=True, slots=True)
 class CommandParts:
     """What the commands need. `check`: whose token it is (`vault.check_token`), `check_or_recall`: the same also while the
-    vault's database is away; `producer` serves the API's event loop."""
+    vault's database is away; `producer` serves the API's event loop. `public_url`: where people reach the API's pages."""
 
     vault: Vault
     producer: Sends
@@ -50,6 +50,7 @@ class CommandParts:
     check: Callable[[str], Caller | None]
     check_or_recall: Callable[[str], Caller | None]
     times: Times
+    public_url: str = ""
 
 
 def create_router(parts: CommandParts) -> APIRouter:
@@ -120,7 +121,7 @@ def _add_messages(router: APIRouter, parts: CommandParts, gate: Gate) -> None:
 
 def _add_tenants(router: APIRouter, parts: CommandParts, gate: Gate) -> None:
     producer = FromThread(Counted(parts.producer))
-    registrar = Registrar(parts.vault, producer)
+    registrar = Registrar(parts.vault, producer, parts.public_url)
     administers = [Depends(gate.of_installation())]
 
     def register_now(body: models.TenantRequest) -> models.TenantAnswer:

@@ -21,3 +21,12 @@ def qr_path(text: str) -> tuple[str, int]:
                 runs.append(f"M{start + QUIET_MODULES} {y + QUIET_MODULES}h{x - start}v1h-{x - start}z")
             x += 1
     return "".join(runs), len(rows) + 2 * QUIET_MODULES
+
+
+def qr_svg(text: str) -> str:
+    """The QR code of a text as an SVG document, to be printed or put on a page."""
+    path, modules = qr_path(text)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {modules} {modules}">'
+        f'<path fill="#fff" d="M0 0h{modules}v{modules}H0z"/><path d="{path}"/></svg>'
+    )

@@ -13,18 +13,21 @@ from vault.outcomes import Corrupt, Plain
 from vault.sealing import SealContext, open_block, seal
 from workers.outbound.commands import Message
 
+PREFERENCES = "preferences"
+"""The one of our own texts that holds a key made for it."""
 _CONTENT: TypeAdapter[Content] = TypeAdapter(Content)
 
 
-def own_text(message: Message, settings: TenantSettings) -> TextContent | None:
+def own_text(message: Message, settings: TenantSettings, preferences_url: str = "") -> TextContent | None:
     """The words of the text a command names, with business, purpose and privacy notice filled in.
 
-    None when this version does not know the text, or the tenant has published no notice although the text shows one.
+    None when this version does not know the text, or what it shows is not there: a privacy notice, or (`preferences_url`) the
+    address of the preference page.
     """
     command = message.command
-    if command.text is None:
+    if command.text is None or (command.text.id == PREFERENCES and not preferences_url):
         return None
-    words = wording(settings, command.text, command.about or command.purpose, command.notice)
+    words = wording(settings, command.text, command.about or command.purpose, command.notice, preferences_url)
     return None if words is None else TextContent(text=words)
 
 

@@ -50,6 +50,7 @@ class Parts:
     settings: SettingsFollower
     channels: Mapping[str, Channel]
     times: Times
+    public_url: str = ""
     paces: dict[tuple[str, AccountLimits], Pace] = field(default_factory=dict)
 
     def pace(self, channel: str, access: AccountCredentials | None) -> Pace:
@@ -217,7 +218,7 @@ class Sender:
     async def _call(
         self, message: Message, permit: Permit, access: AccountCredentials | None, way: _Way
     ) -> Attempted:
-        content = self._content(message, permit)
+        content = await self._own_text(message) if message.block is None else self._content(message, permit)
         if isinstance(content, NotSent):
             return content
         if access is None:
@@ -241,10 +242,17 @@ class Sender:
         way.called = not isinstance(attempted, NotSent | Failed)
         return attempted
 
+    async def _own_text(self, message: Message) -> Content | NotSent:
+        settings, text, url = self._settings(message), message.command.text, ""
+        if text is not None and text.id == rendering.PREFERENCES and self._parts.public_url:
+            tenant, subject = message.event.tenant, message.event.subject
+            key = await asyncio.to_thread(self._parts.vault.preference_key, tenant, subject)
+            url = f"{self._parts.public_url}/optin/preferences/{tenant}/{key}"
+        return rendering.own_text(message, settings, url) or NotSent("unsupported")
+
     def _content(self, message: Message, permit: Permit) -> Content | NotSent:
         block = message.block
-        if block is None:
-            return rendering.own_text(message, self._settings(message)) or NotSent("unsupported")
+        assert block is not None, "one of our own texts has no block"
         if permit.content_key is None:
             return NotSent("corrupt")
         opened = rendering.open_content(message, block, permit.content_key)

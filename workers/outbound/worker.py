@@ -62,6 +62,8 @@ class OutboundConfig:
     times: Times = PRODUCTION
     limits: Limits = field(default_factory=Limits)
     group: str = GROUP
+    public_url: str = ""
+    """Where people reach the API's pages; "": the text that leads to the preference page cannot be sent."""
 
     def topics(self) -> list[str]:
         """The topics read: replies and bulk of each channel."""
@@ -112,6 +114,7 @@ class OutboundWorker:
             settings=self._settings,
             channels=config.channels,
             times=config.times,
+            public_url=config.public_url,
         )
         dispatcher = Dispatcher(parts, ended)
         feed = self._feed = Feed(

@@ -1,0 +1,262 @@
+"""Routes that anybody may call: the form as a page and for the widget, notices, the preference page.
+
+No cookie and no address of a person; how often one source may ask is limited. What is refused is told to the reader in her
+language, and to whoever runs the form in the answer's `why`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.concurrency import run_in_threadpool
+
+from schemas.http import Refusal
+from workers.optin import pages
+from workers.optin.limiter import Limit, Limiter
+from workers.optin.offers import WHY, Offer, language_for, offer
+from workers.optin.preferences import Preferences
+from workers.optin.signing_up import SignUp, SignUps, ticked_on
+from workers.optin.web import PRODUCE_LIMIT_S, PublicParts, form_fields, html, same_origin
+from workers.optin.words import WORDS, words_for
+
+SIGN_UPS = Limit(burst=10, every_s=60.0)
+"""Sign-ups of one source: a family behind one address gets through, a script does not."""
+READS = Limit(burst=120, every_s=0.5)
+"""Pages and offers of one source."""
+ASSETS: Mapping[str, str] = {
+    "widget.js": "text/javascript; charset=utf-8",
+    "page.css": "text/css; charset=utf-8",
+}
+ASSET_AGE_S = 300
+
+
+class SignUpBody(BaseModel):
+    """What the widget sends: what was ticked, and what was shown."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    language: str = Field(max_length=20)
+    purposes: list[str] = Field(min_length=1, max_length=20)
+    accepted: bool
+    notice: str = Field(max_length=200)
+    text: str = Field(max_length=200)
+
+
+@dataclass(frozen=True, slots=True)
+class _Away:
+    """Why a form takes nothing now: a word of `words`, the HTTP status, and what the widget's owner is told."""
+
+    word: str
+    status: int
+    why: str = ""
+
+
+def create_public_router(parts: PublicParts) -> APIRouter:
+    """All public routes."""
+    router = APIRouter(prefix="/optin", include_in_schema=False)
+    _add_assets(router)
+    _Forms(parts).add_to(router)
+    Preferences(parts).add_to(router)
+    return router
+
+
+def _add_assets(router: APIRouter) -> None:
+    folder = pages.FOLDER / "assets"
+
+    @router.get("/assets/{name}")
+    async def asset(name: str) -> Response:
+        media_type = ASSETS.get(name)
+        if media_type is None:
+            raise Refusal("not_found")
+        body = (folder / Path(name).name).read_bytes()
+        headers = {
+            "X-Content-Type-Options": "nosniff",
+            "Cache-Control": f"public, max-age={ASSET_AGE_S}",
+            # A page of another site loads the widget; that it may is the point.
+            "Cross-Origin-Resource-Policy": "cross-origin",
+        }
+        return Response(body, 200, headers, media_type)
+
+
+class _Forms:
+    """The form, as a page and for the widget."""
+
+    def __init__(self, parts: PublicParts) -> None:
+        self._parts = parts
+        self._sign_ups = SignUps(parts.vault, parts.times, parts.channel)
+        self._few, self._many = Limiter(SIGN_UPS), Limiter(READS)
+
+    def add_to(self, router: APIRouter) -> None:
+        """Add the routes."""
+        place = "/forms/{tenant}/{form}"
+        router.add_api_route(place, self.page, methods=["GET"])
+        router.add_api_route(place, self.send, methods=["POST"])
+        router.add_api_route(place + "/offer", self.offered, methods=["GET"])
+        router.add_api_route(place + "/signups", self.sign_up, methods=["POST"])
+        router.add_api_route(place + "/signups", self.preflight, methods=["OPTIONS"])
+        router.add_api_route("/notices/{tenant}/{notice}/{version}/{language}", self.notice, methods=["GET"])
+
+    async def page(self, request: Request, tenant: str, form: str) -> Response:
+        """The form as a plain page, without a script."""
+        shown = self._offer(request, tenant, form, request.query_params.get("language"))
+        if isinstance(shown, _Away):
+            return self._told(request, tenant, shown)
+        return html(pages.form_page(shown))
+
+    async def send(self, request: Request, tenant: str, form: str) -> Response:
+        """What was ticked on the plain page; answers with the way into the chat."""
+        fields = await form_fields(request)
+        shown = self._offer(request, tenant, form, fields.get("language", [""])[0])
+        if isinstance(shown, _Away):
+            return self._told(request, tenant, shown)
+        if not same_origin(request):
+            return self._told(request, tenant, _Away("unavailable", 403))
+        body = SignUpBody(
+            language=shown.language, purposes=fields.get("purpose") or ["-"],
+            accepted=fields.get("accepted") == ["yes"], notice=fields.get("notice", [""])[0],
+            text=fields.get("text", [""])[0],
+        )  # fmt: skip
+        done = await self._sign(request, shown, body)
+        if isinstance(done, _Away):
+            return html(pages.form_page(shown, done.word), done.status)
+        titles = {a.channel: pages.channel_title(self._parts.channel(a.channel)) for a in shown.accounts}
+        return html(pages.write_page(shown.business, shown.language, done.links, titles, done.expires_at))
+
+    async def offered(self, request: Request, tenant: str, form: str) -> Response:
+        """The form for the widget, as JSON with all its words."""
+        shown = self._offer(request, tenant, form, request.query_params.get("language"))
+        if isinstance(shown, _Away):
+            return self._json(request, None, {"why": shown.why or shown.word}, shown.status)
+        words = words_for(shown.language, business=shown.business)
+        said = (
+            "title",
+            "intro",
+            "notice_accept",
+            "notice",
+            "notice_opens",
+            "next",
+            "choose",
+            "away",
+            "busy",
+            "changed",
+        )
+        answer = {
+            "language": shown.language,
+            "words": {name: words[name] for name in said},
+            "boxes": [{"purpose": box.purpose, "label": box.label} for box in shown.boxes],
+            "notice": {"reference": shown.notice.reference, "url": shown.notice.url},
+            "text": shown.text.reference,
+        }
+        return self._json(request, shown, answer, 200)
+
+    async def sign_up(self, request: Request, tenant: str, form: str) -> Response:
+        """What was ticked in the widget."""
+        raw = await request.body()
+        try:
+            body = SignUpBody.model_validate_json(raw)
+        except ValidationError:
+            return self._json(request, None, {"why": "the body is not what a widget sends"}, 422)
+        shown = self._offer(request, tenant, form, body.language)
+        if isinstance(shown, _Away):
+            return self._json(request, None, {"why": shown.why or shown.word}, shown.status)
+        if not self._may_embed(request, shown):
+            return self._json(request, None, {"why": "this site is none of the form's origins"}, 403)
+        done = await self._sign(request, shown, body)
+        if isinstance(done, _Away):
+            return self._json(request, shown, {"word": done.word}, done.status)
+        return self._json(request, shown, self._way_on(shown, done), 200)
+
+    async def preflight(self, request: Request, tenant: str, form: str) -> Response:
+        """A browser asks whether another site's page may send JSON."""
+        shown = self._offer(request, tenant, form, None)
+        if isinstance(shown, _Away) or not self._may_embed(request, shown):
+            return Response(status_code=403)
+        headers = {
+            "Access-Control-Allow-Methods": "POST",
+            "Access-Control-Allow-Headers": "content-type",
+            "Access-Control-Max-Age": "600",
+            **self._allowed(request, shown),
+        }
+        return Response(None, 204, headers)
+
+    async def notice(self, tenant: str, notice: str, version: str, language: str) -> Response:
+        """A notice that Sealpost keeps, whatever was published since; a draft only where it is marked as one: nowhere."""
+        settings = self._parts.settings.tenant(tenant)
+        found = settings.notice_history.get(f"{notice}/{version}/{language}") if settings else None
+        if settings is None or found is None or found.body is None:
+            raise Refusal("not_found")
+        return html(pages.notice_page(found, settings.name))
+
+    # ---- inside -----------------------------------------------------------------------------------------------------
+
+    def _offer(self, request: Request, tenant: str, form: str, language: str | None) -> Offer | _Away:
+        if not self._many.allows(self._parts.source_of(request)):
+            return _Away("busy", 429)
+        wanted = language or request.headers.get("accept-language")
+        shown = offer(self._parts.settings.tenant(tenant), form, wanted, self._parts.channel)
+        if isinstance(shown, Offer):
+            return shown
+        return _Away("unavailable", 404 if shown == "unknown_form" else 409, WHY[shown])
+
+    async def _sign(self, request: Request, shown: Offer, body: SignUpBody) -> SignUp | _Away:
+        """Record a sign-up, or why not."""
+        known = {box.purpose for box in shown.boxes}
+        if not body.accepted or not set(body.purposes) <= known:
+            return _Away("choose", 422)
+        if (body.notice, body.text) != (shown.notice.reference, shown.text.reference):
+            return _Away("changed", 409)
+        if not self._few.allows(self._parts.source_of(request)):
+            return _Away("busy", 429)
+        ticked = ticked_on(shown, sorted(set(body.purposes)))
+        done, outputs = await run_in_threadpool(self._sign_ups.record, ticked, shown.accounts)
+        await self._parts.producer.send_all(outputs, PRODUCE_LIMIT_S)
+        return done
+
+    def _way_on(self, shown: Offer, done: SignUp) -> dict[str, Any]:
+        words = words_for(shown.language, business=shown.business)
+        titles = {a.channel: pages.channel_title(self._parts.channel(a.channel)) for a in shown.accounts}
+        return {
+            "title": words["write_title"],
+            "write": words["write"],
+            "scan": words["scan"],
+            "until": words["until"].replace("{until}", pages.shown_day(done.expires_at, shown.language)),
+            "links": [
+                {
+                    "url": link.url,
+                    "open": words["open"].replace("{channel}", titles[link.channel]),
+                    "qr": {
+                        "path": link.qr,
+                        "modules": link.qr_modules,
+                        "label": words["qr"].replace("{channel}", titles[link.channel]),
+                    },
+                }
+                for link in done.links
+            ],
+        }
+
+    def _may_embed(self, request: Request, shown: Offer) -> bool:
+        origin = request.headers.get("origin")
+        return origin is None or origin in shown.form.origins or same_origin(request)
+
+    def _allowed(self, request: Request, shown: Offer | None) -> dict[str, str]:
+        origin = request.headers.get("origin")
+        told = {"Vary": "Origin"}
+        if origin is not None and (shown is None or origin in shown.form.origins):
+            # What is refused may be read by any page: it tells the owner why, and nothing else.
+            told["Access-Control-Allow-Origin"] = origin
+        return told
+
+    def _json(self, request: Request, shown: Offer | None, body: dict[str, Any], status: int) -> Response:
+        headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+        headers |= self._allowed(request, shown)
+        return Response(orjson.dumps(body), status, headers, "application/json")
+
+    def _told(self, request: Request, tenant: str, away: _Away) -> Response:
+        settings = self._parts.settings.tenant(tenant)
+        wanted = request.headers.get("accept-language")
+        language = language_for(wanted, settings) if settings else "de"
+        assert away.word in WORDS[language]
+        return html(pages.told_page(language, settings.name if settings else "", away.word), away.status)

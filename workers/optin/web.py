@@ -1,0 +1,77 @@
+"""What the public routes share: what they need, pages as answers, forms as they come."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+from urllib.parse import parse_qs
+
+from fastapi import Request, Response
+
+from schemas.constants import Times
+from schemas.http import Refusal
+from schemas.settings import TenantSettings
+from streams.step.contract import Output
+from vault.vault import Vault
+from workers.channel import Channel
+from workers.optin import pages
+
+PRODUCE_LIMIT_S = 10.0
+FORM_MAX_BYTES = 8_192
+FORM_FIELDS_MAX = 50
+
+
+class SettingsSource(Protocol):
+    """Published settings (streams.kafka.settings_follower)."""
+
+    def tenant(self, tenant: str) -> TenantSettings | None:
+        """Settings of one tenant."""
+        ...
+
+
+class Sends(Protocol):
+    """An asyncio producer (workers.intake.producing.Counted)."""
+
+    async def send_all(self, outputs: tuple[Output, ...], timeout_s: float | None = None) -> None:
+        """Produce in order; returns when all are acknowledged."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PublicParts:
+    """What the public routes need. `source_of`: the address a request counts for (behind a trusted proxy, the one it tells)."""
+
+    vault: Vault
+    producer: Sends
+    settings: SettingsSource
+    times: Times
+    channel: Callable[[str], Channel]
+    source_of: Callable[[Request], str]
+
+
+def html(text: str, status: int = 200) -> Response:
+    """A page."""
+    return Response(text, status, dict(pages.HEADERS), "text/html; charset=utf-8")
+
+
+def source_of(request: Request) -> str:
+    """The address a request counts for, for the limits alone: it is neither kept nor logged."""
+    return request.client.host if request.client is not None else ""
+
+
+def same_origin(request: Request) -> bool:
+    """True unless a browser says that the request comes from another site's page."""
+    origin = request.headers.get("origin")
+    return origin is None or origin.partition("://")[2] == request.headers.get("host", "")
+
+
+async def form_fields(request: Request) -> dict[str, list[str]]:
+    """Fields of a form that a page sent, by name; Refusal `too_large`."""
+    body = await request.body()
+    if len(body) > FORM_MAX_BYTES:
+        raise Refusal("too_large")
+    try:
+        return parse_qs(
+            body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=FORM_FIELDS_MAX
+        )
+    except ValueError:
+        raise Refusal("invalid") from None
