@@ -14,6 +14,7 @@ import psycopg
 from deploy.deadletters import WaitingLetters
 from schemas.clock import DAY, boot_s, today
 from schemas.errors import SealpostError
+from schemas.metrics import counter
 from streams.kafka.producer import OrderedProducer
 from streams.kafka.written import count_written
 from streams.step.contract import Output
@@ -53,6 +54,7 @@ class Housekeeper:
         self._producer = producer
         self._dsns = dsns
         self._letters = letters
+        self._steps = counter("sealpost_optin_steps_total")
         self.ready = False
 
     def run(self, stop: threading.Event) -> None:
@@ -79,6 +81,8 @@ class Housekeeper:
     def round(self, day: date) -> None:
         """Everything that has its place once in a while."""
         self._vault.keep_house(day)
+        for (tenant, kind), died in self._vault.bury_entry_tokens().items():
+            self._steps.labels(kind, "expired", tenant).inc(died)
         for dsn in self._dsns:
             with connect(dsn, application_name="sealpost-clock", autocommit=True) as connection:
                 make_seen_days(connection, day - DAY, DAYS_AHEAD)

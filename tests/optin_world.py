@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from schemas.clock import to_ms, to_text
 from schemas.constants import Times
+from schemas.content import TextReference
 from schemas.envelope import Event, EventData, Sealed, SealedBlock
 from schemas.events import consents, messages, registry
 from schemas.ids import derived_id
@@ -32,7 +33,10 @@ SETTINGS = TenantSettings(
     accounts={ACCOUNT: Account(ACCOUNT, CHANNEL, "c1")},
     offset=7,
 )
-Intent = Literal["start", "stop", "yes", "no"]
+Intent = Literal["start", "stop", "yes", "no", "signup", "late_signup", "preferences"]
+TICKED_S: dict[str | None, float] = {"signup": 3.0, "late_signup": 15.0}
+"""How long before the message the page was ticked. The acts of a story are ten seconds apart: `late_signup` has one between."""
+SIGNUP_TEXT = TextReference(id="signup", version=1, language="de")
 BEYOND_THE_LIMIT = 2
 """A welcome and the confirmation of a STOP: what may follow the last START within the limit of answers."""
 
@@ -48,18 +52,31 @@ def said(intent: Intent | None, at_s: float, language: str | None = None, kind: 
     """The person writes, `at_s` seconds after the beginning; the same time and intent is the same event."""
     at_ms = START_MS + round(at_s * 1000)
     reported = derived_id(ID_KEY, "said", str(intent), str(at_ms))
+    entry = ticked(reported, at_ms - round(TICKED_S[intent] * 1000)) if intent in TICKED_S else None
     block = SealedBlock(gen=derived_id(ID_KEY, "gen", reported), ct="c2VhbGVk")
     data = messages.MessageReceived(
         message=reported,
         account=ACCOUNT,
         kind="button_reply" if kind == "button" else "text",
         provider_kind="text",
-        intent=intent,
+        intent="signup" if intent == "late_signup" else intent,
         language=language,
         acted_at=to_text(at_ms),
+        entry=entry,
         sealed=Sealed(evidence=block) if intent else None,
     )
     return build(data, reported, at_ms)
+
+
+def ticked(name: str, at_ms: int, purposes: Sequence[str] = ("newsletter",)) -> messages.Entry:
+    """A fresh token of a form whose page was ticked at that time; `name` makes its opt-ins."""
+    asked = [
+        messages.AskedPurpose(purpose=one, optin=derived_id(ID_KEY, "optin", name, one)) for one in purposes
+    ]
+    return messages.Entry(
+        kind="form", outcome="fresh", form="f" * 32, campaign="herbst", purposes=asked, text=SIGNUP_TEXT, text_hash="1" * 64,
+        notice="notice-1/3/de", notice_hash="2" * 64, language="de", requested_at=to_text(at_ms),
+    )  # fmt: skip
 
 
 def withdrawn(at_s: float, method: consents.Method = "keyword", purpose: str = "newsletter") -> Event:

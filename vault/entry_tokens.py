@@ -95,15 +95,20 @@ class EntryTokensPart(VaultBase):
             [at_ms, at_ms, tenant, origin],
         )
 
-    def forget_entry_tokens(self) -> Counter[str]:
-        """Delete tokens that have been over for long. Tenant → how many of forms that nobody ever used: the opt-ins that died."""
+    def bury_entry_tokens(self) -> Counter[tuple[str, TokenKind]]:
+        """Forget what tokens were for whose end has come; delete those that have been over for long. (tenant, kind) → how many
+        of forms nobody ever used: the opt-ins that died, of which only this count stays."""
+        now = now_ms()
         with self.transaction() as cursor:
+            cursor.execute("delete from vault.entry_tokens where expires_ms < %s", [now - GONE_AFTER_MS])
             cursor.execute(
-                """delete from vault.entry_tokens where expires_ms < %s
-                   returning tenant, kind <> 'link' and used_ms is null""",
-                [now_ms() - GONE_AFTER_MS],
+                """update vault.entry_tokens set died = true, facts = '{}' where expires_ms <= %s and not died
+                   returning tenant, kind, used_ms is null""",
+                [now],
             )
-            return Counter(tenant for tenant, died in cursor.fetchall() if died)
+            return Counter(
+                (tenant, kind) for tenant, kind, unused in cursor.fetchall() if unused and kind != "link"
+            )
 
 
 def _outcome(

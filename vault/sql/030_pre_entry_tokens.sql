@@ -12,11 +12,13 @@ create table vault.entry_tokens (
     expires_ms bigint,
     used_ms    bigint,
     used_act   uuid,
+    died       boolean not null default false,
     primary key (hash, tenant),
     check ((used_ms is null) = (used_act is null)),
     check (kind = 'link' or expires_ms is not null)
 );
 create index entry_tokens_expiry on vault.entry_tokens (expires_ms) where expires_ms is not null;
 comment on column vault.entry_tokens.origin is 'id of the form or link';
+comment on column vault.entry_tokens.died is 'its end has come and was counted; what it was for is forgotten';
 -- As every column that opens something (008): no copy of its values in the statistics.
 alter table vault.entry_tokens alter column hash set statistics 0;

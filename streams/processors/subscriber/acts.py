@@ -15,6 +15,7 @@ from schemas.texts import LANGUAGES
 from streams.processors.contract import NewWake
 from streams.processors.subscriber.machine import (
     ENTRY_KEYWORD,
+    ENTRY_LINK,
     EXPIRE,
     SERVICE,
     Machine,
@@ -42,15 +43,20 @@ def wrote(machine: Machine, state: State, event: Event, said: messages.MessageRe
         "start": _start, "yes": _yes, "no": _no, "stop": _stop, "signup": _signup, "preferences": _preferences,
     }[said.intent]  # fmt: skip
     entry = said.entry
-    machine = replace(
-        machine, may_answer=may_answer, entry_point=(entry.kind if entry else None) or ENTRY_KEYWORD
-    )
+    machine = replace(machine, may_answer=may_answer, entry_point=_entry_point(entry))
     outcome = act(machine, state, event, said)
     if entry is not None:
         outcome = replace(outcome, counts=(*outcome.counts, machine.step(f"token_{entry.outcome}")))
     if may_answer or any(isinstance(new.data, messages.MessageRequested) for new in outcome.events):
         return outcome
     return replace(outcome, counts=(*outcome.counts, machine.step("flood")))
+
+
+def _entry_point(entry: messages.Entry | None) -> str:
+    """How somebody came. A form's token that counts no more leads to the question as a link does."""
+    if entry is None or entry.kind is None:
+        return ENTRY_KEYWORD
+    return entry.kind if entry.outcome == "fresh" else ENTRY_LINK
 
 
 def _start(machine: Machine, state: State, event: Event, said: messages.MessageReceived) -> Outcome:
@@ -104,8 +110,12 @@ def _signup(machine: Machine, state: State, event: Event, said: messages.Message
             "welcome_first", language, channel, said.account, about.purpose, basis=given[0].id, notice=entry.notice
         )  # fmt: skip
         return machine.said(outcome, ask)
-    if any(state.consent(channel, asked.purpose).active for asked in entry.purposes):
+    held = [one for asked in entry.purposes if (one := state.consent(channel, asked.purpose)).active]
+    if held:
         outcome = replace(outcome, counts=(*outcome.counts, machine.step("already")))
+        # A message of before the consent is the one that led to it and comes back: no answer.
+        if not machine.may_answer or to_ms(said.acted_at) <= max(one.given_at for one in held):
+            return outcome
         return machine.said(outcome, Ask("already", language, channel, said.account, SERVICE))
     # A withdrawal is later than the tick: the page counts no more, and what she writes now is a START.
     return _start(machine, state, event, said)
@@ -137,23 +147,11 @@ def _confirm_ticked(
     given = consents.ConsentGiven(**yes, language=language)
     because = machine.ids.because(asked.optin)
     given_event = machine.event("consent_given", given, channel, because)
-    request = Request(
-        optin=asked.optin,
-        requested_at=ticked_at,
-        expires_at=ticked_at + round(machine.times.optin_s * MS_PER_S),
-        account=said.account,
-        language=language,
-        text=entry.text,
-        notice=entry.notice,
-    )
     told = replace(
         outcome.add(
             machine.event("optin_requested", requested, channel, because),
             machine.event("optin_confirmed", confirmed, channel, because),
             given_event,
-        ),
-        state=outcome.state.with_consent(
-            channel, asked.purpose, consent.model_copy(update={"request": request})
         ),
         counts=(*outcome.counts, machine.step("confirmed")),
     )

@@ -23,7 +23,8 @@ from streams.processors.subscriber.own_text import Ask, ask_for
 from streams.processors.subscriber.state import Consent, Request, State
 
 ENTRY_KEYWORD = "keyword"
-"""How somebody came who wrote a keyword; "form" and "link" are told by the token of the message."""
+ENTRY_LINK = "link"
+"""How somebody came who is asked in the chat: by a keyword, or by a campaign's link. Who comes from a page was asked there."""
 EXPIRE = "optin_expires"
 STARTED_PURPOSE = "newsletter"
 """What START signs up for, and the list it leads to, when the tenant has it; else the first purpose that needs consent."""
@@ -86,18 +87,29 @@ def exact(notice: Notice) -> str:
 def give(
     machine: Machine, outcome: Outcome, channel: str, given_by: str, given: consents.ConsentGiven
 ) -> Outcome:
-    """Apply a Given: it counts only for the request it names, and not when a withdrawal has closed that request."""
+    """Apply a Given: it counts only for the request it names, and not when a withdrawal has closed that request.
+
+    One that tells when it was asked for (`requested_at`) is of a page, and names no question of the chat: one that is open is
+    answered by it.
+    """
     consent, acted_at = outcome.state.consent(channel, given.purpose), to_ms(given.acted_at)
     request = consent.request
-    if request is None or request.optin != given.optin or acted_at <= consent.given_at:
+    ticked = given.requested_at is not None
+    if acted_at <= consent.given_at or not (ticked or (request is not None and request.optin == given.optin)):
         return outcome
+    asked_at = to_ms(given.requested_at) if given.requested_at is not None else _asked_at(request)
+    answered = request is not None and (not ticked or request.answerable(acted_at))
+    if request is not None and answered and request.outcome != "withdrawn":
+        request = request.model_copy(update={"outcome": "given"})
     after = consent.model_copy(
         update={
-            "given_at": acted_at, "given_by": given_by, "given_requested_at": request.requested_at,
-            "request": request.model_copy(update={"outcome": "given" if request.outcome != "withdrawn" else "withdrawn"}),
+            "given_at": acted_at,
+            "given_by": given_by,
+            "given_requested_at": asked_at,
+            "request": request,
         }
-    )  # fmt: skip
-    if request.requested_at <= consent.withdrawn_at:
+    )
+    if asked_at <= consent.withdrawn_at:
         return _withdraw_given(machine, outcome, channel, given.purpose, after, given.method)
     outcome = replace(outcome, state=outcome.state.with_consent(channel, given.purpose, after))
     if not after.active:
@@ -108,6 +120,11 @@ def give(
         account=given.account, language=given.language, acted_at=given.acted_at,
     )  # fmt: skip
     return outcome.add(machine.event("subscription_activated", activated, channel, lasting))
+
+
+def _asked_at(request: Request | None) -> int:
+    assert request is not None, "a Given of the chat has found its request"
+    return request.requested_at
 
 
 def withdraw(
@@ -160,14 +177,16 @@ def _ended(machine: Machine, channel: str, purpose: str, consent: Consent, acted
 
 def requested(machine: Machine, state: State, channel: str, data: consents.OptInRequested) -> Outcome:
     """A request in the log that is newer than what is known: after a loss of state the machine's own, come back. Its wake is
-    set when the START that led to it comes back, too."""
+    set when the START that led to it comes back, too. What was asked for on a page needs no answer in the chat."""
+    if data.entry_point not in (ENTRY_KEYWORD, ENTRY_LINK):
+        return Outcome(state)
     consent, acted_at = state.consent(channel, data.purpose), to_ms(data.acted_at)
     if consent.request is not None and consent.request.requested_at >= acted_at:
         return Outcome(state)
     expires_at = acted_at + round(machine.times.optin_s * MS_PER_S)
     request = Request(
         optin=data.optin, requested_at=acted_at, expires_at=expires_at, account=data.account, language=data.language,
-        text=data.text, notice=data.notice, outcome="withdrawn" if acted_at <= consent.withdrawn_at else "open",
+        outcome="withdrawn" if acted_at <= consent.withdrawn_at else "open",
     )  # fmt: skip
     return Outcome(state.with_consent(channel, data.purpose, consent.model_copy(update={"request": request})))
 

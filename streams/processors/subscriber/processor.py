@@ -86,9 +86,6 @@ def _heard(at: Machine, state: State, heard: Heard) -> Outcome:
         case messages.MessageReceived() as said:
             return acts.wrote(at, state, heard.event, said)
         case consents.OptInRequested() as data:
-            if not data.account:
-                # Of a page: nobody has written yet, and the subject is the opt-in itself.
-                return Outcome(state)
             return machine.requested(at, state, channel, data)
         case consents.ConsentRequested() as data:
             return Outcome(machine.questioned(state, channel, data))

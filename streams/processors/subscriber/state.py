@@ -106,9 +106,11 @@ class State(BaseModel):
         free = len(recent) < ANSWERS_MAX_PER_HOUR
         last_stop = self.acts.get("stop")
         ends = intent == "stop" and (last_stop is None or self.started_at > last_stop.at)
-        # A token of a form counts once: what it confirms is always answered.
-        may_answer = free or ends or intent == "signup" or (intent == "yes" and self.asked)
-        if may_answer and (intent in ("start", "stop", "signup", "preferences") or self.asked):
+        may_answer = free or ends or (intent == "yes" and self.asked)
+        # A token of a form counts once, and what it confirms is always answered.
+        if (may_answer or intent == "signup") and (
+            intent in ("start", "stop", "signup", "preferences") or self.asked
+        ):
             recent = (*recent, now_ms)
         turn: dict[str, Any] = {"answered_at": recent, "asked": intent == "start" and (free or self.asked)}
         if (intent == "start" and free) or intent == "signup":
