@@ -292,6 +292,7 @@ def message_id(echo: str) -> str:
 
 _PLAIN = ("id", "locale", "intent", "group", "timestamp", "aliasId", "direction", "redacted", "v")
 _INVITATION = "business-initiated invitation"
+_EVENTS = {"close": "close", **dict.fromkeys(TYPING, "typing")}
 _ANSWERS = {"yes": "invitation accepted", "no": "invitation declined"}
 
 
@@ -330,7 +331,7 @@ def facts(item: Mapping[str, Any]) -> JsonObject:
         "to": item.get(DESTINATION),
         "phone": number.value if number else None,
         "type": type_,
-        "event": "typing" if type_ in TYPING else "close" if type_ == "close" else None,
+        "event": _EVENTS.get(type_) if isinstance(type_, str) else None,
         "text": item.get("body", item.get("text")),
         "in_reply_to": item.get("replyToMessageId"),
         "reference_ids": item.get("referenceIds"),
