@@ -4,6 +4,7 @@ import gzip
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 import orjson
@@ -74,7 +75,7 @@ def test_a_person_writes_and_gets_an_answer() -> None:
         assert (value.text, value.token, value.addresses[0].value) == ("START", "campaign_7", PERSON)
         submitted = await found.send("Größe 😮")
         assert isinstance(submitted, Submitted)
-        (message,) = await found.messages(f"?to={PERSON}")
+        (message,) = await found.messages(f"?to={quote(PERSON, safe='')}")
         assert (message["body"], message["id"]) == ("Größe 😮", submitted.provider_id)
         assert clock.to_ms(message["at"]) <= clock.now_ms()
         assert await found.bodies(f"?to={OTHER}") == await found.bodies("?after=1") == []
@@ -204,11 +205,9 @@ def test_token_business_and_request_are_checked() -> None:
         for body in bodies:
             async with found.session.post(f"{found.base}/v1/message", data=body, headers=headers) as answer:
                 assert answer.status == 400
-        packed = {
-            "data": gzip.compress(orjson.dumps(whole)),
-            "headers": {**headers, "Content-Encoding": "gzip"},
-        }
-        async with found.session.post(f"{found.base}/v1/message", **packed) as answer:
+        packed = gzip.compress(orjson.dumps(whole))
+        headers["Content-Encoding"] = "gzip"
+        async with found.session.post(f"{found.base}/v1/message", data=packed, headers=headers) as answer:
             assert (answer.status, await answer.read()) == (200, b"")
         assert await found.bodies() == ["x"]
 
