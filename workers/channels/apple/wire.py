@@ -307,8 +307,10 @@ def is_data(item: Mapping[str, Any]) -> bool:
 
 
 def is_outbound(item: Mapping[str, Any]) -> bool:
-    """True for a message to a person, as a business sends it."""
-    return is_number(item.get(DESTINATION)) or "templateId" in mapping(data_of(item).get("notification"))
+    """True for an invitation, as a business sends it to a number; nothing else goes to one."""
+    return is_number(item.get(DESTINATION)) or (
+        is_data(item) and "templateId" in mapping(item.get("notification"))
+    )
 
 
 def data_of(item: Mapping[str, Any]) -> Mapping[str, Any]:
