@@ -205,13 +205,17 @@ def tenant_connect(
     account: Annotated[
         str,
         typer.Option(
-            help="The provider's id of the sender (WhatsApp: phone number id, Messenger: page id, Telegram: bot id).",
+            help="The provider's id of the sender (WhatsApp: phone number id, Messenger: page id, Telegram: bot id, "
+            "Apple: business id).",
             callback=_name,
         ),
     ],
     app_secret: Annotated[str, typer.Option(envvar="SEALPOST_APP_SECRET", prompt=True, hide_input=True)],
     verify_token: Annotated[str, typer.Option(envvar="SEALPOST_VERIFY_TOKEN", prompt=True, hide_input=True)],
     access_token: Annotated[str, typer.Option(envvar="SEALPOST_ACCESS_TOKEN", prompt=True, hide_input=True)],
+    app_id: Annotated[
+        str, typer.Option(help="The provider's id of your app, where its webhooks name it (Apple: MSP id).")
+    ] = "",
     api_url: Annotated[
         str, typer.Option(help="The provider's API, where it is not the channel's usual one.")
     ] = "",
@@ -236,7 +240,7 @@ def tenant_connect(
     limits = AccountLimits(rate, pair_interval, pair_burst)
     wanted = ProviderAccount(
         tenant, channel, connection, account, app_secret, verify_token, access_token, api_url,
-        limits=None if limits == AccountLimits() else limits,
+        limits=None if limits == AccountLimits() else limits, app_id=app_id,
     )  # fmt: skip
     print(connect_account(for_command(data), wanted))
 
