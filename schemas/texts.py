@@ -37,6 +37,12 @@ TEXTS: Mapping[str, Mapping[int, Mapping[str, str]]] = {
             " The privacy notice is here: {notice_url}\nYou can unsubscribe at any time with STOP.",
         }
     },
+    "first_answer": {
+        1: {
+            "de": "{business} hat Ihre Nachricht erhalten. Wie wir mit Ihren Daten umgehen, steht hier: {notice_url}",
+            "en": "{business} has received your message. How we handle your data is told here: {notice_url}",
+        }
+    },
     "preferences": {
         1: {
             "de": "Hier sehen und ändern Sie Ihre Einwilligungen bei {business}: {preferences_url}\n"

@@ -12,7 +12,7 @@ from streams.processors.subscriber.state import ANSWERS_MAX_PER_HOUR
 from tests.optin_world import BEYOND_THE_LIMIT, World, active, run_interleaved, said, withdrawn
 
 ACT = st.tuples(
-    st.sampled_from(["start", "yes", "no", "stop", "signup", "late_signup"]),
+    st.sampled_from(["start", "yes", "no", "stop", "signup", "late_signup", None]),
     st.sampled_from([None, "de", "en"]),
 )
 ACTS = st.lists(ACT, max_size=9)
@@ -23,10 +23,12 @@ FLOODS = st.builds(
     st.lists(ACT, min_size=5, max_size=20),
 )
 """Acts of less than an hour, mostly more than may be answered."""
+NOTICE = 1
+"""The privacy notice is told once."""
 TURNS = st.lists(st.booleans(), max_size=60)
 
 
-def story(acts: list[tuple[str, str | None]]) -> tuple[list[Event], list[Event]]:
+def story(acts: list[tuple[str | None, str | None]]) -> tuple[list[Event], list[Event]]:
     """Acts ten seconds apart → what stands in `messages`, and the withdrawals inbound wrote before each STOP."""
     heard = [said(intent, 10.0 * n, language) for n, (intent, language) in enumerate(acts, 1)]  # type: ignore[arg-type]  # sampled
     ends = [withdrawn(10.0 * n) for n, (intent, _) in enumerate(acts, 1) if intent == "stop"]
@@ -56,7 +58,7 @@ def ending(world: World, log: list[Event]) -> tuple[bool, bool, str | None, str 
 @given(ACTS | FLOODS, TURNS)
 @pytest.mark.finding(3)
 def test_any_interleaving_of_the_topics_ends_the_same(
-    acts: list[tuple[str, str | None]], turns: list[bool]
+    acts: list[tuple[str | None, str | None]], turns: list[bool]
 ) -> None:
     """However far one topic is ahead of the other: same permission, membership, open question, language."""
     heard, ends = story(acts)
@@ -68,7 +70,7 @@ def test_any_interleaving_of_the_topics_ends_the_same(
 
 @given(ACTS, st.lists(st.integers(1, 99), max_size=3), TURNS)
 def test_foreign_withdrawals_never_leave_more_permission(
-    acts: list[tuple[str, str | None]], foreign: list[int], turns: list[bool]
+    acts: list[tuple[str | None, str | None]], foreign: list[int], turns: list[bool]
 ) -> None:
     """A withdrawal from a page or the provider, however late: the log's permission is never active where order gives none."""
     heard, ends = story(acts)
@@ -85,7 +87,7 @@ def test_foreign_withdrawals_never_leave_more_permission(
 
 @given(ACTS | FLOODS, TURNS, TURNS)
 def test_after_a_loss_of_all_state_nothing_new_is_written(
-    acts: list[tuple[str, str | None]], turns: list[bool], again: list[bool]
+    acts: list[tuple[str | None, str | None]], turns: list[bool], again: list[bool]
 ) -> None:
     """The log read again from its start, withdrawals and consents first: the same ending, and no event with a new id."""
     heard, ends = story(acts)
@@ -100,7 +102,7 @@ def test_after_a_loss_of_all_state_nothing_new_is_written(
 @given(ACTS | FLOODS, TURNS, st.data())
 @pytest.mark.finding(29)
 def test_an_input_twice_equals_once(
-    acts: list[tuple[str, str | None]], turns: list[bool], data: st.DataObject
+    acts: list[tuple[str | None, str | None]], turns: list[bool], data: st.DataObject
 ) -> None:
     """Any input again, at any distance, also at another broker time and day: same state, same events by id."""
     heard, ends = story(acts)
@@ -154,7 +156,7 @@ def test_no_hour_has_more_answers_than_ten_and_two(acts: list[tuple[str, int]]) 
 
 @given(FLOODS, TURNS)
 def test_a_yes_and_a_stop_that_count_are_always_answered(
-    acts: list[tuple[str, str | None]], turns: list[bool]
+    acts: list[tuple[str | None, str | None]], turns: list[bool]
 ) -> None:
     """Any flood, in any interleaving: each yes that gave consent is welcomed, the first STOP after each is confirmed, and all the
     answers of one hour are ten and two at most. Which STOPs are confirmed does not depend on the order of the topics."""
@@ -169,7 +171,7 @@ def test_a_yes_and_a_stop_that_count_are_always_answered(
         stops = [e.id for e in heard if _intent(e) == "stop" and to_ms(e.time) > at]
         assert set(stops[:1]) <= answered(world, "stopped")
     tokens = sum(intent in ("signup", "late_signup") for intent, _ in acts)
-    assert len(world.texts()) <= ANSWERS_MAX_PER_HOUR + BEYOND_THE_LIMIT + tokens
+    assert len(world.texts()) <= ANSWERS_MAX_PER_HOUR + BEYOND_THE_LIMIT + tokens + NOTICE
     in_order(expected, heard, list(ends))
     assert answered(world, "stopped") == answered(expected, "stopped")
 

@@ -109,6 +109,7 @@ def give(
             "request": request,
         }
     )
+    outcome = replace(outcome, state=outcome.state.model_copy(update={"informed": True}))
     if asked_at <= consent.withdrawn_at:
         return _withdraw_given(machine, outcome, channel, given.purpose, after, given.method)
     outcome = replace(outcome, state=outcome.state.with_consent(channel, given.purpose, after))
@@ -198,7 +199,8 @@ def questioned(state: State, channel: str, data: consents.ConsentRequested) -> S
     if request is None or request.optin != data.optin or request.text is not None:
         return state
     told = request.model_copy(update={"text": data.text, "notice": data.notice})
-    return state.with_consent(channel, data.purpose, consent.model_copy(update={"request": told}))
+    now = state.with_consent(channel, data.purpose, consent.model_copy(update={"request": told}))
+    return now.model_copy(update={"informed": True})
 
 
 def closed(state: State, channel: str, data: consents.ConsentRefused | consents.ConsentExpired) -> State:

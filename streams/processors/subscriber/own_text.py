@@ -24,7 +24,14 @@ class Ask:
     itself is for: the question about a newsletter is a service message."""
 
     text: Literal[
-        "consent_question", "welcome", "welcome_first", "preferences", "already", "refused", "stopped"
+        "consent_question",
+        "first_answer",
+        "welcome",
+        "welcome_first",
+        "preferences",
+        "already",
+        "refused",
+        "stopped",
     ]
     language: str
     channel: str

@@ -74,6 +74,8 @@ class State(BaseModel):
     that a replay counts as the first run did, in whatever order the other topics come."""
     asked: bool = False
     """A START within the limit came last, not a yes, no or stop: what decides whether a yes or no counts as a turn."""
+    informed: bool = False
+    """One of our texts has shown the privacy notice, or asked for leave to: it is told once."""
     started_at: int = 0
     """Time of the newest START within the limit; only what began with one can a STOP end."""
 
