@@ -37,11 +37,8 @@ TEXTS: Mapping[str, Mapping[int, Mapping[str, str]]] = {
             " The privacy notice is here: {notice_url}\nYou can unsubscribe at any time with STOP.",
         }
     },
-    "first_answer": {
-        1: {
-            "de": "{business} hat Ihre Nachricht erhalten. Wie wir mit Ihren Daten umgehen, steht hier: {notice_url}",
-            "en": "{business} has received your message. How we handle your data is told here: {notice_url}",
-        }
+    "notice_line": {
+        1: {"de": "Datenschutzhinweise: {notice_url}", "en": "Privacy notice: {notice_url}"},
     },
     "preferences": {
         1: {
@@ -120,6 +117,11 @@ def recognise(text: str) -> Recognised | None:
 def render(text: str, version: int, language: str, variables: Mapping[str, str]) -> str:
     """The words of a text; KeyError when text, version, language or a variable is unknown."""
     return TEXTS[text][version][language].format_map(variables)
+
+
+def shows_notice(text: str, version: int, language: str) -> bool:
+    """Whether a text has a place for the privacy notice; KeyError when it is unknown."""
+    return "{notice_url}" in TEXTS[text][version][language]
 
 
 def purpose_name(purpose: str, language: str) -> str:

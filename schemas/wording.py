@@ -7,6 +7,7 @@ from schemas import texts
 from schemas.content import TextReference
 from schemas.settings import ConsentText, Notice, TenantSettings
 
+NOTICE_LINE = TextReference(id="notice_line", version=1, language="de")
 PREFERENCES_SHOWN = "…"
 """Stands for the link to the preference page where the words are shown and not sent: the link is a key for one day."""
 
@@ -20,7 +21,8 @@ def wording(
 ) -> str | None:
     """Render a text for a tenant. `purpose` is what the text speaks of, `notice` a notice's reference (`id/version/language`).
 
-    None when this version does not know the text, or when the text shows a notice and the tenant has published none.
+    A text that names a notice and has no place for it shows it in a line of its own. None when this version does not know the
+    text, or when the text shows a notice and the tenant has published none.
     """
     shown = notice_of(settings, notice, text.language)
     variables = {
@@ -30,9 +32,12 @@ def wording(
         **({"notice_url": shown.url} if shown else {}),
     }
     try:
-        return texts.render(text.id, text.version, text.language, variables)
+        words = texts.render(text.id, text.version, text.language, variables)
+        if notice is not None and not texts.shows_notice(text.id, text.version, text.language):
+            words += "\n" + texts.render(NOTICE_LINE.id, NOTICE_LINE.version, text.language, variables)
     except KeyError:
         return None
+    return words
 
 
 def notice_of(settings: TenantSettings, reference: str | None, language: str) -> Notice | None:

@@ -73,9 +73,7 @@ def test_who_only_writes_gets_no_newsletter(instance: RunningInstance) -> None:
     }
     service = instance.send(number, "Ihre Antwort")
     instance.item(subject, service.body["message_id"], {"sent", "delivered", "read"})
-    notice, answer = (m["body"] for m in instance.phone(number))
-    assert "https://sandbox.example/datenschutz" in notice, "the first answer says where the notice stands"
-    assert answer == "Ihre Antwort"
+    assert [m["body"] for m in instance.phone(number)] == ["Ihre Antwort"]
 
 
 def test_closed_window_rejects_free_form_but_not_templates(instance: RunningInstance) -> None:

@@ -117,32 +117,26 @@ def test_no_is_recorded_and_answered() -> None:
     assert world.types()[-4:] == QUESTION
 
 
-def test_yes_without_a_question_does_nothing_and_plain_text_is_told_of_the_notice_once() -> None:
-    """Neither a yes nobody asked for nor ordinary words lead to anything; the first answer says where the notice stands."""
+def test_yes_without_a_question_and_plain_text_do_nothing() -> None:
+    """Neither a yes nobody asked for nor ordinary words lead to anything."""
     world = World()
     assert world.give(said("yes", 10)) == []
-    first = world.give(said(None, 20))
-    assert [type(new.data).__name__ for new in first] == ["MessageRequested", "SendCommand"]
-    assert world.texts() == [("first_answer", "de")]
-    command = first[1].data
-    assert isinstance(command, messages.SendCommand)
-    assert (command.notice, command.purpose, command.basis) == ("notice-1/3/de", "service", None)
+    assert world.give(said(None, 20)) == []
     assert world.give(said("no", 30)) == []
-    assert world.give(said(None, 40)) == []
 
 
-@pytest.mark.parametrize("first", ["start", "signup"])
-def test_who_was_shown_the_notice_is_not_told_of_it_again(first: Intent) -> None:
+@pytest.mark.parametrize("first", ["stop", "preferences", "start", "signup"])
+def test_the_first_answer_shows_the_notice_and_no_later_one_does(first: Intent) -> None:
+    """Whatever it is; a tenant without a notice answers without one."""
     world = World()
     world.give(said(first, 10))
-    assert world.give(said(None, 20)) == []
-
-
-def test_without_a_notice_or_an_agreement_there_is_nothing_to_tell() -> None:
-    for settings in (replace(SETTINGS, notices={}), replace(SETTINGS, dpa_signed_ms=-1)):
-        world = World(settings=settings)
-        assert world.give(said(None, 10)) == []
-        assert not world.state.informed
+    world.give(said("stop", 30))
+    asked = [new.data for new in world.written if isinstance(new.data, messages.SendCommand)]
+    assert [bool(one.notice) for one in asked] == [True] + [False] * (len(asked) - 1)
+    assert len(asked) == 2
+    bare = World(settings=replace(SETTINGS, notices={}))
+    bare.give(said("stop", 10))
+    assert [new.data.notice for new in bare.written if isinstance(new.data, messages.SendCommand)] == [None]
 
 
 def test_a_yes_of_the_same_moment_as_the_start_does_not_count() -> None:

@@ -23,8 +23,6 @@ FLOODS = st.builds(
     st.lists(ACT, min_size=5, max_size=20),
 )
 """Acts of less than an hour, mostly more than may be answered."""
-NOTICE = 1
-"""The privacy notice is told once."""
 TURNS = st.lists(st.booleans(), max_size=60)
 
 
@@ -171,7 +169,7 @@ def test_a_yes_and_a_stop_that_count_are_always_answered(
         stops = [e.id for e in heard if _intent(e) == "stop" and to_ms(e.time) > at]
         assert set(stops[:1]) <= answered(world, "stopped")
     tokens = sum(intent in ("signup", "late_signup") for intent, _ in acts)
-    assert len(world.texts()) <= ANSWERS_MAX_PER_HOUR + BEYOND_THE_LIMIT + tokens + NOTICE
+    assert len(world.texts()) <= ANSWERS_MAX_PER_HOUR + BEYOND_THE_LIMIT + tokens
     in_order(expected, heard, list(ends))
     assert answered(world, "stopped") == answered(expected, "stopped")
 

@@ -31,11 +31,9 @@ from streams.processors.subscriber.state import Consent, Request, State
 
 
 def wrote(machine: Machine, state: State, event: Event, said: messages.MessageReceived) -> Outcome:
-    """The person wrote; inbound has found an intent, or none."""
+    """The person wrote something in which inbound found an intent."""
     acted_at = to_ms(said.acted_at)
-    if said.intent is None:
-        return _first_answer(machine, state, event, said)
-    if not state.is_new(said.intent, acted_at, event.id):
+    if said.intent is None or not state.is_new(said.intent, acted_at, event.id):
         return Outcome(state)
     state, may_answer = state.with_turn(said.intent, acted_at, machine.now_ms)
     state = state.with_act(said.intent, acted_at, event.id)
@@ -52,20 +50,6 @@ def wrote(machine: Machine, state: State, event: Event, said: messages.MessageRe
     if may_answer or any(isinstance(new.data, messages.MessageRequested) for new in outcome.events):
         return outcome
     return replace(outcome, counts=(*outcome.counts, machine.step("flood")))
-
-
-def _first_answer(machine: Machine, state: State, event: Event, said: messages.MessageReceived) -> Outcome:
-    """Whoever writes for the first time is told where the privacy notice stands, once (GDPR Art. 13): unless a question or a
-    welcome has told it. Nothing that repeats itself can come of it."""
-    language = state.language or machine.settings.default_language
-    shown = machine.settings.notice_for(language)
-    if state.informed or not machine.settings.dpa or shown is None:
-        return Outcome(state)
-    ask = Ask(
-        "first_answer", language, event.channel or "", said.account, SERVICE, notice=exact(shown)
-    )  # fmt: skip
-    told = state.model_copy(update={"informed": True})
-    return machine.said(Outcome(told, counts=(machine.step("informed"),)), ask)
 
 
 def _entry_point(entry: messages.Entry | None) -> str:

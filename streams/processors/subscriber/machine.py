@@ -68,7 +68,11 @@ class Machine:
         return Count("sealpost_optin_steps_total", (self.entry_point, name, self.settings.tenant))
 
     def said(self, outcome: Outcome, ask: Ask) -> Outcome:
-        """Ask for one of our own texts."""
+        """Ask for one of our own texts. The first one a person gets shows where the privacy notice stands (GDPR Art. 13)."""
+        shown = self.settings.notice_for(ask.language)
+        if not outcome.state.informed and ask.notice is None and shown is not None:
+            ask = replace(ask, notice=exact(shown))
+        outcome = replace(outcome, state=outcome.state.model_copy(update={"informed": True}))
         asked = ask_for(self.settings, self.times, self.ids, self.now_ms, ask, self.cause, self.correlation)
         return outcome.add(*asked.events)
 

@@ -25,7 +25,6 @@ class Ask:
 
     text: Literal[
         "consent_question",
-        "first_answer",
         "welcome",
         "welcome_first",
         "preferences",

@@ -75,7 +75,7 @@ class State(BaseModel):
     asked: bool = False
     """A START within the limit came last, not a yes, no or stop: what decides whether a yes or no counts as a turn."""
     informed: bool = False
-    """One of our texts has shown the privacy notice, or asked for leave to: it is told once."""
+    """One of our texts has been asked for: the first one shows where the privacy notice stands."""
     started_at: int = 0
     """Time of the newest START within the limit; only what began with one can a STOP end."""
 
