@@ -29,7 +29,7 @@ from workers.links import check_token
 TEXT_MAX_CHARACTERS = 4_096
 CAPTION_MAX_CHARACTERS = 1_024
 INTERACTIVE_TEXT_MAX_CHARACTERS = 1_024
-"""Of the words above buttons; held for lists too, of which the provider's pages differ."""
+"""Of the words above buttons; held for those above a list too, for which no limit was found."""
 BUTTONS_MAX = 3
 BUTTON_TITLE_MAX_CHARACTERS = 20
 LIST_ROWS_MAX = 10

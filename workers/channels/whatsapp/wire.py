@@ -340,6 +340,8 @@ def status_json(message: JsonObject, word: str, at_s: int, error: JsonObject | N
     return status | {"pricing": pricing}
 
 
-def webhook_json(changes: list[JsonObject]) -> bytes:
-    """A whole webhook body with these changes."""
-    return orjson.dumps({"object": OBJECT, "entry": [{"id": BUSINESS_ACCOUNT_ID, "changes": changes}]})
+def webhook_json(changes: list[JsonObject], at_s: int | None = None) -> bytes:
+    """A whole webhook body with these changes; `at_s`: the time of the entry, which news has."""
+    time = {} if at_s is None else {"time": at_s}
+    entry = {"id": BUSINESS_ACCOUNT_ID, **time, "changes": changes}
+    return orjson.dumps({"object": OBJECT, "entry": [entry]})
