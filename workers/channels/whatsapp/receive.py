@@ -319,14 +319,17 @@ def _status(account_ref: str, item: JsonObject, value: Any, raw: JsonObject) -> 
         return [InboundUnsupported(account_ref, "statuses", kind, status.id, raw)]
     error = status.error
     meaning = errors.classify_reported(error or {}) if known == "failed" else None
-    to = wire.sender_addresses(status.recipient_id, status.recipient_user_id, contact_of(value))
+    recipient = wire.address(status.recipient_user_id) or wire.address(status.recipient_id)
+    if recipient is None:
+        # With a hidden number some payloads name the recipient beside the status only.
+        recipient = next(iter(wire.sender_addresses(None, None, contact_of(value))), None)
     return [
         InboundStatus(
             account_ref=account_ref,
             provider_id=status.id,
             status=known,
             provider_time_ms=meta.time_ms(status.timestamp),
-            recipient=to[0] if to else None,
+            recipient=recipient,
             echo=status.biz_opaque_callback_data,
             error_code=meaning.code if meaning else None,
             error_class=meaning.failure_class if meaning else None,

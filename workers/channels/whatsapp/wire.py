@@ -204,6 +204,8 @@ class Status(Part):
     @property
     def error(self) -> JsonObject | None:
         """The first error reported, which is the one that counts."""
+        if self.errors is None:
+            return None
         listed = self.errors if isinstance(self.errors, list) else [self.errors]
         return next((one for one in listed if isinstance(one, dict)), None)
 
