@@ -160,6 +160,7 @@ def test_orders() -> None:
     assert said("order", {"catalog_id": "c", "text": ""}).text is None
     line = facts("order", {"catalog_id": "c", "product_items": [item, item], "text": ""})
     assert (line["catalog_id"], line["count"], line["text"]) == ("c", 2, "")
+    assert (line["product_retailer_id"], line["quantity"], line["item_price"]) == ("p", 1, 2.5)
 
 
 @pytest.mark.parametrize(
@@ -353,6 +354,10 @@ def test_user_id_updates() -> None:
     assert isinstance(same, InboundUnsupported)
     (fragment,) = CHANNEL.split(webhook([change("user_id_update", user_id_update=[item])]))
     assert fragment.sender_ref == "DE.1"
+    (line,) = CHANNEL.describe(fragment.raw)
+    assert (line["kind"], line["old"], line["new"], line["wa_id"]) == (
+        "address_change", ["DE.1"], ["DE.2"], PHONE,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("field", ["smb_message_echoes", "message_echoes"])

@@ -73,6 +73,8 @@ def _meaning(one: Inbound) -> JsonObject:
     """What it means for us, beside the provider's facts."""
     if isinstance(one, InboundStatus | InboundAccountError) and one.error_class is not None:
         return {"error_class": one.error_class}
+    if isinstance(one, InboundAddressChange):
+        return {"old": [a.value for a in one.old], "new": [a.value for a in one.new]}
     if isinstance(one, InboundUnsupported) and one.provider_kind != "other":
         return {"why": one.provider_kind}
     return {}
@@ -198,9 +200,7 @@ def _part_facts(type_: object, part: Any, item: JsonObject) -> JsonObject:
         emoji = inner.get("emoji")
         return {"target": inner.get("message_id"), "emoji": emoji, "removed": not emoji}
     if type_ == "order":
-        products = inner.get("product_items")
-        count = len(products) if isinstance(products, list) else 0
-        return {"catalog_id": inner.get("catalog_id"), "count": count, "text": inner.get("text")}
+        return _order_facts(inner)
     if type_ == "revoke":
         return {"event": "deleted", "original_message_id": inner.get("original_message_id")}
     if type_ == "edit":
@@ -228,6 +228,15 @@ def _edit_facts(inner: Mapping[str, Any]) -> JsonObject:
         medium = meta.mapping(edited.get(type_))
         found |= {ours: medium.get(theirs) for ours, theirs in _MEDIUM.items()}
     return found
+
+
+def _order_facts(inner: Mapping[str, Any]) -> JsonObject:
+    """With the first product's own facts, as an example of what was ordered."""
+    listed = inner.get("product_items")
+    products = listed if isinstance(listed, list) else []
+    first = meta.mapping(products[0]) if products else {}
+    plain = {key: part for key, part in first.items() if isinstance(part, str | int | float)}
+    return {**plain, "catalog_id": inner.get("catalog_id"), "count": len(products), "text": inner.get("text")}
 
 
 def _cards_facts(part: Any, item: JsonObject) -> JsonObject:
