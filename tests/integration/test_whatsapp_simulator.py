@@ -55,21 +55,40 @@ def test_everything_a_person_can_say() -> None:
         await found.write(list={"id": "l", "title": "Nein"})
         await found.write(type="button", button={"id": "q", "title": "STOP"}, reply_to="wamid.0")
         await found.write(type="image", raw={"id": "1", "mime_type": "image/png"})
+        await found.write(media={"kind": "audio", "voice": True})
+        await found.write(media="video")
+        await found.write(location={"latitude": 0, "longitude": 0})
+        await found.write(contacts=[{"name": {"formatted_name": "Bob"}}], contact_request=True)
+        await found.write(order={"catalog_id": "c", "product_items": []})
+        await found.write(flow={"answers": ["no object"]})
+        await found.write(type="unsupported", raw={})
         await found.write(text="again", id="wamid.same")
         await found.write(text="again", id="wamid.same", user_id="US.1")
+        await found.write(text="passed on", forwarded=True, referral={"source_id": "9"})
         await found.write(text="group", group_id="g")
         kinds = [(v.kind, v.option_id) for v in found.values if isinstance(v, InboundMessage)]
         assert kinds == [
             ("button_reply", "b"), ("list_reply", "l"), ("button_reply", "q"),
-            ("unsupported", None), ("text", None), ("text", None),
+            ("media", None), ("media", None), ("media", None), ("location", None), ("contacts", None), ("order", None),
+            ("form_reply", None), ("unsupported", None), ("text", None), ("text", None), ("text", None),
         ]  # fmt: skip
+        files = [m.kind for v in found.values if isinstance(v, InboundMessage) for m in v.media]
+        assert files == ["image", "voice", "video"]
+        forwarded = found.values[-2]
+        assert isinstance(forwarded, InboundMessage)
+        assert (forwarded.forwarded, forwarded.raw is not None) == (True, True)
         assert [getattr(v, "provider_id", None) for v in found.values].count("wamid.same") == 2
         assert isinstance(found.values[-1], InboundUnsupported)
         assert isinstance(await found.send(to="US.1"), Submitted)
-        for wrong in ({"from": "Ada"}, {"text": 7}, {"button": {"id": "x"}}, {"at": "x"}, {"account": "x"}):
+        wrongs: tuple[dict[str, Any], ...] = (
+            {"from": "Ada"}, {"text": 7}, {"button": {"id": "x"}}, {"at": "x"}, {"account": "x"}, {"media": "smell"},
+            {"location": 7}, {"contacts": {}}, {"reaction": {"emoji": "x"}}, {"moves_to": "Ada"}, {"hidden": True},
+            {"edit": {"message_id": "x"}},
+        )  # fmt: skip
+        for wrong in wrongs:
             status, content = await found.control("POST", "/inbound", {"from": PERSON, "text": "x", **wrong})
             assert status == 422, content
-            assert next(iter(wrong)) in content["error"]
+            assert next(iter(wrong)) in content["error"] or "edit" in wrong
 
     run(scene)
 
@@ -107,7 +126,10 @@ def test_token_account_and_request_are_checked() -> None:
             ({"to": "15550783881"}, 131021),
             ({"text": {"body": ""}}, 100),
             ({"text": {"body": "x" * 4097}}, 100),
-            ({"type": "image"}, 131051),
+            ({"type": "image"}, 131008),
+            ({"type": "poll"}, 131051),
+            ({"type": ["text"]}, 100),
+            ({"context": {}}, 131008),
             ({"type": "template", "template": {"name": "a"}}, 131008),
             ({"biz_opaque_callback_data": "x" * 513}, 100),
         ]

@@ -11,7 +11,15 @@ from tests.unit.channels.connection import Secrets
 from tests.unit.channels.whatsapp_payloads import FIXTURES, NO_FIXTURES
 from workers.channel import Accepted, Denied, ProviderResponse, UnparseableFragment, WebhookRequest
 from workers.channels.whatsapp.channel import CHANNEL
-from workers.inbound_values import InboundMessage, InboundOptOut, InboundUnsupported
+from workers.inbound_values import (
+    InboundAccountNews,
+    InboundAddressChange,
+    InboundMessage,
+    InboundOptOut,
+    InboundRevoke,
+    InboundTemplateStatus,
+    InboundUnsupported,
+)
 
 PATHS = sorted(FIXTURES.glob("whatsapp-*.json"))
 CLASSES = {"rate-limited": "RATE", "permanent": "PERM", "auth: pause channel, alert": "AUTH"}
@@ -43,24 +51,24 @@ KINDS = {
     "error-01": ("account_error", True, None),
     "inbound-01": ("message", True, None),
     "inbound-04": ("message", True, None),
-    "inbound-07": ("message", False, None),
-    "inbound-10": ("message", False, None),
+    "inbound-07": ("message", True, None),
+    "inbound-10": ("message", True, None),
     "inbound-13": ("message", True, None),
     "inbound-16": ("message", True, None),
-    "inbound-19": ("message", False, None),
-    "inbound-22": ("message", False, None),
+    "inbound-19": ("reaction", True, None),
+    "inbound-22": ("message", True, None),
     "inbound-25": ("message", True, None),
     "inbound-28": ("unsupported", False, "group"),
     "inbound-31": ("message", False, None),
     "inbound-34": ("rejected", False, "timestamp"),
-    "inbound-37": ("message", False, None),
+    "inbound-37": ("message", True, None),
     "inbound-40": ("message", False, "no_address"),
     "inbound-43": ("message", False, "no_address"),
     "optin-03": ("resume", True, None),
-    "other-02": ("message", False, None),
-    "other-05": ("unsupported", False, None),
-    "other-08": ("unsupported", False, None),
-    "other-11": ("unsupported", False, None),
+    "other-02": ("revoke", True, None),
+    "other-05": ("address_change", True, None),
+    "other-08": ("template_status", True, None),
+    "other-11": ("account_news", True, None),
     "status-01": ("status", True, None),
     "status-04": ("status", True, None),
     "status-07": ("unsupported", False, "group"),
@@ -114,6 +122,29 @@ def test_typed_values_of_the_telling_ones() -> None:
     assert [a.value for a in resumed.addresses] == ["16505551234"]
     with pytest.raises(UnparseableFragment, match="timestamp"):
         values_of("inbound-34")
+
+
+def test_typed_values_of_what_is_no_message() -> None:
+    """Who revoked, what moved where, and what was decided, in our words."""
+    (revoked,) = values_of("other-02")
+    assert isinstance(revoked, InboundRevoke)
+    assert revoked.target == "<ORIGINAL_WHATSAPP_MESSAGE_ID>"
+    assert [a.kind for a in revoked.addresses] == ["bsuid", "phone"]
+    (moved,) = values_of("other-05")
+    assert isinstance(moved, InboundAddressChange)
+    assert [[a.value for a in side] for side in (moved.old, moved.new)] == [
+        ["US.13491208655302741918"],
+        ["US.98765432100000000001"],
+    ]
+    (decided,) = values_of("other-08")
+    assert isinstance(decided, InboundTemplateStatus)
+    assert (decided.template, decided.language, decided.status, decided.reason) == (
+        "abandoned_cart", "en", "rejected", "invalid_format",
+    )  # fmt: skip
+    assert decided.provider_time_ms == 1_751_247_548_000
+    (flagged,) = values_of("other-11")
+    assert isinstance(flagged, InboundAccountNews)
+    assert (flagged.field, flagged.event) == ("phone_number_quality_update", "flagged")
 
 
 def vectors() -> list[dict[str, Any]]:

@@ -81,8 +81,8 @@ def test_text_and_replies() -> None:
         assert chosen.provider_kind == f"interactive/{kind}"
 
 
-@pytest.mark.parametrize("kind", ["image", "reaction", "order", "contacts", "edit", "revoke", "unsupported"])
-def test_other_kinds_are_kept_whole(kind: str) -> None:
+@pytest.mark.parametrize("kind", ["image", "order", "location", "unsupported", "ephemeral"])
+def test_what_is_not_as_documented_but_a_message_is_kept_whole(kind: str) -> None:
     item = message(type=kind) | {kind: [{"a": 1}]}
     value = read_one(item, contact())
     assert (value.kind, value.provider_kind, value.text) == ("unsupported", kind, None)
@@ -207,6 +207,11 @@ def test_seconds_and_milliseconds() -> None:
         (message(text="Hallo"), "malformed"),
         (message(type="interactive", interactive={"type": "list_reply"}), "malformed"),
         (message(type=7), "malformed"),
+        (message(type="interactive", interactive={"type": "nfm_reply"}), "malformed"),
+        (message(type="reaction", reaction={"emoji": "x"}), "malformed"),
+        (message(type="edit", edit=[{"a": 1}]), "malformed"),
+        (message(type="revoke", revoke={"original_message_id": ""}), "malformed"),
+        (message(type="system", system={"type": "user_changed_number", "wa_id": "bla"}), "no_address"),
     ],
 )
 def test_what_is_not_as_documented_is_rejected_without_its_neighbours(item: dict[str, Any], why: str) -> None:

@@ -7,7 +7,18 @@ import orjson
 import pytest
 
 from schemas.addresses import Address
-from schemas.content import Content, TemplateContent, TextContent
+from schemas.content import (
+    Button,
+    ButtonsContent,
+    Content,
+    ListContent,
+    ListRow,
+    ListSection,
+    MediaContent,
+    ReadMarkContent,
+    TemplateContent,
+    TextContent,
+)
 from workers import meta
 from workers.channel import (
     Failed,
@@ -102,6 +113,152 @@ def test_what_is_not_declared_is_refused_before_any_call() -> None:
     next(CHANNEL.deliver(TextContent(text="x" * 4096), PHONE, Account(), ECHO))
 
 
+def refusal(content: Content) -> str:
+    """Why it is refused before any call; "" when it goes out."""
+    try:
+        next(CHANNEL.deliver(content, PHONE, Account(), ECHO))
+    except UnsupportedContent as error:
+        return str(error)
+    return ""
+
+
+def refused(content: Content) -> bool:
+    """Refused, and in words that quote nothing of it."""
+    why = refusal(content)
+    assert not any(word in why for word in ("xxx", "https://"))
+    return bool(why)
+
+
+URL = "https://files.example/a.pdf"
+
+
+@pytest.mark.parametrize("kind", ["image", "video", "audio", "document"])
+def test_media_by_link(kind: Any) -> None:
+    _, body = request_of(MediaContent(type="media", kind=kind, url=URL))
+    assert (body["type"], body[kind], "context" in body) == (kind, {"link": URL}, False)
+    words = MediaContent(type="media", kind=kind, url=URL, caption="Größe")
+    if kind == "audio":
+        assert refused(words), "a voice has no words under it"
+    else:
+        assert request_of(words)[1][kind]["caption"] == "Größe"
+    named = MediaContent(type="media", kind=kind, url=URL, filename="Preise.pdf")
+    assert refused(named) == (kind != "document")
+
+
+def buttons(count: int = 1, title: str = "Ja", text: str = "Wirklich?", **more: Any) -> ButtonsContent:
+    found = [Button(id=f"b{n}", title=title if n == 0 else f"{n}") for n in range(count)]
+    return ButtonsContent(type="buttons", text=text, buttons=found, **more)
+
+
+def choices(
+    *rows: int, heading: str | None = "H", title: str = "Zeile", about: str | None = None, **more: Any
+) -> ListContent:
+    sections = [
+        ListSection(
+            title=heading, rows=[ListRow(id=f"{s}.{n}", title=title, description=about) for n in range(count)]
+        )
+        for s, count in enumerate(rows)
+    ]
+    return ListContent(**{"type": "list", "text": "Was?", "button": "Wahl", "sections": sections, **more})
+
+
+def test_buttons_and_lists() -> None:
+    _, body = request_of(buttons(2))
+    assert (body["type"], body["to"], body["biz_opaque_callback_data"]) == ("interactive", PHONE.value, ECHO)
+    assert body["interactive"] == {
+        "type": "button",
+        "body": {"text": "Wirklich?"},
+        "action": {
+            "buttons": [
+                {"type": "reply", "reply": {"id": "b0", "title": "Ja"}},
+                {"type": "reply", "reply": {"id": "b1", "title": "1"}},
+            ]
+        },
+    }
+    _, body = request_of(choices(1, heading=None, about="mehr"))
+    assert body["interactive"] == {
+        "type": "list",
+        "body": {"text": "Was?"},
+        "action": {
+            "button": "Wahl",
+            "sections": [{"rows": [{"id": "0.0", "title": "Zeile", "description": "mehr"}]}],
+        },
+    }
+    _, body = request_of(choices(4, 6))
+    assert [section["title"] for section in body["interactive"]["action"]["sections"]] == ["H", "H"]
+
+
+@pytest.mark.parametrize(
+    ("at_most", "beyond"),
+    [
+        (TextContent(text="x" * 4096), TextContent(text="x" * 4097)),
+        (buttons(3), buttons(4)),
+        (buttons(title="x" * 20), buttons(title="x" * 21)),
+        (buttons(text="x" * 1024), buttons(text="x" * 1025)),
+        (choices(4, 6), choices(5, 6)),
+        (choices(1, title="x" * 24), choices(1, title="x" * 25)),
+        (choices(1, about="x" * 72), choices(1, about="x" * 73)),
+        (choices(1, 1, heading="x" * 24), choices(1, 1, heading="x" * 25)),
+        (choices(1, button="x" * 20), choices(1, button="x" * 21)),
+        (choices(1, text="x" * 1024), choices(1, text="x" * 1025)),
+        (choices(2, heading=None), choices(1, 1, heading=None)),
+        (
+            MediaContent(type="media", kind="image", url=URL, caption="x" * 1024),
+            MediaContent(type="media", kind="image", url=URL, caption="x" * 1025),
+        ),
+        (ReadMarkContent(type="read_mark", of="wamid.1"), ReadMarkContent(type="read_mark")),
+    ],
+)
+def test_limits(at_most: Content, beyond: Content) -> None:
+    """What is within goes out, one more is refused before any call, in words without the content."""
+    assert not refused(at_most)
+    assert refused(beyond)
+
+
+def test_choices_that_cannot_be_told_apart_are_refused() -> None:
+    same = [Button(id="b", title="Ja"), Button(id="b", title="Nein")]
+    assert refused(ButtonsContent(type="buttons", text="?", buttons=same))
+    alike = [Button(id="1", title="Ja"), Button(id="2", title="Ja")]
+    assert refused(ButtonsContent(type="buttons", text="?", buttons=alike))
+    rows = [ListRow(id="r", title="A"), ListRow(id="r", title="B")]
+    assert refused(choices(1, sections=[ListSection(rows=rows)]))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        TextContent(text="x", in_reply_to="wamid.0"),
+        buttons(in_reply_to="wamid.0"),
+        choices(1, in_reply_to="wamid.0"),
+        MediaContent(type="media", kind="image", url=URL, in_reply_to="wamid.0"),
+    ],
+)
+def test_an_answer_names_what_it_answers(content: Content) -> None:
+    assert request_of(content)[1]["context"] == {"message_id": "wamid.0"}
+
+
+def test_a_read_mark_names_nobody() -> None:
+    _, body = request_of(ReadMarkContent(type="read_mark", of="wamid.0"))
+    assert body == {"messaging_product": "whatsapp", "status": "read", "message_id": "wamid.0"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "result"),
+    [
+        (b'{"success":true}', Submitted("read:wamid.0")),
+        (b'{"success":false}', Unclear(200)),
+        (b"", Unclear(200)),
+        (b'{"error":{"code":131009}}', Failed("PERM", 131009, None)),
+    ],
+)
+def test_what_became_of_a_read_mark(answer: bytes, result: Outcome) -> None:
+    steps = CHANNEL.deliver(ReadMarkContent(type="read_mark", of="wamid.0"), PHONE, Account(), ECHO)
+    next(steps)
+    with pytest.raises(StopIteration) as ended:
+        steps.send(ProviderResponse(200, {}, answer))
+    assert ended.value.value == result
+
+
 def test_submitted() -> None:
     body = orjson.dumps({"messaging_product": "whatsapp", "contacts": [{}], "messages": [{"id": "wamid.1"}]})
     result = outcome(200, body)
@@ -170,5 +327,11 @@ def test_links_and_addresses() -> None:
 def test_what_is_declared() -> None:
     assert CHANNEL.capabilities.text_max_characters == 4096
     assert CHANNEL.capabilities.window_s == 86_400
+    found = CHANNEL.capabilities
+    assert found.content_kinds == {"text", "template", "media", "buttons", "list", "read_mark"}
+    assert found.media_kinds == {"image", "video", "audio", "document"}
+    assert (found.replies, found.caption_max_characters, found.list_rows_max) == (True, 1024, 10)
+    assert (found.buttons_max, found.button_title_max_characters) == (3, 20)
+    assert (found.row_title_max_characters, found.row_description_max_characters) == (24, 72)
     assert CHANNEL.processing
     assert all(entry.company and entry.source and entry.checked for entry in CHANNEL.processing)

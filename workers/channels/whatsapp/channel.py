@@ -18,11 +18,11 @@ from workers.channel import (
     ProviderResponse,
     WebhookRequest,
 )
-from workers.channels.whatsapp import errors, receive, send, wire
+from workers.channels.whatsapp import errors, facts, receive, send, wire
 from workers.inbound_values import Inbound, JsonObject
 
 CAPABILITIES = Capabilities(
-    content_kinds=frozenset(("text", "template")),
+    content_kinds=frozenset(("text", "template", "media", "buttons", "list", "read_mark")),
     address_kinds=frozenset(("phone", "bsuid")),
     text_max_characters=send.TEXT_MAX_CHARACTERS,
     window_s=24 * 3600.0,
@@ -34,6 +34,14 @@ CAPABILITIES = Capabilities(
     token_carrier="message_text",  # noqa: S106 - names a place, is no secret
     echoes_our_id=True,
     api_base_url=meta.API_BASE_URL,
+    replies=True,
+    media_kinds=send.MEDIA_KINDS,
+    caption_max_characters=send.CAPTION_MAX_CHARACTERS,
+    buttons_max=send.BUTTONS_MAX,
+    button_title_max_characters=send.BUTTON_TITLE_MAX_CHARACTERS,
+    list_rows_max=send.LIST_ROWS_MAX,
+    row_title_max_characters=send.ROW_TITLE_MAX_CHARACTERS,
+    row_description_max_characters=send.ROW_DESCRIPTION_MAX_CHARACTERS,
 )
 
 _META_ADDENDUM = "https://www.whatsapp.com/legal/business-data-transfer-addendum"
@@ -99,7 +107,7 @@ class WhatsApp:
 
     def describe(self, raw: JsonObject) -> list[JsonObject]:
         """Facts of one fragment, for the command line."""
-        return receive.describe(raw)
+        return facts.describe(raw)
 
     def chat_link(self, account_number: str, token: str) -> str:
         """`https://wa.me/…`."""

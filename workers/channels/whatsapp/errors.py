@@ -2,7 +2,8 @@
 
 Source: channel-apis §1 and §2.7 (pywa for codes and texts, nyaruka/courier for the throttle and retry lists,
 heltar for HTTP statuses), checked 2026-08-19. The code in the body decides, then the HTTP status: a 4xx can
-be transient, a 403 can be a rate.
+be transient, a 403 can be a rate. 139100 to 139103 are no answers to a send (they belong to the provider's block list), so they
+are left out.
 """
 
 from collections.abc import Mapping
@@ -49,6 +50,8 @@ CODES: Mapping[int, Rule] = {
     131026: Rule("UNREACH", 400, "not on WhatsApp, old client, or terms not accepted"),
     131021: Rule("UNREACH", 400, "recipient is the sender"),
     131030: Rule("UNREACH", 400, "recipient not on the sandbox list"),
+    # Says that this message was held back. That the person used her switch is reported by `user_preferences`, with her time: this
+    # code withdraws nothing.
     131050: Rule("UNREACH", 400, "the person stopped marketing messages"),
     131049: Rule(
         "UNREACH",
@@ -86,10 +89,6 @@ CODES: Mapping[int, Rule] = {
     131045: Rule("ACCOUNT", 400, "certificate of the number", alarm=True),
     131037: Rule("ACCOUNT", 400, "display name not approved", alarm=True),
     133010: Rule("ACCOUNT", 400, "number not registered", alarm=True),
-    139100: Rule("PERM", 400, "block list: some could not be blocked"),
-    139101: Rule("PERM", 400, "block list: limit reached"),
-    139102: Rule("PERM", 400, "block list: changed meanwhile"),
-    139103: Rule("PERM", 400, "block list: internal error"),
 }
 
 SUBCODES: Mapping[tuple[int, int], Rule] = {

@@ -1,4 +1,5 @@
-"""Webhooks of WhatsApp: what are its parts, what does each part say (whether it is authentic: `workers.meta`).
+"""Webhooks of WhatsApp: what are its parts, what does each part say (whether it is authentic: `workers.meta`; what is neither
+message nor status: `news`).
 
 A fragment is one change that holds one element, in the provider's own words, with the contact it belongs to:
 `{"entry", "time"?, "field", "value": {"metadata", "contacts", "messages" | "statuses" | … : [one]}}`; what
@@ -6,19 +7,23 @@ has not even that form is `{"malformed": …}`.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from workers import meta
 from workers.channel import Fragment, UnparseableBody, UnparseableFragment
-from workers.channels.whatsapp import errors, wire
+from workers.channels.whatsapp import errors, news, wire
 from workers.inbound_values import (
     Inbound,
     InboundAccountError,
+    InboundEdit,
     InboundMessage,
-    InboundOptOut,
+    InboundReaction,
+    InboundRevoke,
     InboundStatus,
     InboundUnsupported,
     JsonObject,
+    Media,
     MessageKind,
     ReportedStatus,
 )
@@ -38,10 +43,9 @@ IGNORED_STATUSES = frozenset(("deleted",))
 STATUSES: dict[str, ReportedStatus] = {
     "sent": "sent", "delivered": "delivered", "read": "read", "played": "played", "failed": "failed",
 }  # fmt: skip
-NO_ACT_OF_A_PERSON = frozenset(("system", "request_welcome"))
-"""Message types that are news about a person and no message of hers: they open no window and make no
-subject.
-"""
+ABOUT_A_MESSAGE = frozenset(("reaction", "edit", "revoke"))
+KEPT_BY_VALUE = frozenset(("text", "button_reply", "list_reply"))
+"""Kinds of messages of which the typed value says all; of every other one the fragment is kept whole."""
 
 # ---- parts --------------------------------------------------------------------------------------------------------
 
@@ -102,12 +106,12 @@ def _of_change(head: JsonObject, value: JsonObject) -> Iterator[Fragment]:
             if not isinstance(item, dict):
                 yield _malformed(item, account_ref)
                 continue
-            contact = _contact_of(item, known, by_id)
+            contact = _contact_of(name, item, known, by_id)
             inner = {**around, "contacts": [contact] if contact else [], name: [item]}
-            yield Fragment(account_ref, _sender_ref(item, contact), {**head, "value": inner})
+            yield Fragment(account_ref, _sender_ref(name, item, contact), {**head, "value": inner})
     rest = {key: part for key, part in value.items() if key not in COMPANIONS and key not in ITEM_LISTS}
     if rest:
-        sender_ref = _sender_ref({}, known[0]) if len(known) == 1 else ""
+        sender_ref = _sender_ref("", {}, known[0]) if len(known) == 1 else ""
         yield Fragment(
             account_ref,
             sender_ref,
@@ -119,21 +123,25 @@ def _malformed(part: Any, account_ref: str = "") -> Fragment:
     return Fragment(account_ref, "", {"malformed": part})
 
 
-def _ids_of(item: JsonObject) -> list[str]:
-    """The ids by which an element names its person, the most stable first."""
+def _ids_of(name: str, item: JsonObject) -> list[str]:
+    """The ids by which an element of a list names its person, the most stable first."""
     update = meta.mapping(item.get("user_id"))
-    candidates = (
+    candidates: tuple[Any, ...] = (
         item.get("from_user_id"), item.get("recipient_user_id"), update.get("previous"), item.get("user_id"),
         item.get("from"), item.get("recipient_id"), item.get("wa_id"),
     )  # fmt: skip
+    if name == "message_echoes":
+        candidates = news.echo_recipients(item)
     return [text for text in candidates if isinstance(text, str) and text]
 
 
-def _contact_of(item: JsonObject, known: list[JsonObject], by_id: dict[str, JsonObject]) -> JsonObject | None:
+def _contact_of(
+    name: str, item: JsonObject, known: list[JsonObject], by_id: dict[str, JsonObject]
+) -> JsonObject | None:
     """The contact that belongs to an element: the one it names, else the only one if the two do not
     contradict each other.
     """
-    ids = _ids_of(item)
+    ids = _ids_of(name, item)
     for text in ids:
         if text in by_id:
             return by_id[text]
@@ -145,8 +153,10 @@ def _contact_of(item: JsonObject, known: list[JsonObject], by_id: dict[str, Json
     return None if any(mine.get(a.kind, a.value) != a.value for a in theirs) else contact
 
 
-def _sender_ref(item: JsonObject, contact: JsonObject | None) -> str:
-    ids = _ids_of(item) + ([str(contact.get(key) or "") for key in ("user_id", "wa_id")] if contact else [])
+def _sender_ref(name: str, item: JsonObject, contact: JsonObject | None) -> str:
+    ids = _ids_of(name, item) + (
+        [str(contact.get(key) or "") for key in ("user_id", "wa_id")] if contact else []
+    )
     found = {a.kind: a.value for a in map(wire.address, reversed(dict.fromkeys(ids))) if a is not None}
     return found.get("bsuid") or found.get("phone") or (ids[0] if ids else "")
 
@@ -168,15 +178,15 @@ def parse(raw: JsonObject) -> list[Inbound]:
     if field == "messages" and name == "messages":
         return [_message(account_ref, item, value, raw)]
     if field == "messages" and name == "statuses":
-        return _status(account_ref, item, raw)
+        return _status(account_ref, item, value, raw)
     if field == "messages" and name == "errors":
         code = errors.classify_reported(item)
         if code.code is None:
             raise UnparseableFragment("error_code")
         return [InboundAccountError(account_ref, code.code, code.failure_class)]
-    if field == "user_preferences" and name == "user_preferences":
-        return [_preference(account_ref, item, value, raw)]
-    return [InboundUnsupported(account_ref, meta.known(field, wire.FIELDS), "other", None, raw)]
+    if not isinstance(field, str):
+        return [InboundUnsupported(account_ref, "other", "other", None, raw)]
+    return [news.read(account_ref, field, name, item, contact_of(value), raw)]
 
 
 def item_of(value: Any) -> tuple[str, JsonObject]:
@@ -197,67 +207,109 @@ def contact_of(value: Any) -> wire.Contact | None:
 def _message(account_ref: str, item: JsonObject, value: Any, raw: JsonObject) -> Inbound:
     head = wire.MessageHead.read(item)
     at_ms = meta.time_ms(head.timestamp)
-    provider_kind = meta.known(head.type, wire.MESSAGE_TYPES)
     if head.group_id is not None:
         return InboundUnsupported(account_ref, "messages", "group", head.id, raw)
-    if provider_kind in NO_ACT_OF_A_PERSON:
-        return InboundUnsupported(account_ref, "messages", provider_kind, head.id, raw)
     contact = contact_of(value)
+    if head.type == "system":
+        return news.of_person(account_ref, head, at_ms, item, contact, raw)
+    if head.type == "request_welcome":
+        return InboundUnsupported(account_ref, "messages", "request_welcome", head.id, raw)
     addresses = wire.sender_addresses(head.sender, head.from_user_id, contact)
     if not addresses:
         raise UnparseableFragment("no_address")
-    kind, provider_kind, text, option_id, option_title = _said(head.type, provider_kind, item)
-    answered = meta.mapping(item.get("context")).get("id")
+    if head.type in ABOUT_A_MESSAGE:
+        target = wire.Target.read(item.get(head.type))
+        if head.type == "reaction":
+            return InboundReaction(account_ref, head.id, at_ms, addresses, target.id, target.emoji or "")
+        if head.type == "revoke":
+            return InboundRevoke(account_ref, head.id, at_ms, addresses, target.id)
+        text = wire.shown_text(target.message.get("type", "text"), target.message)
+        return InboundEdit(account_ref, head.id, at_ms, addresses, target.id, text, raw)
+    said = _said(head.type, item)
+    context = meta.mapping(item.get("context"))
+    answered = context.get("id")
+    advertised = "referral" in item or "referred_product" in context
     return InboundMessage(
         account_ref=account_ref,
         provider_id=head.id,
         provider_time_ms=at_ms,
         addresses=addresses,
         name=contact.profile.name if contact and contact.profile else None,
-        kind=kind,
-        provider_kind=provider_kind,
-        text=text,
-        option_id=option_id,
-        option_title=option_title,
+        kind=said.kind,
+        provider_kind=said.provider_kind,
+        text=said.text,
+        option_id=said.option_id,
+        option_title=said.option_title,
         in_reply_to=answered if isinstance(answered, str) else None,
-        raw=raw if kind == "unsupported" else None,
+        raw=raw if advertised or said.kind not in KEPT_BY_VALUE else None,
+        forwarded=True in (context.get("forwarded"), context.get("frequently_forwarded")),
+        media=said.media,
     )
 
 
-_Said = tuple[MessageKind, str, str | None, str | None, str | None]
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What a message says, by its type; fields as in `InboundMessage`."""
+
+    kind: MessageKind
+    provider_kind: str
+    text: str | None = None
+    option_id: str | None = None
+    option_title: str | None = None
+    media: tuple[Media, ...] = ()
 
 
-def _said(type_: str, provider_kind: str, item: JsonObject) -> _Said:
-    """(kind, provider's kind, text, option id, option title) of a message by its type."""
+def _said(type_: str, item: JsonObject) -> _Said:
+    part = item.get(type_)
     if type_ == "text":
-        return (
-            "text",
-            "text",
-            wire.TextBody.read(item.get("text")).body,
-            None,
-            None,
-        )
+        return _Said("text", "text", wire.TextBody.read(part).body)
     if type_ == "button":
-        pressed = wire.QuickReply.read(item.get("button"))
-        return "button_reply", "button", None, pressed.payload, pressed.text
+        pressed = wire.QuickReply.read(part)
+        return _Said("button_reply", "button", None, pressed.payload, pressed.text)
     if type_ == "interactive":
-        answer = wire.Interactive.read(item.get("interactive"))
-        inner = f"interactive/{meta.known(answer.type, wire.INTERACTIVE_TYPES)}"
-        kinds: tuple[Literal["button_reply", "list_reply"], ...] = (
-            "button_reply",
-            "list_reply",
-        )
-        for kind in kinds:
-            if answer.type == kind:
-                choice = answer.button_reply if kind == "button_reply" else answer.list_reply
-                if choice is None:
-                    raise UnparseableFragment("malformed")
-                return kind, inner, None, choice.id, choice.title
-        return "unsupported", inner, None, None, None
-    return "unsupported", provider_kind, None, None, None
+        return _answered(wire.Interactive.read(part))
+    provider_kind = meta.known(type_, wire.MESSAGE_TYPES)
+    if type_ in wire.MEDIA_TYPES:
+        media = wire.media_of(type_, part)
+        if media is not None:
+            return _Said("media", provider_kind, wire.shown_text(type_, item), media=(media,))
+    if type_ == "location" and _is_place(part):
+        return _Said("location", provider_kind)
+    if type_ == "contacts" and isinstance(part, list):
+        return _Said("contacts", provider_kind)
+    if type_ == "order" and isinstance(part, dict):
+        note = part.get("text")
+        return _Said("order", provider_kind, note if isinstance(note, str) and note else None)
+    return _Said("unsupported", provider_kind)
 
 
-def _status(account_ref: str, item: JsonObject, raw: JsonObject) -> list[Inbound]:
+def _answered(answer: wire.Interactive) -> _Said:
+    inner = f"interactive/{meta.known(answer.type, wire.INTERACTIVE_TYPES)}"
+    kinds: tuple[Literal["button_reply", "list_reply"], ...] = ("button_reply", "list_reply")
+    for kind in kinds:
+        if answer.type == kind:
+            choice = answer.button_reply if kind == "button_reply" else answer.list_reply
+            if choice is None:
+                raise UnparseableFragment("malformed")
+            return _Said(kind, inner, None, choice.id, choice.title)
+    if answer.type == "nfm_reply":
+        if answer.nfm_reply is None:
+            raise UnparseableFragment("malformed")
+        return _Said("form_reply", inner)
+    return _Said("unsupported", inner)
+
+
+def _is_place(part: object) -> bool:
+    """Both coordinates are degrees; zero is one of them."""
+    place = meta.mapping(part)
+    bounds = ((place.get("latitude"), 90), (place.get("longitude"), 180))
+    return all(
+        isinstance(one, int | float) and not isinstance(one, bool) and -most <= one <= most
+        for one, most in bounds
+    )
+
+
+def _status(account_ref: str, item: JsonObject, value: Any, raw: JsonObject) -> list[Inbound]:
     status = wire.Status.read(item)
     if status.status in IGNORED_STATUSES:
         return []
@@ -265,94 +317,22 @@ def _status(account_ref: str, item: JsonObject, raw: JsonObject) -> list[Inbound
     if known is None or status.recipient_type == "group":
         kind = "group" if status.recipient_type == "group" else "unknown"
         return [InboundUnsupported(account_ref, "statuses", kind, status.id, raw)]
-    error = status.errors[0] if status.errors else None
+    error = status.error
     meaning = errors.classify_reported(error or {}) if known == "failed" else None
+    recipient = wire.address(status.recipient_user_id) or wire.address(status.recipient_id)
+    if recipient is None:
+        # With a hidden number some payloads name the recipient beside the status only.
+        recipient = next(iter(wire.sender_addresses(None, None, contact_of(value))), None)
     return [
         InboundStatus(
             account_ref=account_ref,
             provider_id=status.id,
             status=known,
             provider_time_ms=meta.time_ms(status.timestamp),
-            recipient=wire.address(status.recipient_user_id) or wire.address(status.recipient_id),
+            recipient=recipient,
             echo=status.biz_opaque_callback_data,
             error_code=meaning.code if meaning else None,
             error_class=meaning.failure_class if meaning else None,
             raw_error=error,
         )
     ]
-
-
-def _preference(account_ref: str, item: JsonObject, value: Any, raw: JsonObject) -> Inbound:
-    preference = wire.Preference.read(item)
-    if preference.category != "marketing_messages" or preference.value not in (
-        "stop",
-        "resume",
-    ):
-        return InboundUnsupported(account_ref, "user_preferences", "other", None, raw)
-    at_ms = meta.time_ms(preference.timestamp)
-    addresses = wire.sender_addresses(preference.wa_id, preference.user_id, contact_of(value))
-    if not addresses:
-        raise UnparseableFragment("no_address")
-    return InboundOptOut(
-        account_ref=account_ref,
-        provider_id=f"user_preferences:{addresses[0].value}:{preference.value}:{at_ms}",
-        provider_time_ms=at_ms,
-        addresses=addresses,
-        scope="marketing",
-        value="stop" if preference.value == "stop" else "resume",
-    )
-
-
-# ---- facts, for the command line ----------------------------------------------------------------------------------
-
-_KINDS = {
-    InboundMessage: "message", InboundStatus: "status", InboundAccountError: "account_error", InboundUnsupported: "unsupported",
-}  # fmt: skip
-_KINDS_BY_LIST = {"messages": "message", "statuses": "status"}
-_OPT_OUT_KINDS = {"stop": "opt_out", "resume": "resume"}
-"""`resume` lifts an opt-out and is no consent, so it is neither an opt-out nor an opt-in."""
-
-
-def describe(raw: JsonObject) -> list[JsonObject]:
-    """The facts of one fragment: one object for an inbound value, with `kind` and `supported`; `reject` when
-    it is none, `why` when it is none or not supported.
-    """
-    raw = dict(meta.mapping(raw))
-    value = meta.mapping(raw.get("value"))
-    name, item = item_of(value)
-    found = wire.facts(raw.get("field"), name, item, value)
-    try:
-        values = parse(raw)
-    except UnparseableFragment as error:
-        nobody = error.why == "no_address"
-        kind = _KINDS_BY_LIST.get(name) or _OPT_OUT_KINDS.get(str(item.get("value"))) if nobody else None
-        reject = {} if nobody else {"reject": True}
-        return [_line(kind or "rejected", False, reject | {"why": error.why}, found)]
-    if not values:
-        return [_line("ignored", False, {}, found)]
-    return [_line(_kind(one), _supported(one), _meaning(one), found) for one in values]
-
-
-def _line(kind: str, supported: bool, more: JsonObject, found: JsonObject) -> JsonObject:
-    """Our words first, and never replaced by a provider's field of the same name."""
-    ours = {"kind": kind, "supported": supported, **more}
-    return {**ours, **found, **ours}
-
-
-def _kind(one: Inbound) -> str:
-    return _OPT_OUT_KINDS[one.value] if isinstance(one, InboundOptOut) else _KINDS[type(one)]
-
-
-def _meaning(one: Inbound) -> JsonObject:
-    """What it means for us, beside the provider's facts."""
-    if isinstance(one, InboundStatus | InboundAccountError) and one.error_class is not None:
-        return {"error_class": one.error_class}
-    if isinstance(one, InboundUnsupported) and one.provider_kind != "other":
-        return {"why": one.provider_kind}
-    return {}
-
-
-def _supported(one: Inbound) -> bool:
-    if isinstance(one, InboundMessage):
-        return one.kind != "unsupported"
-    return not isinstance(one, InboundUnsupported)

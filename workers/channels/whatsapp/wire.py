@@ -1,8 +1,5 @@
 """The provider's JSON as pydantic models: only what Sealpost reads, everything else is ignored and stays in
-the fragment.
-
-Below them `facts`: a flat reading of any fragment, for `sealpost parse`; it knows more kinds than Sealpost
-handles yet.
+the fragment. And the words of the provider that may stand in clear.
 
 Source: channel-apis §2.1 to §2.3 (pywa, nyaruka/courier, Meta's reference), August 2026.
 """
@@ -13,24 +10,76 @@ from collections.abc import Mapping
 from typing import Any
 
 import orjson
-from pydantic import Field, ValidationError
+from pydantic import AliasChoices, Field, ValidationError
 
 from schemas import ids
 from schemas.addresses import Address, international_number
 from workers import meta
-from workers.inbound_values import JsonObject
+from workers.inbound_values import FileKind, JsonObject, Media
 from workers.webhook_body import Part
 
 _USER_ID = re.compile(r"[A-Z]{2}\.(ENT\.)?[A-Za-z0-9]{1,128}")
 
-FIELDS = frozenset((
-    "messages", "user_preferences", "user_id_update", "smb_message_echoes", "smb_app_state_sync",
-    "history", "message_template_status_update", "message_template_quality_update",
-    "message_template_components_update", "template_category_update", "phone_number_quality_update",
-    "phone_number_name_update", "account_update", "account_review_update", "account_alerts",
-    "account_settings_update", "business_capability_update", "business_username_updates", "security",
-    "flows", "calls", "partner_solutions", "payment_configuration_update", "automatic_events",
-    "tracking_events",
+# ---- words --------------------------------------------------------------------------------------------------------
+
+NEWS: Mapping[str, tuple[str, ...]] = {
+    "account_alerts": ("alert_info.alert_type", "alert_type"),
+    "account_review_update": ("decision",),
+    "account_settings_update": (),
+    "account_update": ("ban_info.waba_ban_state", "event"),
+    "business_capability_update": (),
+    "business_username_updates": ("status",),
+    "flows": ("event",),
+    "message_template_components_update": (),
+    "message_template_quality_update": ("new_quality_score",),
+    "phone_number_name_update": ("decision",),
+    "phone_number_quality_update": ("event",),
+    "security": ("event",),
+    "template_category_update": ("new_category", "correct_category"),
+}
+"""Fields that bring news about our account → where in their value the word stands that says what happened, the most telling
+first; none: that it comes says all there is (`changed`)."""
+
+CHANGED = "changed"
+NEWS_WORDS = frozenset((
+    # accounts
+    "account_deleted", "account_offboarded", "account_reconnected", "account_restriction", "account_violation",
+    "ad_account_linked", "auth_intl_price_eligibility_update", "business_primary_location_country_update", "disabled_update",
+    "mm_lite_terms_signed", "partner_added", "partner_app_installed", "partner_app_uninstalled",
+    "partner_client_certification_status_update", "partner_removed", "verified_account", "volume_based_pricing_tier_update",
+    "disable", "schedule_for_disable", "reinstate",
+    # decisions about names, reviews and user names
+    "approved", "rejected", "deferred", "pending", "reserved", "deleted",
+    # alerts
+    "increased_capabilities_eligibility_deferred", "increased_capabilities_eligibility_failed",
+    "increased_capabilities_eligibility_need_more_info", "oba_approved", "oba_rejected", "profile_picture_lost",
+    # numbers
+    "flagged", "unflagged", "onboarding", "upgrade", "downgrade", "throughput_upgrade",
+    "pin_changed", "pin_reset_request", "pin_reset_success",
+    # templates
+    "green", "yellow", "red", "unknown", "marketing", "utility", "authentication", "service",
+    # flows
+    "flow_status_change", "client_error_rate", "endpoint_error_rate", "endpoint_latency", "endpoint_availability",
+    "flow_version_expiry_warning",
+    CHANGED,
+))  # fmt: skip
+"""What news may say in clear, in small letters; anything else is `other`."""
+
+TEMPLATE_STATUSES = frozenset((
+    "approved", "archived", "deleted", "disabled", "flagged", "in_appeal", "limit_exceeded", "locked", "paused", "pending",
+    "pending_deletion", "reinstated", "rejected", "unarchived",
+))  # fmt: skip
+TEMPLATE_REASONS = frozenset((
+    "abusive_content", "category_not_available", "incorrect_category", "invalid_format", "promotional", "scam",
+    "tag_content_mismatch",
+))  # fmt: skip
+
+ECHO_FIELDS = frozenset(("message_echoes", "smb_message_echoes"))
+FIELDS = frozenset(NEWS) | ECHO_FIELDS | frozenset((
+    "messages", "user_preferences", "user_id_update", "smb_app_state_sync", "history",
+    "message_template_status_update", "calls", "partner_solutions", "payment_configuration_update",
+    "automatic_events", "tracking_events", "standby", "messaging_handovers", "group_lifecycle_update",
+    "group_participants_update", "group_settings_update", "group_status_update",
 ))  # fmt: skip
 """Names of webhook fields that may stand in clear; another one is `other`."""
 
@@ -41,9 +90,21 @@ MESSAGE_TYPES = frozenset((
 ))  # fmt: skip
 """Message types that may stand in clear; another one is `other`."""
 
+MEDIA_TYPES: Mapping[str, FileKind] = {
+    "image": "image", "video": "video", "document": "document", "audio": "audio", "voice": "voice", "sticker": "sticker",
+}  # fmt: skip
+"""Message types that bring a file; `voice` is an old name of an audio with `voice: true`."""
+
 INTERACTIVE_TYPES = frozenset((
     "button_reply", "list_reply", "nfm_reply", "call_permission_reply",
 ))  # fmt: skip
+
+IDENTITY_CHANGED = "customer_identity_changed"
+ADDRESS_NEWS = frozenset(("user_changed_number", "customer_changed_number", "user_changed_user_id"))
+IDENTITY_NEWS = frozenset((IDENTITY_CHANGED, "user_identity_changed"))
+"""Kinds of `system` messages; some were called otherwise in older payloads."""
+
+# ---- what comes in ------------------------------------------------------------------------------------------------
 
 
 class Profile(Part):
@@ -81,11 +142,38 @@ class Choice(Part):
 
 
 class Interactive(Part):
-    """An answer to an interactive message."""
+    """An answer to an interactive message; `nfm_reply` is a filled-in form, whose answers stay in the fragment."""
 
     type: str
     button_reply: Choice | None = None
     list_reply: Choice | None = None
+    nfm_reply: JsonObject | None = None
+
+
+class Target(Part):
+    """The message that a reaction, an edit or a revocation is about; where its id stands differs."""
+
+    id: str = Field(min_length=1, validation_alias=AliasChoices("original_message_id", "message_id"))
+    emoji: str | None = None
+    message: JsonObject = Field(default_factory=dict)
+
+
+class System(Part):
+    """News about a person. New addresses: `wa_id` (before: `new_wa_id`) and `user_id`; old ones: `customer`, `previous_user_id`,
+    or the sender of the message."""
+
+    type: Any = None
+    wa_id: Any = None
+    new_wa_id: Any = None
+    user_id: Any = None
+    customer: Any = None
+    previous_user_id: Any = None
+    body: Any = None
+
+    @property
+    def word(self) -> str:
+        """What it is, as the provider calls it; "" when that is no word."""
+        return self.type if isinstance(self.type, str) else ""
 
 
 class MessageHead(Part):
@@ -111,7 +199,15 @@ class Status(Part):
     recipient_user_id: str | None = None
     recipient_type: str | None = None
     biz_opaque_callback_data: str | None = None
-    errors: list[JsonObject] = Field(default_factory=list)
+    errors: Any = None
+
+    @property
+    def error(self) -> JsonObject | None:
+        """The first error reported, which is the one that counts."""
+        if self.errors is None:
+            return None
+        listed = self.errors if isinstance(self.errors, list) else [self.errors]
+        return next((one for one in listed if isinstance(one, dict)), None)
 
 
 class Preference(Part):
@@ -122,6 +218,52 @@ class Preference(Part):
     category: str
     value: str
     timestamp: Any = None
+
+
+class TemplateNews(Part):
+    """The provider decided about a template. Its name is one of ours: nothing else looks like one."""
+
+    event: str
+    name: str = Field(alias="message_template_name", pattern=r"^[a-z0-9_]{1,512}$")
+    language: str = Field(
+        alias="message_template_language", pattern=r"^[A-Za-z]{2,3}([_-][A-Za-z0-9]{2,8})*$"
+    )
+    reason: str | None = None
+
+
+def word(value: object, words: frozenset[str]) -> str:
+    """A word that the provider shouts, in small letters, if it may stand in clear; else `other`."""
+    return meta.known(value.lower() if isinstance(value, str) else value, words)
+
+
+def media_of(type_: str, part: object) -> Media | None:
+    """The file of a message; None when it says neither an id nor where the file lies."""
+    inner = meta.mapping(part)
+    ref, url = _text(inner.get("id")), _text(inner.get("url")) or _text(inner.get("link"))
+    if not ref and not url:
+        return None
+    kind = MEDIA_TYPES[type_]
+    return Media(
+        kind="voice" if kind == "audio" and inner.get("voice") is True else kind,
+        mime_type=_text(inner.get("mime_type")),
+        ref=ref,
+        url=url,
+        name=_text(inner.get("filename")),
+    )
+
+
+def shown_text(type_: object, item: Mapping[str, Any]) -> str | None:
+    """What a message says in words: the typed text, or the caption of a file; None when it is neither."""
+    if not isinstance(type_, str):
+        return None
+    part = meta.mapping(item.get(type_))
+    if type_ == "text":
+        return _text(part.get("body"))
+    return _text(part.get("caption")) if type_ in MEDIA_TYPES else None
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
 
 
 def read_contact(raw: object) -> Contact | None:
@@ -200,215 +342,8 @@ def status_json(message: JsonObject, word: str, at_s: int, error: JsonObject | N
     return status | {"pricing": pricing}
 
 
-def webhook_json(changes: list[JsonObject]) -> bytes:
-    """A whole webhook body with these changes."""
-    return orjson.dumps({"object": OBJECT, "entry": [{"id": BUSINESS_ACCOUNT_ID, "changes": changes}]})
-
-
-# ---- facts --------------------------------------------------------------------------------------------------------
-
-MEDIA_TYPES = frozenset((
-    "image", "video", "document", "audio", "voice", "sticker",
-))  # fmt: skip
-
-
-def facts(field: object, name: str, item: JsonObject, value: Mapping[str, Any]) -> JsonObject:
-    """The facts of one fragment under flat names; never raises. `name` is the list that `item` stood in, ""
-    for none.
-    """
-    contact = meta.mapping(
-        (value.get("contacts") or [None])[0] if isinstance(value.get("contacts"), list) else None
-    )
-    found: JsonObject = {"phone_number_id": meta.mapping(value.get("metadata")).get("phone_number_id")}
-    if name == "messages":
-        return found | _message_facts(item, contact)
-    if name == "statuses":
-        return found | _status_facts(item, contact)
-    if name == "errors":
-        return found | {
-            "error_code": item.get("code"),
-            "title": item.get("title"),
-            "value_errors": [item.get("code")],
-        }
-    found["field"] = field
-    if name == "user_id_update":
-        ids, parents = meta.mapping(item.get("user_id")), meta.mapping(item.get("parent_user_id"))
-        return found | {
-            "wa_id": item.get("wa_id"),
-            "bsuid_previous": ids.get("previous"),
-            "bsuid_current": ids.get("current"),
-            "parent_bsuid_previous": parents.get("previous"),
-            "parent_bsuid_current": parents.get("current"),
-            "timestamp": meta.time_s(item.get("timestamp")),
-        }
-    if name:
-        plain = {key: part for key, part in item.items() if isinstance(part, str | int | float)}
-        return found | plain | {"timestamp": meta.time_s(item.get("timestamp"))}
-    return found | _news_facts(value)
-
-
-def _message_facts(item: JsonObject, contact: Mapping[str, Any]) -> JsonObject:
-    profile, context = meta.mapping(contact.get("profile")), meta.mapping(item.get("context"))
-    type_ = item.get("type")
-    ids = (
-        item.get("from_user_id"),
-        item.get("from"),
-        contact.get("user_id"),
-        contact.get("wa_id"),
-    )
-    found: JsonObject = {
-        "type": type_,
-        "from": item.get("from"),
-        "id": item.get("id"),
-        "timestamp": meta.time_s(item.get("timestamp")),
-        "profile_name": profile.get("name"),
-        "username": profile.get("username"),
-        "bsuid": next(
-            (a.value for a in map(address, ids) if a is not None and a.kind == "bsuid"),
-            None,
-        ),
-        "parent_bsuid": contact.get("parent_user_id"),
-        "group_id": item.get("group_id"),
-        "in_reply_to": context.get("id"),
-        "forwarded": context.get("forwarded"),
-        "frequently_forwarded": context.get("frequently_forwarded"),
-    }
-    referral = meta.mapping(item.get("referral"))
-    found |= {f"referral_{key}": part for key, part in referral.items() if isinstance(part, str)}
-    found |= {"ctwa_clid": referral["ctwa_clid"]} if "ctwa_clid" in referral else {}
-    optional = (
-        "username",
-        "bsuid",
-        "parent_bsuid",
-        "group_id",
-        "in_reply_to",
-        "forwarded",
-        "frequently_forwarded",
-    )
-    found = {key: part for key, part in found.items() if part is not None or key not in optional}
-    part = item.get(type_) if isinstance(type_, str) else None
-    return found | _part_facts(type_, part, item)
-
-
-def _part_facts(type_: object, part: Any, item: JsonObject) -> JsonObject:
-    """What stands in the object that is called like the message's type."""
-    inner = meta.mapping(part)
-    if not isinstance(type_, str):
-        return {}
-    if type_ == "text":
-        return {"text": inner.get("body")}
-    if type_ == "button":
-        return {"text": inner.get("text"), "payload": inner.get("payload")}
-    if type_ == "interactive":
-        return _interactive_facts(inner)
-    if type_ in MEDIA_TYPES:
-        names = {
-            "media_id": "id",
-            "mime": "mime_type",
-            "sha256": "sha256",
-            "caption": "caption",
-            "filename": "filename",
-        }
-        found = {ours: inner.get(theirs) for ours, theirs in names.items()}
-        return found | {key: inner[key] for key in ("voice", "animated", "url") if key in inner}
-    if type_ == "contacts":
-        cards = part if isinstance(part, list) else []
-        first = meta.mapping(meta.mapping(cards[0]).get("name")) if cards else {}
-        origin = (
-            inner.get("origin")
-            or item.get("origin")
-            or (meta.mapping(cards[0]).get("origin") if cards else None)
-        )
-        return {
-            "count": len(cards),
-            "first_formatted_name": first.get("formatted_name"),
-            "origin": origin,
-        }
-    if type_ == "reaction":
-        emoji = inner.get("emoji")
-        return {"target": inner.get("message_id"), "emoji": emoji, "removed": not emoji}
-    if type_ == "order":
-        products = inner.get("product_items")
-        count = len(products) if isinstance(products, list) else 0
-        return {
-            "catalog_id": inner.get("catalog_id"),
-            "count": count,
-            "text": inner.get("text"),
-        }
-    if type_ in ("edit", "revoke"):
-        edited = meta.mapping(inner.get("message"))
-        event = {"event": "deleted" if type_ == "revoke" else "edited"}
-        text = {"text": meta.mapping(edited.get("text")).get("body")} if type_ == "edit" else {}
-        return event | text | {"original_message_id": inner.get("original_message_id")}
-    if type_ in ("unsupported", "unknown"):
-        listed = item.get("errors")
-        error = meta.mapping(listed[0]) if isinstance(listed, list) and listed else {}
-        return {"error_code": error.get("code"), "title": error.get("title")}
-    if type_ == "system":
-        renamed = {"type": "system_type"}
-        return {renamed.get(key, key): text for key, text in inner.items() if isinstance(text, str)}
-    return {key: plain for key, plain in inner.items() if isinstance(plain, str | int | float)}
-
-
-def _interactive_facts(inner: Mapping[str, Any]) -> JsonObject:
-    type_ = inner.get("type")
-    choice = meta.mapping(inner.get(type_)) if isinstance(type_, str) else {}
-    found: JsonObject = {"type": f"interactive/{type_}"}
-    if type_ == "nfm_reply":
-        return found | {key: choice.get(key) for key in ("name", "body", "response_json")}
-    names = {
-        "choice_id": "id",
-        "choice_title": "title",
-        "choice_description": "description",
-    }
-    return found | {ours: choice.get(theirs) for ours, theirs in names.items()}
-
-
-def _status_facts(item: JsonObject, contact: Mapping[str, Any]) -> JsonObject:
-    listed = item.get("errors")
-    error = meta.mapping(listed[0]) if isinstance(listed, list) and listed else {}
-    pricing, conversation = (
-        meta.mapping(item.get("pricing")),
-        meta.mapping(item.get("conversation")),
-    )
-    ids = (
-        item.get("recipient_user_id"),
-        item.get("recipient_id"),
-        contact.get("user_id"),
-    )
-    found = {
-        "recipient_type": item.get("recipient_type"),
-        "bsuid": next(
-            (a.value for a in map(address, ids) if a is not None and a.kind == "bsuid"),
-            None,
-        ),
-        "biz_opaque_callback_data": item.get("biz_opaque_callback_data"),
-        "error_code": error.get("code"),
-        "title": error.get("title"),
-        "details": meta.mapping(error.get("error_data")).get("details") or error.get("details"),
-        "conversation_id": conversation.get("id"),
-        "price_category": pricing.get("category"),
-        "billable": pricing.get("billable"),
-    }
-    return {
-        "type": "status",
-        "id": item.get("id"),
-        "status": item.get("status"),
-        "recipient": item.get("recipient_id"),
-        "timestamp": meta.time_s(item.get("timestamp")),
-    } | {key: part for key, part in found.items() if part is not None}
-
-
-def _news_facts(value: Mapping[str, Any]) -> JsonObject:
-    """News about templates, the number or the account: what is plain, and the provider's long names in
-    short.
-    """
-    short = {
-        "message_template_name": "template",
-        "message_template_id": "template_id",
-        "message_template_language": "language",
-        "message_template_category": "category",
-        "current_limit": "limit",
-    }
-    plain = {key: part for key, part in value.items() if isinstance(part, str | int | float)}
-    return {short.get(key, key): part for key, part in plain.items() if key != "messaging_product"}
+def webhook_json(changes: list[JsonObject], at_s: int | None = None) -> bytes:
+    """A whole webhook body with these changes; `at_s`: the time of the entry, which news has."""
+    time = {} if at_s is None else {"time": at_s}
+    entry = {"id": BUSINESS_ACCOUNT_ID, **time, "changes": changes}
+    return orjson.dumps({"object": OBJECT, "entry": [entry]})
