@@ -32,6 +32,7 @@ app.add_typer(message_app, name="message")
 app.add_typer(deadletters_app, name="deadletters")
 app.add_typer(signup_commands.forms_app, name="forms")
 app.add_typer(signup_commands.links_app, name="links")
+app.add_typer(signup_commands.purposes_app, name="purposes")
 app.add_typer(signup_commands.wording_app, name="wording")
 
 Data = Annotated[

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 forms_app = typer.Typer(no_args_is_help=True, help="Sign-up forms.")
+purposes_app = typer.Typer(no_args_is_help=True, help="What messages may be for.")
 links_app = typer.Typer(no_args_is_help=True, help="Click-to-chat links of campaigns.")
 wording_app = typer.Typer(no_args_is_help=True, help="Privacy notices and consent texts.")
 
@@ -18,6 +19,19 @@ def _call(data: Path | None, method: str, path: str, role: str, body: Any = None
     from deploy.api_commands import command
 
     command(data, method, path, role, body)
+
+
+@purposes_app.command("define")
+def purpose_define(
+    purpose: str,
+    basis: Annotated[str, typer.Option(help="consent, contract or legitimate_interest")],
+    de: Annotated[str, typer.Option(help="What people read in German.")],
+    en: Annotated[str, typer.Option(help="What people read in English.")],
+    data: Data = None,
+) -> None:
+    """Say what messages may be for. Needs a token of role officer."""
+    body = {"purpose": purpose, "legal_basis": basis, "names": {"de": de, "en": en}}
+    _call(data, "POST", "/v1/purposes", "officer", body)
 
 
 @forms_app.command("create")

@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 from schemas.envelope import Event, EventData
 from schemas.events import registry, tenants
+from schemas.texts import Language, purpose_name
 
 DEFAULT_PURPOSES: Mapping[str, str] = {"service": "contract", "newsletter": "consent"}
 """What every tenant starts with: purpose → legal basis."""
@@ -92,6 +93,8 @@ class TenantSettings:
     dpa_ended_ms: int = -1
     """Times of the newest DpaSigned and DpaEnded, on the vault's clock; both only grow. -1: never."""
     purposes: Mapping[str, str] = field(default_factory=dict)
+    purpose_names: Mapping[str, Mapping[Language, str]] = field(default_factory=dict)
+    """What people read for a purpose, by language, where the business has said it."""
     notices: Mapping[str, Notice] = field(default_factory=dict)
     """What is shown, by language: of one notice the greatest version ever published."""
     notice_history: Mapping[str, Notice] = field(default_factory=dict)
@@ -117,6 +120,11 @@ class TenantSettings:
     def consent_purposes(self) -> tuple[str, ...]:
         """The purposes that need consent, in order."""
         return tuple(sorted(p for p, basis in self.purposes.items() if basis == "consent"))
+
+    def purpose_name(self, purpose: str, language: str) -> str:
+        """How a purpose is called in a sentence."""
+        named = {str(spoken): name for spoken, name in self.purpose_names.get(purpose, {}).items()}
+        return named.get(language) or purpose_name(purpose, language)
 
     def notice_for(self, language: str) -> Notice | None:
         """The privacy notice to show in a language: that language's, else the default language's, else any."""
@@ -159,7 +167,10 @@ def fold(settings: TenantSettings, event: Event, offset: int) -> TenantSettings:
         case tenants.DpaEnded():
             return replace(now, dpa_ended_ms=max(now.dpa_ended_ms, event.at_ms()))
         case tenants.PurposeDefined():
-            return replace(now, purposes={**now.purposes, data.purpose: data.legal_basis})
+            names = {**now.purpose_names, data.purpose: data.names} if data.names else now.purpose_names
+            return replace(
+                now, purposes={**now.purposes, data.purpose: data.legal_basis}, purpose_names=names
+            )
         case tenants.ChannelApproved():
             account = Account(data.account, event.channel or "", data.connection, data.handle)
             return replace(now, accounts={**now.accounts, data.account: account})

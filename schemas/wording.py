@@ -27,7 +27,7 @@ def wording(
     shown = notice_of(settings, notice, text.language)
     variables = {
         "business": settings.name,
-        "purpose": texts.purpose_name(purpose, text.language),
+        "purpose": settings.purpose_name(purpose, text.language),
         "preferences_url": preferences_url,
         **({"notice_url": shown.url} if shown else {}),
     }
@@ -45,7 +45,7 @@ def notice_of(settings: TenantSettings, reference: str | None, language: str) ->
     return settings.notice_history.get(reference or "") or settings.notice_for(language)
 
 
-def signup_wording(text: ConsentText, business: str, purpose: str) -> str:
+def signup_wording(settings: TenantSettings, text: ConsentText, purpose: str) -> str:
     """What stands beside the box of a purpose on a sign-up form. A word in braces that is not known is left as it stands."""
-    name = texts.purpose_name(purpose, text.language)
-    return text.body.replace("{business}", business).replace("{purpose}", name)
+    name = settings.purpose_name(purpose, text.language)
+    return text.body.replace("{business}", settings.name).replace("{purpose}", name)

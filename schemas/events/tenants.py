@@ -30,11 +30,12 @@ class DpaEnded(EventData):
 
 
 class PurposeDefined(EventData):
-    """What messages may be for, and whether a consent must stand behind each."""
+    """What messages may be for, and whether a consent must stand behind each. `names`: what people read, by language."""
 
     TYPE: ClassVar[str] = "sealpost.tenant.purpose_defined.v1"
     purpose: str
     legal_basis: Literal["consent", "contract", "legitimate_interest"]
+    names: dict[Language, str] | None = None
 
 
 class NoticePublished(EventData):

@@ -43,13 +43,13 @@ CLEAR_FIELDS = {
     # times
     "acted_at", "requested_at", "expires", "t0", "t1", "t2", "tr", "t3", "purged_at", "day", "day_keys_until",
     # of the business, no person: settings
-    "name", "default_language", "signed_at", "ended_at", "url", "body", "accounts", "origins", "handle",
+    "name", "default_language", "signed_at", "ended_at", "url", "body", "accounts", "origins", "handle", "names",
     # sealed or signed by itself
     "sealed", "ct", "public", "signature",
 }  # fmt: skip
 """The allow-list (DESIGN §5, docs/privacy/what-remains.md). A field that is added here stays readable for ever: it must name
 no person, quote nobody, and hold no address, no provider's id, no provider's words and, outside settings, no URL."""
-OF_THE_BUSINESS = {"name", "url", "body", "origins", "handle"}
+OF_THE_BUSINESS = {"name", "url", "body", "origins", "handle", "names"}
 """Clear in the tenants' settings alone."""
 
 

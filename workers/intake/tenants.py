@@ -4,7 +4,7 @@ Whatever is registered is an event of `sealpost.tenants`; only secrets lie in th
 """
 
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from schemas.clock import DAY, boot_s, now_ms, sleep_s, to_text, today
@@ -185,12 +185,13 @@ class Registrar:
         )  # fmt: skip
         self._publish(tenant, published)
 
-    def define_purpose(self, tenant: str, purpose: str, legal_basis: str) -> None:
-        """Say what messages may be for; `legal_basis` is consent, contract or legitimate_interest."""
+    def define_purpose(
+        self, tenant: str, purpose: str, legal_basis: str, names: Mapping[str, str] | None = None
+    ) -> None:
+        """Say what messages may be for; `legal_basis` is consent, contract or legitimate_interest, `names` what people read."""
         self._require(tenant)
-        self._publish(
-            tenant, tenants.PurposeDefined.model_validate({"purpose": purpose, "legal_basis": legal_basis})
-        )
+        told = {"purpose": purpose, "legal_basis": legal_basis, "names": dict(names) if names else None}
+        self._publish(tenant, tenants.PurposeDefined.model_validate(told))
 
     def approve_channel(
         self, tenant: str, channel: str, connection: str, account: str, handle: str | None = None

@@ -18,6 +18,20 @@ AccountName = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 Origin = Annotated[str, StringConstraints(pattern=ORIGIN_PATTERN, max_length=300)]
 
 
+class PurposeRequest(Body):
+    """What messages may be for. `names`: what people read on forms and in questions, in German and English."""
+
+    purpose: Purpose
+    legal_basis: Literal["consent", "contract", "legitimate_interest"]
+    names: dict[Language, Annotated[str, StringConstraints(min_length=1, max_length=80)]]
+
+
+class PurposesAnswer(BaseModel):
+    """Purpose → legal basis."""
+
+    purposes: dict[str, str]
+
+
 class FormRequest(Body):
     """A sign-up form. `accounts`: empty means all of the tenant's that a link can be made to. `origins`: the sites whose pages
     may embed the widget, as a browser names them (`https://www.example.org`)."""

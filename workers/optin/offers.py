@@ -7,7 +7,7 @@ from typing import Literal
 from schemas.content import TextReference
 from schemas.default_wording import SIGNUP
 from schemas.settings import Account, ConsentText, Form, Notice, TenantSettings
-from schemas.texts import LANGUAGES, purpose_name
+from schemas.texts import LANGUAGES
 from schemas.wording import signup_wording
 from workers.channel import Channel, UnknownChannel
 
@@ -94,7 +94,7 @@ def offer_of(
     if not accounts:
         return "no_channel"
     boxes = tuple(
-        Box(p, purpose_name(p, text.language), signup_wording(text, settings.name, p)) for p in purposes
+        Box(p, settings.purpose_name(p, text.language), signup_wording(settings, text, p)) for p in purposes
     )
     return Offer(settings.tenant, form, settings.name, spoken, notice, text, boxes, accounts)
 

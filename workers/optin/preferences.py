@@ -13,7 +13,6 @@ from starlette.concurrency import run_in_threadpool
 from schemas.clock import to_text
 from schemas.ids import random_id
 from schemas.settings import Form, TenantSettings
-from schemas.texts import purpose_name
 from vault.errors import UnknownTenant
 from vault.permissions import Permission
 from workers.channel import UnknownChannel
@@ -167,7 +166,7 @@ class Preferences:
     ) -> dict[str, Any]:
         channel, purpose = place
         active = one is not None and one.active
-        name, title = purpose_name(purpose, person.language), self._title(channel)
+        name, title = person.settings.purpose_name(purpose, person.language), self._title(channel)
         since = pages.shown_day(to_text(one.given_at_ms or 0), person.language) if one and active else ""
         offered = None if active else self._offered(person, channel, purpose)
         return {

@@ -74,6 +74,12 @@ class _Desk:
             raise Refusal("not_found")
         return found
 
+    def define_purpose(self, tenant: str, body: models.PurposeRequest) -> models.PurposesAnswer:
+        """Define a purpose, or what it is from now on."""
+        names = {str(language): name for language, name in body.names.items()}
+        self._published(lambda: self.registrar.define_purpose(tenant, body.purpose, body.legal_basis, names))
+        return models.PurposesAnswer(purposes=dict(self.settings(tenant).purposes))
+
     def publish_form(self, tenant: str, body: models.FormRequest) -> models.FormAnswer:
         """Publish a new form."""
         settings = self.settings(tenant)
@@ -256,6 +262,14 @@ def _add_links(router: APIRouter, parts: OptInParts, desk: _Desk) -> None:
 
 def _add_wordings(router: APIRouter, parts: OptInParts, desk: _Desk) -> None:
     officer = Depends(Gate(parts.check).of_tenant("officer"))
+
+    @router.post("/purposes", status_code=201, summary="Define what messages may be for")
+    async def define(
+        body: models.PurposeRequest, access: Annotated[Access, officer]
+    ) -> models.PurposesAnswer:
+        """With the legal basis. What needs a consent is asked for by forms and in the chat, each purpose by itself."""
+        desk.producer.bind()
+        return await run_in_threadpool(desk.define_purpose, access.tenant, body)
 
     @router.get("/wordings", summary="Privacy notices and consent texts, with drafts")
     async def wordings(access: Annotated[Access, officer]) -> models.WordingsAnswer:
