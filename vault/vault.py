@@ -14,6 +14,7 @@ from vault.permits import PermitsPart
 from vault.requests import RequestsPart
 from vault.resolving import ResolvingPart
 from vault.restoring import RestoringPart
+from vault.rotation import RotationPart
 from vault.subjects import SubjectsPart
 from vault.tenants import TenantsPart
 from vault.tokens import TokensPart
@@ -31,6 +32,7 @@ class Vault(
     TenantsPart,
     DayKeysPart,
     ConnectionsPart,
+    RotationPart,
     TokensPart,
     CertificatesPart,
     ErasurePart,
