@@ -13,7 +13,9 @@ from typing import Annotated
 
 import typer
 
+from deploy import connection_commands
 from deploy.embedded.launch import no_core_dumps
+from deploy.options import Data, name
 from schemas.errors import SealpostError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
@@ -25,21 +27,13 @@ message_app = typer.Typer(no_args_is_help=True, help="One message.")
 deadletters_app = typer.Typer(no_args_is_help=True, help="Records that could not be handled.")
 app.add_typer(topics_app, name="topics")
 app.add_typer(tenant_app, name="tenant")
+app.add_typer(connection_commands.app, name="connections")
 app.add_typer(subject_app, name="subject")
 app.add_typer(events_app, name="events")
 app.add_typer(message_app, name="message")
 app.add_typer(deadletters_app, name="deadletters")
 
-Data = Annotated[
-    Path | None, typer.Option("--data", envvar="SEALPOST_DATA", help="Data folder of an embedded instance.")
-]
 JsonFile = Annotated[str, typer.Argument(help="A file, or - for standard input.")]
-
-
-def _name(value: str) -> str:
-    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", value) is None:
-        raise typer.BadParameter("letters, digits, dot, underscore and hyphen, at most 63 in all")
-    return value
 
 
 def _page(value: str) -> str:
@@ -195,14 +189,14 @@ def tenant_connect(
     connection: Annotated[
         str,
         typer.Option(
-            help="A name of your choice for the provider app; part of the webhook URL.", callback=_name
+            help="A name of your choice for the provider app; part of the webhook URL.", callback=name
         ),
     ],
     account: Annotated[
         str,
         typer.Option(
             help="The provider's id of the sender (WhatsApp: phone number id, Messenger: page id, Telegram: bot id).",
-            callback=_name,
+            callback=name,
         ),
     ],
     app_secret: Annotated[str, typer.Option(envvar="SEALPOST_APP_SECRET", prompt=True, hide_input=True)],
@@ -295,7 +289,7 @@ def subject_show(subject: str, data: Data = None) -> None:
 
 @subject_app.command("timeline")
 def subject_timeline(
-    subject: Annotated[str, typer.Argument(callback=_name)],
+    subject: Annotated[str, typer.Argument(callback=name)],
     as_json: Annotated[bool, typer.Option("--json", help="The answer as JSON.")] = False,
     data: Data = None,
 ) -> None:
@@ -358,7 +352,7 @@ def events_tail(
 
 @message_app.command("explain")
 def message_explain(
-    message: Annotated[str, typer.Argument(help="The message_id of an answer or a status.", callback=_name)],
+    message: Annotated[str, typer.Argument(help="The message_id of an answer or a status.", callback=name)],
     as_json: Annotated[bool, typer.Option("--json", help="The answer as JSON.")] = False,
     data: Data = None,
 ) -> None:

@@ -68,6 +68,8 @@ class ProviderAccount:
     """"": where the channel's API usually is."""
     limits: AccountLimits | None = None
     """None: as recorded before, at first what the channel declares."""
+    app_id: str = ""
+    """The provider's id of the app, where its proof names it."""
 
 
 def connect_account(settings: Settings, wanted: ProviderAccount) -> str:
@@ -87,6 +89,7 @@ def connect_account(settings: Settings, wanted: ProviderAccount) -> str:
                 wanted.channel,
                 wanted.app_secret,
                 wanted.verify_token,
+                wanted.app_id,
             )
             vault.add_account(
                 cursor, wanted.account, wanted.connection, wanted.account, wanted.access_token, api_url
