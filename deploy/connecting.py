@@ -57,7 +57,7 @@ def add(settings: Settings, wanted: Wanted) -> Iterator[str]:
         given = read_secrets(wanted.secrets, ("app_secret", "access_token"), ("verify_token",))
     else:
         given = read_secrets(wanted.secrets, ("access_token",), ("verify_token",))
-    before = (known.app_secret, known.verify_token, known.app_id) if known is not None else ("", "", "")
+    before = (known.app_secret, known.verify_token) if known is not None else ("", "")
     yield connect_account(
         settings,
         ProviderAccount(
@@ -70,7 +70,7 @@ def add(settings: Settings, wanted: Wanted) -> Iterator[str]:
             given["access_token"],
             wanted.api_url,
             limits=None if wanted.limits == AccountLimits() else wanted.limits,
-            app_id=wanted.app_id or before[2],
+            app_id=wanted.app_id,
         ),
     )
     yield f"account {wanted.account} is approved for {wanted.tenant}"

@@ -157,6 +157,19 @@ def test_a_slow_but_steady_client_is_taken(world: ReceivingWorld) -> None:
             assert status(steady) == 200
 
 
+def test_requests_that_follow_one_another_without_waiting(world: ReceivingWorld) -> None:
+    """The body of one does not count for the head of the next, though both come in one piece."""
+    site = world.site()
+    body = orjson.dumps(say(site)) + b" " * 20 * KIB
+    head = f"POST {path(site)} HTTP/1.1\r\nHost: x\r\nX-Hub-Signature-256: {sign(body)}\r\n"
+    request = f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+    with world.receiver(limits=ReceiverLimits(headers_max_bytes=4 * KIB)) as running, wire(running) as eager:
+        eager.sendall(request + request[:30])
+        assert status(eager) == 200
+        eager.sendall(request[30:])
+        assert status(eager) == 200
+
+
 def test_the_time_until_the_answer(world: ReceivingWorld, kafka_server: KafkaServer) -> None:
     """503 after the time set, while Kafka says nothing."""
     site = world.site()

@@ -57,7 +57,8 @@ class ReceiverLimits:
     """Requests without a right proof that one source may send to one connection in a minute; above it 429, and nothing is read;
     0: no limit. Secrets must not be tried without end."""
     trusted_proxies: tuple[Network, ...] = ()
-    """Peers whose X-Forwarded-For is believed. Only the limit of forged requests looks at it."""
+    """Peers whose X-Forwarded-For is believed. Only the limit of forged requests looks at it; X-Forwarded-Proto is not read, for
+    no answer depends on it."""
 
     def __post_init__(self) -> None:
         ranges: tuple[tuple[str, float, float, float], ...] = (

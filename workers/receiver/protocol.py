@@ -48,11 +48,14 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes came: most often a whole request, for which no time has to be kept."""
-        self._cease_when_silent()
+        began_before = self._in_head
+        if not self._in_request:
+            self._cease()
         super().data_received(data)
         if self.transport.is_closing():
             return
-        if self._in_head:
+        if self._in_head and began_before:
+            # Of bytes in which a head begins nobody knows how many belong to the request before.
             self._head_bytes += len(data)
             if self._head_bytes > self.limits.headers_max_bytes:
                 self._refuse(431)
@@ -85,11 +88,6 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
-
-    def _cease_when_silent(self) -> None:
-        """The time of a socket that has said nothing so far."""
-        if not self._in_request:
-            self._cease()
 
     def _late(self) -> None:
         self._deadline = None
