@@ -3,7 +3,9 @@
 import gzip
 import re
 import socket
+import threading
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
@@ -191,7 +193,7 @@ def test_requests_of_one_connection_at_one_time(world: ReceivingWorld) -> None:
     """Above the limit 503 before the body is there; another connection is served; when one has ended the next is taken."""
     site, other = world.site(), world.site()
     with ExitStack() as opened:
-        running = opened.enter_context(world.receiver(limits=ReceiverLimits(at_once=2)))
+        running = opened.enter_context(world.receiver(limits=ReceiverLimits(at_once=2, read_s=60)))
         assert running.post(site, say(site)) == 200
         first, second, third = (opened.enter_context(wire(running)) for _ in range(3))
         for one in (first, second):
@@ -215,7 +217,7 @@ def shown_busy(running: Running, site: Site) -> bool:
 def test_memory_of_one_connection(world: ReceivingWorld) -> None:
     """One that fills memory gets 503; there is room for the others."""
     site, other = world.site(), world.site()
-    limits = ReceiverLimits(body_max_bytes=512 * KIB, held_max_bytes=1024 * KIB)
+    limits = ReceiverLimits(body_max_bytes=512 * KIB, held_max_bytes=1024 * KIB, read_s=60)
     with ExitStack() as opened:
         running = opened.enter_context(world.receiver(limits=limits))
         assert running.post(site, say(site)) == 200
@@ -239,6 +241,33 @@ def test_memory_of_one_connection(world: ReceivingWorld) -> None:
         assert refused("memory") == before + 1
         large = orjson.dumps(say(other))
         assert running.post(other, large + b" " * (300 * KIB - len(large))) == 200
+
+
+def test_a_flood_of_one_connection_is_nothing_to_another(world: ReceivingWorld) -> None:
+    """Senders that hold what they may, and others that never rest: the other connection's webhooks are all taken."""
+    site, other = world.site(), world.site()
+    limits = ReceiverLimits(body_max_bytes=512 * KIB, at_once=6, forged_a_minute=0, read_s=60)
+    stop = threading.Event()
+    with ExitStack() as opened, ThreadPoolExecutor(8) as many:
+        running = opened.enter_context(world.receiver(limits=limits))
+        assert [running.post(one, say(one)) for one in (site, other)] == [200, 200]
+        for _ in range(limits.at_once):
+            begin(opened.enter_context(wire(running)), site, 500 * KIB, b"x" * 100 * KIB)
+        await_until("it has as many as it may", lambda: shown_busy(running, site))
+
+        def flood() -> set[int]:
+            found: set[int] = set()
+            while not stop.is_set():
+                found.add(running.post(site, b"x" * 300 * KIB, "guess"))
+            return found
+
+        floods = [many.submit(flood) for _ in range(8)]
+        try:
+            answers = [running.post(other, say(other)) for _ in range(30)]
+        finally:
+            stop.set()
+        assert answers == [200] * 30
+        assert {code for one in floods for code in one.result()} == {503}
 
 
 # ---- forged -------------------------------------------------------------------------------------------------------

@@ -6,8 +6,10 @@ import pytest
 
 from schemas.clock import now_ms
 from tests.unit.channels.connection import Secrets
+from vault.connections import Connection
 from workers import proofs, registry
 from workers.channel import Accepted, Denied, Handshake
+from workers.receiver.webhooks import prove
 
 SECRET = b64encode(b"a secret of 24 letters..").decode()
 """In a form that every channel takes."""
@@ -32,6 +34,24 @@ def test_every_channel_can_be_asked(name: str) -> None:
     asked = proofs.handshake(channel, connection)
     if asked is not None:
         assert channel.authenticate(asked, connection) == Handshake(proofs.CHALLENGE.encode())
+
+
+@pytest.mark.parametrize("name", registry.channel_names())
+def test_every_channel_takes_the_secret_before_until_its_time(name: str) -> None:
+    """The channel is asked twice and knows nothing of it; a secret that is neither is refused all the time."""
+    channel, now = registry.channel(name), now_ms()
+    new, strange = (b64encode(24 * word).decode() for word in (b"n", b"s"))
+    connection = Connection(
+        "c", "t", name, new, "v", b"r" * 32, {}, "app-1", previous_secret=SECRET, previous_until_ms=now + 1
+    )
+
+    def taken(secret: str, at_ms: int) -> bool:
+        request = proofs.proved(channel, Secrets(secret, "v", "app-1"), b"", now)
+        assert request is not None
+        return isinstance(prove(channel, connection, request, at_ms), Accepted)
+
+    assert [taken(secret, now) for secret in (new, SECRET, strange)] == [True, True, False]
+    assert [taken(secret, now + 1) for secret in (new, SECRET, strange)] == [True, False, False]
 
 
 def test_a_token_is_made_as_rfc_7515_makes_it() -> None:
