@@ -133,12 +133,13 @@ def test_slow_clients(world: ReceivingWorld) -> None:
     site = world.site()
     with ExitStack() as opened:
         running = opened.enter_context(world.receiver(limits=ReceiverLimits(read_s=1.0)))
-        silent, head, body, unread = (opened.enter_context(wire(running)) for _ in range(4))
+        silent, blank, head, body, unread = (opened.enter_context(wire(running)) for _ in range(5))
+        blank.sendall(b"\r\n\r\n")
         head.sendall(b"POST /webhooks/whatsapp/x HTTP/1.1\r\nHost:")
         begin(body, site, 100, b"half of it")
         unread.sendall(b"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nhalf of it")
         assert running.post(site, say(site)) == 200
-        assert (status(head), status(body), status(silent)) == (408, 408, 0)
+        assert [status(one) for one in (head, body, silent, blank)] == [408, 408, 0, 0]
         assert (status(unread), status(unread)) == (404, 0), "answered, and then not waited for"
         assert running.post(site, say(site)) == 200
 

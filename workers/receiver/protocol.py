@@ -60,7 +60,7 @@ class LimitedProtocol(HttpToolsProtocol):
             if self._head_bytes > self.limits.headers_max_bytes:
                 self._refuse(431)
                 return
-        if self._in_request and self._deadline is None:
+        if self._deadline is None and (self._in_request or not self._is_answering()):
             self._await_more()
 
     def on_message_begin(self) -> None:
@@ -81,6 +81,10 @@ class LimitedProtocol(HttpToolsProtocol):
         self._cease()
         super().on_message_complete()
 
+    def _is_answering(self) -> bool:
+        cycle: RequestResponseCycle | None = self.cycle
+        return cycle is not None and not cycle.response_complete
+
     def _await_more(self) -> None:
         self._deadline = self.loop.call_later(self.limits.read_s, self._late)
 
@@ -95,13 +99,12 @@ class LimitedProtocol(HttpToolsProtocol):
             return
         if self._in_head:
             self._refuse(408)
-        elif not self._in_request or self.cycle.response_complete:
+        elif not self._is_answering():
             # Nothing was asked, or the answer is out and the rest of a body that nobody reads does not end.
             self.transport.close()
 
     def _refuse(self, status: int) -> None:
-        before: RequestResponseCycle | None = self.cycle
-        if before is not None and not before.response_complete:
+        if self._is_answering():
             # The answer to the request before is not out yet, and nothing may stand in its place.
             self.transport.close()
             return
