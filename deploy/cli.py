@@ -13,8 +13,9 @@ from typing import Annotated
 
 import typer
 
-from deploy import signup_commands
+from deploy import connection_commands, signup_commands
 from deploy.embedded.launch import no_core_dumps
+from deploy.options import Data, Handle, name
 from schemas.errors import SealpostError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
@@ -26,6 +27,7 @@ message_app = typer.Typer(no_args_is_help=True, help="One message.")
 deadletters_app = typer.Typer(no_args_is_help=True, help="Records that could not be handled.")
 app.add_typer(topics_app, name="topics")
 app.add_typer(tenant_app, name="tenant")
+app.add_typer(connection_commands.app, name="connections")
 app.add_typer(subject_app, name="subject")
 app.add_typer(events_app, name="events")
 app.add_typer(message_app, name="message")
@@ -35,16 +37,7 @@ app.add_typer(signup_commands.links_app, name="links")
 app.add_typer(signup_commands.purposes_app, name="purposes")
 app.add_typer(signup_commands.wording_app, name="wording")
 
-Data = Annotated[
-    Path | None, typer.Option("--data", envvar="SEALPOST_DATA", help="Data folder of an embedded instance.")
-]
 JsonFile = Annotated[str, typer.Argument(help="A file, or - for standard input.")]
-
-
-def _name(value: str) -> str:
-    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", value) is None:
-        raise typer.BadParameter("letters, digits, dot, underscore and hyphen, at most 63 in all")
-    return value
 
 
 def _page(value: str) -> str:
@@ -200,7 +193,7 @@ def tenant_connect(
     connection: Annotated[
         str,
         typer.Option(
-            help="A name of your choice for the provider app; part of the webhook URL.", callback=_name
+            help="A name of your choice for the provider app; part of the webhook URL.", callback=name
         ),
     ],
     account: Annotated[
@@ -208,7 +201,7 @@ def tenant_connect(
         typer.Option(
             help="The provider's id of the sender (WhatsApp: phone number id, Messenger: page id, Telegram: bot id, "
             "Apple: business id).",
-            callback=_name,
+            callback=name,
         ),
     ],
     app_secret: Annotated[str, typer.Option(envvar="SEALPOST_APP_SECRET", prompt=True, hide_input=True)],
@@ -228,6 +221,7 @@ def tenant_connect(
     pair_burst: Annotated[
         int | None, typer.Option(help="Messages to one person that may go at once.", min=1)
     ] = None,
+    handle: Handle = None,
     data: Data = None,
 ) -> None:
     """Store a provider account's credentials, sealed, and approve it for the tenant.
@@ -241,7 +235,7 @@ def tenant_connect(
     limits = AccountLimits(rate, pair_interval, pair_burst)
     wanted = ProviderAccount(
         tenant, channel, connection, account, app_secret, verify_token, access_token, api_url,
-        limits=None if limits == AccountLimits() else limits, app_id=app_id,
+        limits=None if limits == AccountLimits() else limits, app_id=app_id, handle=handle,
     )  # fmt: skip
     print(connect_account(for_command(data), wanted))
 
@@ -304,7 +298,7 @@ def subject_show(subject: str, data: Data = None) -> None:
 
 @subject_app.command("timeline")
 def subject_timeline(
-    subject: Annotated[str, typer.Argument(callback=_name)],
+    subject: Annotated[str, typer.Argument(callback=name)],
     as_json: Annotated[bool, typer.Option("--json", help="The answer as JSON.")] = False,
     data: Data = None,
 ) -> None:
@@ -367,7 +361,7 @@ def events_tail(
 
 @message_app.command("explain")
 def message_explain(
-    message: Annotated[str, typer.Argument(help="The message_id of an answer or a status.", callback=_name)],
+    message: Annotated[str, typer.Argument(help="The message_id of an answer or a status.", callback=name)],
     as_json: Annotated[bool, typer.Option("--json", help="The answer as JSON.")] = False,
     data: Data = None,
 ) -> None:

@@ -196,6 +196,7 @@ def run_receiver(process: Process) -> None:
         port=settings.port,
         cache=folder / "connections.sealed" if folder else None,
         times=process.times,
+        limits=settings.receiver_limits(),
     )
     vault = process.vault(2) if settings.vault_dsn else None
     if vault is not None:

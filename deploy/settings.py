@@ -16,9 +16,10 @@ from pydantic_settings import (
 
 from deploy import instance
 from deploy.embedded.folder import is_held
-from schemas.constants import DAY_S, Times
+from schemas.constants import DAY_S, WEBHOOK_MAX_BYTES, Times
 from schemas.errors import ConfigurationError
 from vault.keyring import MasterKey
+from workers.receiver import limits
 
 HOST = "127.0.0.1"
 
@@ -49,6 +50,17 @@ class Settings(BaseSettings):
     processor_feed: Literal["faust", "batch"] = "faust"
     backup_kept_days: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     """How long any backup or archived log of the vault is kept; 0: none are made."""
+    webhook_body_bytes: int = WEBHOOK_MAX_BYTES
+    webhook_headers: int = limits.HEADERS_MAX
+    webhook_header_bytes: int = limits.HEADERS_MAX_BYTES
+    webhook_read_s: float = limits.READ_S
+    webhook_answer_s: float = limits.ANSWER_S
+    webhook_at_once: int = limits.AT_ONCE
+    webhook_held_bytes: int = limits.HELD_MAX_BYTES
+    webhook_replay_s: float = limits.REPLAY_S
+    webhook_forged_a_minute: int = limits.FORGED_A_MINUTE
+    trusted_proxies: str = ""
+    """Limits of the receiver; `workers.receiver.limits.ReceiverLimits` says what each bounds."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     instance_times: dict[str, float] = Field(default_factory=dict, exclude=True)
     """Time limits of the embedded instance in `data`, from its file."""
@@ -74,6 +86,21 @@ class Settings(BaseSettings):
         if self.master_key_file is not None:
             return MasterKey.from_file(self.master_key_file)
         return MasterKey.from_environment(os.environ)
+
+    def receiver_limits(self) -> limits.ReceiverLimits:
+        """What the receiver takes; ConfigurationError names a setting that is out of its range."""
+        return limits.ReceiverLimits(
+            body_max_bytes=self.webhook_body_bytes,
+            headers_max=self.webhook_headers,
+            headers_max_bytes=self.webhook_header_bytes,
+            read_s=self.webhook_read_s,
+            answer_s=self.webhook_answer_s,
+            at_once=self.webhook_at_once,
+            held_max_bytes=self.webhook_held_bytes,
+            replay_s=self.webhook_replay_s,
+            forged_a_minute=self.webhook_forged_a_minute,
+            trusted_proxies=limits.read_networks(self.trusted_proxies),
+        )
 
     def backup_kept_s(self) -> float:
         """How long backups of the vault live: what T3 of a certificate is computed from. An embedded instance makes none;

@@ -13,15 +13,17 @@ import vault as vault_package
 from deploy.settings import Settings
 from schemas import topics
 from schemas.constants import AGREED_TIMES
+from schemas.entry_tokens import make_token
 from schemas.errors import ConfigurationError
 from schemas.texts import LANGUAGES
 from streams.kafka import admin
 from streams.kafka.producer import OrderedProducer
 from streams.kafka.settings_follower import SettingsFollower
 from streams.step.migrate import apply_migrations as migrate_database
-from vault.connections import AccountLimits
+from vault.connections import AccountLimits, Connection
 from vault.vault import Vault
 from workers import registry
+from workers.channel import InvalidLink
 from workers.intake.tenants import Registrar, UnknownTenantId
 
 SETTINGS_LIMIT_S = 20.0
@@ -71,7 +73,7 @@ class ProviderAccount:
     limits: AccountLimits | None = None
     """None: as recorded before, at first what the channel declares."""
     app_id: str = ""
-    """The provider's id of the app, where its proof names it."""
+    """The provider's id of the app, where its proof names it; "": as recorded before."""
 
 
 def connect_account(settings: Settings, wanted: ProviderAccount) -> str:
@@ -80,9 +82,11 @@ def connect_account(settings: Settings, wanted: ProviderAccount) -> str:
     api_url = wanted.api_url or declared.api_base_url
     if not api_url:
         raise ConfigurationError("--api-url is needed: this channel's API has no address of its own")
+    _check_handle(wanted)
     with _registrar(settings) as (vault, registrar):
+        known = {found.connection: found for found in vault.connections().usable}.get(wanted.connection)
         if not declared.names_account:
-            _check_only_account(vault, wanted)
+            _check_only_account(known, wanted)
         with vault.transaction() as cursor:
             vault.add_connection(
                 cursor,
@@ -91,7 +95,7 @@ def connect_account(settings: Settings, wanted: ProviderAccount) -> str:
                 wanted.channel,
                 wanted.app_secret,
                 wanted.verify_token,
-                wanted.app_id,
+                wanted.app_id or (known.app_id if known is not None else ""),
             )
             vault.add_account(
                 cursor, wanted.account, wanted.connection, wanted.account, wanted.access_token, api_url
@@ -104,10 +108,18 @@ def connect_account(settings: Settings, wanted: ProviderAccount) -> str:
     return f"webhook path: /webhooks/{wanted.channel}/{wanted.connection}"
 
 
-def _check_only_account(vault: Vault, wanted: ProviderAccount) -> None:
+def _check_handle(wanted: ProviderAccount) -> None:
+    """ConfigurationError when no link can be made of the handle."""
+    try:
+        if wanted.handle is not None:
+            registry.channel(wanted.channel).chat_link(wanted.handle, make_token())
+    except InvalidLink as error:
+        raise ConfigurationError(f"--handle: {error}") from None
+
+
+def _check_only_account(known: Connection | None, wanted: ProviderAccount) -> None:
     """Webhooks of this channel name no account, so a connection has one: ConfigurationError when it is another."""
-    known = {found.connection: found.accounts for found in vault.connections().usable}
-    if set(known.get(wanted.connection, {}).values()) - {wanted.account}:
+    if known is not None and set(known.accounts.values()) - {wanted.account}:
         raise ConfigurationError(
             "--connection has another account, and its webhooks name none; choose another name"
         )

@@ -5,14 +5,12 @@ from typing import Annotated, Any
 
 import typer
 
+from deploy.options import Data
+
 forms_app = typer.Typer(no_args_is_help=True, help="Sign-up forms.")
 purposes_app = typer.Typer(no_args_is_help=True, help="What messages may be for.")
 links_app = typer.Typer(no_args_is_help=True, help="Click-to-chat links of campaigns.")
 wording_app = typer.Typer(no_args_is_help=True, help="Privacy notices and consent texts.")
-
-Data = Annotated[
-    Path | None, typer.Option("--data", envvar="SEALPOST_DATA", help="Data folder of an embedded instance.")
-]
 
 
 def _call(data: Path | None, method: str, path: str, role: str, body: Any = None) -> None:

@@ -40,6 +40,13 @@ CATALOGUE: tuple[Metric, ...] = (
         ("channel", "why"),
     ),
     Metric(
+        "sealpost_webhook_refused_total",
+        "counter",
+        "Webhook requests refused. Over a limit: headers, body, slow, busy, memory, forgeries; by its signed time: replayed,"
+        " ahead; by its proof: the channel's reason.",
+        ("channel", "why"),
+    ),
+    Metric(
         "sealpost_signature_failures_total",
         "counter",
         "Webhooks with a wrong or missing proof.",

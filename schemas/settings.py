@@ -172,7 +172,9 @@ def fold(settings: TenantSettings, event: Event, offset: int) -> TenantSettings:
                 now, purposes={**now.purposes, data.purpose: data.legal_basis}, purpose_names=names
             )
         case tenants.ChannelApproved():
-            account = Account(data.account, event.channel or "", data.connection, data.handle)
+            known = now.accounts.get(data.account)
+            handle = data.handle or (known.handle if known is not None else None)
+            account = Account(data.account, event.channel or "", data.connection, handle)
             return replace(now, accounts={**now.accounts, data.account: account})
         case tenants.FormPublished():
             return _with_form(now, data)

@@ -4,7 +4,7 @@ import logging
 from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import orjson
@@ -19,10 +19,21 @@ LOG = logging.getLogger(__name__)
 _CACHE_PLACE = ("connections cache", "1")
 
 
+def secrets_place(connection: str, tenant: str) -> tuple[str, ...]:
+    """What the secrets of a connection are wrapped as."""
+    return ("connection", connection, tenant)
+
+
+def previous_place(connection: str, tenant: str) -> tuple[str, ...]:
+    """What the app secret before the current one is wrapped as."""
+    return ("previous secret", connection, tenant)
+
+
 @dataclass(frozen=True, slots=True)
 class Connection:
     """One provider app, which the provider calls `app_id` where its proof names it. `accounts`: the provider's account id →
-    ours. `routing_key`: keys the hash of the sender's id that becomes the record key of raw fragments."""
+    ours. `routing_key`: keys the hash of the sender's id that becomes the record key of raw fragments. While a secret is being
+    replaced the one before it counts too: `previous_secret`, until `previous_until_ms` (milliseconds since the epoch)."""
 
     connection: str
     tenant: str
@@ -32,9 +43,20 @@ class Connection:
     routing_key: bytes
     accounts: Mapping[str, str]
     app_id: str = ""
+    previous_secret: str = ""
+    previous_until_ms: int = 0
 
     def __repr__(self) -> str:
         return f"Connection({self.connection})"
+
+    def before_rotation(self, now_ms: int) -> "Connection | None":
+        """The connection with the secret before the current one, while that is valid; else None."""
+        if not self.previous_secret or now_ms >= self.previous_until_ms:
+            return None
+        return replace(self, app_secret=self.previous_secret)
+
+
+_FIELDS = frozenset(field.name for field in fields(Connection))
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +108,8 @@ def seal_connections(master: MasterKey, connections: Sequence[Connection]) -> by
             "routing_key": b64encode(c.routing_key).decode(),
             "accounts": dict(c.accounts),
             "app_id": c.app_id,
+            "previous_secret": c.previous_secret,
+            "previous_until_ms": c.previous_until_ms,
         }
         for c in connections
     ]
@@ -93,9 +117,11 @@ def seal_connections(master: MasterKey, connections: Sequence[Connection]) -> by
 
 
 def unseal_connections(master: MasterKey, sealed: bytes) -> list[Connection]:
-    """Undo `seal_connections`, without any database; KeyRefused when the master key is another."""
+    """Undo `seal_connections`, without any database; KeyRefused when the master key is another. Fields that an older version did
+    not write are as in `Connection`, those that a newer one wrote are left out."""
     rows = orjson.loads(master.unwrap(_CACHE_PLACE, sealed))
-    return [Connection(**{**row, "routing_key": b64decode(row["routing_key"])}) for row in rows]
+    known = [{name: row[name] for name in _FIELDS & row.keys()} for row in rows]
+    return [Connection(**{**row, "routing_key": b64decode(row["routing_key"])}) for row in known]
 
 
 class ConnectionsPart(VaultBase):
@@ -111,18 +137,46 @@ class ConnectionsPart(VaultBase):
         verify_token: str,
         app_id: str = "",
     ) -> None:
-        """Record a provider app, or replace its secrets. UnknownTenant; ConnectionTaken: a connection never changes its tenant
-        or channel."""
+        """Record a provider app, or replace its secrets: another `app_secret` counts at once, and alone (`rotate_secret` keeps
+        the one before valid for a while). UnknownTenant; ConnectionTaken: a connection never changes its tenant or channel."""
         self._secrets([tenant], cursor)
+        same = self._app_secret(cursor, connection, tenant) == app_secret
         secret = orjson.dumps({"app_secret": app_secret, "verify_token": verify_token, "app_id": app_id})
         cursor.execute(
-            """insert into vault.connections (connection, tenant, channel, sealed) values (%s, %s, %s, %s)
-               on conflict (connection) do update set sealed = excluded.sealed
-               where connections.tenant = excluded.tenant and connections.channel = excluded.channel""",
-            [connection, tenant, channel, self.keyring.wrap(("connection", connection, tenant), secret)],
+            """insert into vault.connections as c (connection, tenant, channel, sealed, secret_since_ms)
+               values (%s, %s, %s, %s, vault.now_ms())
+               on conflict (connection) do update set sealed = excluded.sealed,
+                   secret_since_ms = case when %s then c.secret_since_ms else excluded.secret_since_ms end,
+                   previous = case when %s then c.previous end,
+                   previous_until_ms = case when %s then c.previous_until_ms end
+               where c.tenant = excluded.tenant and c.channel = excluded.channel""",
+            [
+                connection,
+                tenant,
+                channel,
+                self.keyring.wrap(secrets_place(connection, tenant), secret),
+                same,
+                same,
+                same,
+            ],
         )
         if cursor.rowcount == 0:
             raise ConnectionTaken(f"connection {connection} is another tenant's or another channel's")
+
+    def _app_secret(self, cursor: Cursor, connection: str, tenant: str) -> str | None:
+        """The current app secret, None when there is none that opens."""
+        cursor.execute(
+            "select sealed from vault.connections where (connection, tenant) = (%s, %s) for update",
+            [connection, tenant],
+        )
+        row = cursor.fetchone()
+        if row is None:
+            return None
+        try:
+            opened = orjson.loads(self.keyring.unwrap(secrets_place(connection, tenant), row[0]))
+        except KeyRefused:
+            return None
+        return str(opened["app_secret"])
 
     def add_account(
         self,
@@ -160,7 +214,7 @@ class ConnectionsPart(VaultBase):
         """All connections with their accounts."""
         with self._statement() as cursor:
             cursor.execute(
-                """select c.connection, c.tenant, c.channel, c.sealed,
+                """select c.connection, c.tenant, c.channel, c.sealed, c.previous, c.previous_until_ms,
                        json_object_agg(a.provider_account, a.account) filter (where a.account is not null)
                    from vault.connections c left join vault.accounts a using (connection)
                    group by c.connection order by c.connection"""
@@ -180,11 +234,24 @@ class ConnectionsPart(VaultBase):
         return KnownConnections(usable, frozenset(unusable))
 
     def _connection(
-        self, connection: str, tenant: str, channel: str, sealed: bytes, accounts: Mapping[str, str] | None
+        self,
+        connection: str,
+        tenant: str,
+        channel: str,
+        sealed: bytes,
+        previous: bytes | None,
+        previous_until_ms: int | None,
+        accounts: Mapping[str, str] | None,
     ) -> Connection:
         routing = self._secrets([tenant])[tenant].routing
-        opened = orjson.loads(self.keyring.unwrap(("connection", connection, tenant), sealed))
-        return Connection(connection, tenant, channel, **opened, routing_key=routing, accounts=accounts or {})
+        opened = orjson.loads(self.keyring.unwrap(secrets_place(connection, tenant), sealed))
+        found = Connection(
+            connection, tenant, channel, **opened, routing_key=routing, accounts=accounts or {}
+        )
+        if previous is None or previous_until_ms is None:
+            return found
+        before = self.keyring.unwrap(previous_place(connection, tenant), previous).decode()
+        return replace(found, previous_secret=before, previous_until_ms=previous_until_ms)
 
     def account(self, account: str) -> AccountCredentials | None:
         """Credentials of a sender; None when there are none."""

@@ -26,6 +26,15 @@ class ConnectionTaken(VaultError):
     look at what is connected."""
 
 
+class UnknownConnection(VaultError):
+    """No connection has this name; `sealpost connections list` shows those there are."""
+
+
+class RotationRefused(VaultError):
+    """The secret cannot be replaced now. End the rotation under way first (`sealpost connections rotate-secret NAME --finish`),
+    or give a secret that is new."""
+
+
 class NotActive(VaultError):
     """A key was asked for a subject that does not exist in the tenant; the caller's event names a wrong subject."""
 

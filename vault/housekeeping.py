@@ -18,6 +18,7 @@ class HouseKept:
     requests_deleted: int
     day_keys_destroyed: int
     evidence_destroyed: int
+    secrets_destroyed: int
 
 
 class HousekeepingPart(VaultBase):
@@ -44,7 +45,8 @@ class HousekeepingPart(VaultBase):
         dropped = self.drop_partitions(today)
         requests = self._forget_old()
         day_keys = self._destroy_old_day_keys(today)
-        return HouseKept(made, dropped, requests, day_keys, self.destroy_evidence(today))
+        evidence = self.destroy_evidence(today)
+        return HouseKept(made, dropped, requests, day_keys, evidence, self._destroy_previous_secrets())
 
     def destroy_evidence(self, today: date) -> int:
         """Destroy evidence that belongs to no consent after its time, and retained evidence after its date; how many keys."""
@@ -74,6 +76,15 @@ class HousekeepingPart(VaultBase):
         with self._statement() as cursor:
             cursor.execute(
                 "update vault.day_keys set wrapped = null where day < %s and wrapped is not null", [before]
+            )
+            return cursor.rowcount
+
+    def _destroy_previous_secrets(self) -> int:
+        """Secrets that were replaced, once they are not valid any more."""
+        with self._statement() as cursor:
+            cursor.execute(
+                """update vault.connections set previous = null, previous_until_ms = null
+                   where previous_until_ms <= vault.now_ms()"""
             )
             return cursor.rowcount
 

@@ -16,6 +16,7 @@ from vault.preference_links import PreferenceLinksPart
 from vault.requests import RequestsPart
 from vault.resolving import ResolvingPart
 from vault.restoring import RestoringPart
+from vault.rotation import RotationPart
 from vault.subjects import SubjectsPart
 from vault.tenants import TenantsPart
 from vault.tokens import TokensPart
@@ -33,6 +34,7 @@ class Vault(
     TenantsPart,
     DayKeysPart,
     ConnectionsPart,
+    RotationPart,
     TokensPart,
     EntryTokensPart,
     PreferenceLinksPart,

@@ -4,14 +4,16 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import parse_qsl
 
 from schemas import clock
-from schemas.constants import WEBHOOK_MAX_BYTES
 from workers import registry
 from workers.channel import Channel, WebhookRequest
 from workers.receiver.counts import NO_CHANNEL, Counts
+from workers.receiver.limits import ReceiverLimits
+from workers.receiver.shares import Share, Shares
+from workers.receiver.sources import NO_PEER, Forgeries, source_of
 from workers.receiver.webhooks import AWAY, Answer, NotStored, Webhooks
 
 log = logging.getLogger(__name__)
@@ -20,15 +22,15 @@ Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+Refusal = Literal["headers", "body", "slow", "busy", "memory", "forgeries"]
 
-READ_S = 10.0
-"""Longest a client may take to send its body; without it slow clients would hold memory for ever."""
-HELD_MAX_BYTES = 256 * 1024 * 1024
-"""Bodies held at one time; above it requests are answered 503 until others are done."""
 QUERY_FIELDS_MAX = 20
 _DRAIN_FACTOR = 4
 """A body over the limit is read on and thrown away up to this many times the limit, so that its sender reads the answer."""
 _METHODS = ("GET", "POST")
+_STATUS: dict[Refusal, int] = {
+    "headers": 431, "body": 413, "slow": 408, "busy": 503, "memory": 503, "forgeries": 429,
+}  # fmt: skip
 _CLOSING = frozenset((408, 413))
 """Answers after which the rest of the request is not read."""
 _PREFIX = "webhooks"
@@ -38,24 +40,25 @@ class _Gone(Exception):
     """The client hung up; there is nobody to answer."""
 
 
+class _Refused(Exception):
+    """The request is over a limit."""
+
+    def __init__(self, why: Refusal) -> None:
+        super().__init__(why)
+        self.why = why
+
+
 class ReceiverApp:
     """Reads requests, hands them to `Webhooks`, counts and answers. Quiet: no access log."""
 
     def __init__(
-        self,
-        webhooks: Webhooks,
-        counts: Counts,
-        *,
-        body_max_bytes: int = WEBHOOK_MAX_BYTES,
-        held_max_bytes: int = HELD_MAX_BYTES,
-        read_s: float = READ_S,
+        self, webhooks: Webhooks, counts: Counts, forgeries: Forgeries, limits: ReceiverLimits
     ) -> None:
         self._webhooks = webhooks
         self._counts = counts
-        self._body_max_bytes = body_max_bytes
-        self._held_max_bytes = held_max_bytes
-        self._read_s = read_s
-        self._held_bytes = 0
+        self._forgeries = forgeries
+        self._limits = limits
+        self._shares = Shares(limits.at_once, limits.held_max_bytes)
         self._channels: dict[str, Channel] = {
             name: registry.channel(name) for name in registry.channel_names()
         }
@@ -76,6 +79,9 @@ class ReceiverApp:
             )
         except _Gone:
             return
+        except _Refused as refused:
+            self._counts.refused(channel, refused.why)
+            answer = Answer(_STATUS[refused.why])
         except NotStored:
             answer = AWAY
         except Exception as error:  # noqa: BLE001  # uvicorn would log a traceback, which could quote the body; 5xx is repeated
@@ -85,45 +91,61 @@ class ReceiverApp:
         await _send(send, answer)
 
     async def _answer(self, scope: Scope, receive: Receive, channel: Channel, name: str) -> Answer:
-        method = scope["method"]
-        if method not in _METHODS:
+        if scope["method"] not in _METHODS:
             return Answer(405)
+        if _head_too_large(scope, self._limits):
+            raise _Refused("headers")
         connection = await self._webhooks.find(channel.name, name)
         if connection is None:
             return Answer(404)
-        if method == "GET":
-            return await self._webhooks.take(channel, connection, _request(scope, b""))
+        source = self._source(scope, name)
+        if self._forgeries.refuses(source):
+            raise _Refused("forgeries")
+        share = self._shares.enter(name)
+        if share is None:
+            raise _Refused("busy")
         body = _Body()
         try:
-            refusal = await self._read(receive, body)
-            if refusal is not None:
-                return refusal
-            return await self._webhooks.take(channel, connection, _request(scope, body.joined()))
+            if scope["method"] == "POST":
+                await self._read(receive, share, body, source)
+            return await self._webhooks.take(channel, connection, _request(scope, body.joined()), source)
         finally:
-            self._held_bytes -= body.held_bytes
+            self._shares.leave(share, body.held_bytes)
 
-    async def _read(self, receive: Receive, body: "_Body") -> Answer | None:
-        """Read the body; an answer when it is not to be taken."""
+    def _source(self, scope: Scope, connection: str) -> bytes:
+        client = scope["client"]
+        peer = client[0] if client else NO_PEER
+        found = source_of(peer, scope["headers"], self._limits.trusted_proxies)
+        return self._forgeries.key(connection, found)
+
+    async def _read(self, receive: Receive, share: Share, body: "_Body", source: bytes) -> None:
+        """Read the body; _Refused when it is not to be taken. Who sends none, or too much, has proved nothing."""
         try:
-            async with asyncio.timeout(self._read_s):
-                more = True
-                while more:
-                    chunk, more = await _chunk(receive)
-                    body.chunks.append(chunk)
-                    body.held_bytes += len(chunk)
-                    self._held_bytes += len(chunk)
-                    if body.held_bytes > self._body_max_bytes:
-                        body.chunks.clear()
-                        await self._drain(receive, more)
-                        return Answer(413)
-                    if self._held_bytes > self._held_max_bytes:
-                        return AWAY
+            async with asyncio.timeout(self._limits.read_s):
+                await self._read_all(receive, share, body)
         except TimeoutError:
-            return Answer(408)
-        return None
+            self._forgeries.forged(source)
+            raise _Refused("slow") from None
+        except _Gone:
+            self._forgeries.forged(source)
+            raise
+
+    async def _read_all(self, receive: Receive, share: Share, body: "_Body") -> None:
+        more = True
+        while more:
+            chunk, more = await _chunk(receive)
+            body.chunks.append(chunk)
+            body.held_bytes += len(chunk)
+            may_hold = self._shares.hold(share, len(chunk))
+            if body.held_bytes > self._limits.body_max_bytes:
+                body.chunks.clear()
+                await self._drain(receive, more)
+                raise _Refused("body")
+            if not may_hold:
+                raise _Refused("memory")
 
     async def _drain(self, receive: Receive, more: bool) -> None:
-        left = self._body_max_bytes * _DRAIN_FACTOR
+        left = self._limits.body_max_bytes * _DRAIN_FACTOR
         while more and left > 0:
             chunk, more = await _chunk(receive)
             left -= len(chunk)
@@ -143,6 +165,13 @@ async def _chunk(receive: Receive) -> tuple[bytes, bool]:
     if message["type"] == "http.disconnect":
         raise _Gone
     return message.get("body", b""), message.get("more_body", False)
+
+
+def _head_too_large(scope: Scope, limits: ReceiverLimits) -> bool:
+    headers = scope["headers"]
+    size = len(scope["raw_path"]) + len(scope["query_string"])
+    size += sum(len(name) + len(value) for name, value in headers)
+    return len(headers) > limits.headers_max or size > limits.headers_max_bytes
 
 
 def _request(scope: Scope, body: bytes) -> WebhookRequest:

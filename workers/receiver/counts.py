@@ -25,6 +25,7 @@ class Counts:
         self._dropped = _children(counter("sealpost_webhook_dropped_total"))
         self._letters = _children(counter("sealpost_deadletters_total"))
         self._forged = _children(counter("sealpost_signature_failures_total"))
+        self._refused = _children(counter("sealpost_webhook_refused_total"))
         self._seconds = histogram("sealpost_webhook_ack_seconds")
         self._seconds_of: dict[str, Callable[[float], None]] = {}
         self._stage = histogram("sealpost_stage_delay_seconds").labels("webhook")
@@ -53,6 +54,15 @@ class Counts:
     def forged(self, channel: str) -> None:
         """A proof was wrong or missing."""
         self._forged(channel).inc()
+
+    def refused(self, channel: str, why: str) -> None:
+        """A request was refused for this reason, a word of a fixed list."""
+        self._refused(channel, why).inc()
+
+    def cut_off(self, code: int) -> None:
+        """A request whose head never ended was answered with this HTTP status."""
+        self._requests(NO_CHANNEL, str(code)).inc()
+        self.refused(NO_CHANNEL, "slow" if code == 408 else "headers")
 
     def dropped(self, channel: str, why: str, fragments: int) -> None:
         """So many fragments were answered 200 and not stored."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import uvicorn
 import uvloop
 
-from schemas.constants import PRODUCTION, WEBHOOK_MAX_BYTES, Times
+from schemas.constants import PRODUCTION, Times
 from schemas.errors import SealpostError
 from streams.kafka.producer import AsyncProducer
 from streams.kafka.settings_follower import SettingsFollower
@@ -22,15 +22,18 @@ from workers.receiver.app import ReceiverApp
 from workers.receiver.connections import ConnectionBook, look_into
 from workers.receiver.counts import Counts
 from workers.receiver.day_keys import DayKeyFollower
-from workers.receiver.webhooks import ANSWER_S, Webhooks
+from workers.receiver.limits import ANSWER_MAX_S, DEFAULTS, ReceiverLimits
+from workers.receiver.protocol import protocol_of
+from workers.receiver.sources import Forgeries
+from workers.receiver.webhooks import Webhooks
 
 log = logging.getLogger(__name__)
 
 BACKLOG = 2_048
 KEEP_ALIVE_S = 75
 """Providers keep connections; longer than the idle limits of usual proxies."""
-DRAIN_S = 10
-"""Requests under way at a stop may take so long to end; above ANSWER_S."""
+DRAIN_S = int(ANSWER_MAX_S)
+"""Requests under way at a stop may take so long to end."""
 LOOK_S = 0.5
 """How often a running receiver looks whether its settings are still followed."""
 
@@ -48,7 +51,7 @@ class ReceiverConfig:
     port: int = 0
     cache: Path | None = None
     times: Times = PRODUCTION
-    body_max_bytes: int = WEBHOOK_MAX_BYTES
+    limits: ReceiverLimits = DEFAULTS
     producer_extra: dict[str, object] = field(default_factory=dict)
 
 
@@ -101,19 +104,23 @@ class Receiver:
             self._keys.stop()
 
     async def _serve(self, stop: threading.Event) -> None:
-        config = self._config
-        counts = Counts()
+        config, limits = self._config, self._config.limits
+        counts, forgeries = Counts(), Forgeries(limits.forged_a_minute)
         producer = AsyncProducer(
             config.bootstrap,
             client_id="sealpost-receiver",
-            delivery_timeout_s=ANSWER_S,
+            delivery_timeout_s=limits.answer_s,
             extra=config.producer_extra,
         )
-        webhooks = Webhooks(self._book, self._settings, self._keys, producer, counts, config.times)
-        app = ReceiverApp(webhooks, counts, body_max_bytes=config.body_max_bytes)
+        webhooks = Webhooks(
+            self._book, self._settings, self._keys, producer, counts, config.times,
+            forgeries=forgeries, limits=limits,
+        )  # fmt: skip
+        app = ReceiverApp(webhooks, counts, forgeries, limits)
+        protocol = protocol_of(limits, counts.cut_off)
         server = _Server(
             uvicorn.Config(
-                app, loop="uvloop", http="httptools", ws="none", lifespan="off", interface="asgi3", log_config=None,
+                app, loop="uvloop", http=protocol, ws="none", lifespan="off", interface="asgi3", log_config=None,
                 access_log=False, server_header=False, proxy_headers=False, backlog=BACKLOG,
                 timeout_keep_alive=KEEP_ALIVE_S, timeout_graceful_shutdown=DRAIN_S,
             )

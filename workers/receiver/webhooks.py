@@ -21,20 +21,28 @@ from streams.kafka.written import count_written
 from streams.step.contract import Output
 from vault.connections import Connection
 from vault.ingress import DaySealers
-from workers.channel import Channel, Denied, Fragment, Handshake, UnparseableBody, WebhookRequest
+from workers.channel import (
+    Accepted,
+    Authenticity,
+    Channel,
+    Denied,
+    Fragment,
+    Handshake,
+    UnparseableBody,
+    WebhookRequest,
+)
 from workers.receiver import records
 from workers.receiver.coalesced import Coalesced
 from workers.receiver.connections import ConnectionBook
 from workers.receiver.counts import Counts
 from workers.receiver.day_keys import DayKeyFollower
+from workers.receiver.limits import ReceiverLimits
+from workers.receiver.sources import Forgeries
 
 log = logging.getLogger(__name__)
 
-ANSWER_S = 5.0
-"""Longest a webhook may take from proof to answer. Providers give up and repeat after some seconds; an answer that comes
-later than they wait is worth nothing, and requests would pile up while Kafka is away."""
-LOOK_S = 4.0
-"""Longest wait for settings or day keys to be read to their end; below ANSWER_S."""
+LOOK_SHARE = 0.8
+"""Longest wait for settings or day keys to be read to their end, as a share of the time there is for the answer."""
 SETTINGS_PAUSE_S = 0.02
 """Between two looks for the end of the settings topic: tenants without an agreement must not flood Kafka with questions."""
 KEYS_PAUSE_S = 0.5
@@ -47,6 +55,8 @@ NO_ACCOUNT = "?"
 """Stands for the account of a connection that has none yet; no provider calls one so."""
 SEALS_A_TURN = 32
 """Fragments sealed before other requests get their turn: a body may hold thousands."""
+_NO_FORGERY = frozenset(("method", "replayed"))
+"""Refusals that do not put the proof in doubt."""
 
 
 class NotStored(SealpostError):
@@ -77,6 +87,9 @@ class Webhooks:
         producer: AsyncProducer,
         counts: Counts,
         times: Times,
+        *,
+        forgeries: Forgeries,
+        limits: ReceiverLimits,
     ) -> None:
         self._book = book
         self._settings = settings
@@ -84,12 +97,15 @@ class Webhooks:
         self._producer = producer
         self._counts = counts
         self._times = times
+        self._forgeries = forgeries
+        self._limits = limits
+        self._look_s = look_s = limits.answer_s * LOOK_SHARE
         self._sealers = DaySealers()
         look = {"waiters_max": WAITERS_MAX}
         self._look_for_settings = Coalesced(
-            lambda: settings.refresh(LOOK_S), pause_s=SETTINGS_PAUSE_S, **look
+            lambda: settings.refresh(look_s), pause_s=SETTINGS_PAUSE_S, **look
         )
-        self._look_for_keys = Coalesced(lambda: keys.refresh(LOOK_S), pause_s=KEYS_PAUSE_S, **look)
+        self._look_for_keys = Coalesced(lambda: keys.refresh(look_s), pause_s=KEYS_PAUSE_S, **look)
         self._look_for_connections = Coalesced(book.refresh, pause_s=CONNECTIONS_PAUSE_S, **look)
 
     async def find(self, channel: str, connection: str) -> Connection | None:
@@ -97,26 +113,35 @@ class Webhooks:
         found = self._book.get(connection)
         if found is None:
             with suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_S):
+                async with asyncio.timeout(self._look_s):
                     await self._look_for_connections.fresh()
             found = self._book.get(connection)
         if found is None and self._book.undecided(connection):
             raise NotStored("the connection is not known yet, or its secrets do not open")
         return found if found is not None and found.channel == channel else None
 
-    async def take(self, channel: Channel, connection: Connection, request: WebhookRequest) -> Answer:
-        """Answer one request whose connection is known. Raises nothing but what is a fault of this program."""
-        verdict = channel.authenticate(request, connection)
+    async def take(
+        self, channel: Channel, connection: Connection, request: WebhookRequest, source: bytes
+    ) -> Answer:
+        """Answer one request whose connection is known. `source`: what `Forgeries` knows its sender by. Raises nothing but what
+        is a fault of this program."""
+        verdict = prove(channel, connection, request, clock.now_ms())
         if isinstance(verdict, Denied):
-            if verdict.why not in ("handshake", "method"):
-                self._counts.forged(connection.channel)
-            return Answer(verdict.status)
+            return self._deny(connection.channel, verdict, source)
+        self._forgeries.proved(source)
         if isinstance(verdict, Handshake):
             return Answer(200, verdict.body)
+        untimely = self._untimely(verdict)
+        if untimely is not None:
+            self._counts.refused(connection.channel, untimely)
+            return Answer(403)
+        if not request.body:
+            # It says nothing: `sealpost connections test` asks so whether a proof is taken.
+            return OK
         self._counts.authentic(connection.connection)
         began_s = clock.boot_s()
         try:
-            async with asyncio.timeout(ANSWER_S):
+            async with asyncio.timeout(self._limits.answer_s):
                 stored = await self._store(channel, connection, request.body)
         except (NotStored, ProduceFailed, TimeoutError) as error:
             log.warning("a webhook was not stored: %s", type(error).__name__)
@@ -124,6 +149,20 @@ class Webhooks:
         if stored:
             self._counts.stored(clock.boot_s() - began_s)
         return OK
+
+    def _deny(self, channel: str, denied: Denied, source: bytes) -> Answer:
+        self._counts.refused(channel, denied.why)
+        if denied.why not in _NO_FORGERY:
+            self._forgeries.forged(source)
+            if denied.why != "handshake":
+                self._counts.forged(channel)
+        return Answer(denied.status)
+
+    def _untimely(self, accepted: Accepted) -> str | None:
+        if accepted.signed_at_ms is None:
+            return None
+        age_s = (clock.now_ms() - accepted.signed_at_ms) / clock.MS_PER_S
+        return untimely(age_s, self._limits.replay_s, self._times.clock_skew_s)
 
     async def _store(self, channel: Channel, connection: Connection, body: bytes) -> bool:
         """Make durable what belongs to somebody; False when nothing does."""
@@ -209,6 +248,23 @@ class Webhooks:
         for output in outputs:
             if output.topic == DEADLETTERS:
                 self._counts.dead_letter(records.ROLE, reason)
+
+
+def prove(channel: Channel, connection: Connection, request: WebhookRequest, now_ms: int) -> Authenticity:
+    """What the channel says of a request; while a secret is being replaced, also with the secret before."""
+    verdict = channel.authenticate(request, connection)
+    if isinstance(verdict, Denied) and verdict.why == "mismatch":
+        before = connection.before_rotation(now_ms)
+        if before is not None:
+            return channel.authenticate(request, before)
+    return verdict
+
+
+def untimely(age_s: float, replay_s: float, skew_s: float) -> str | None:
+    """Why a request that was signed so long ago (negative: so far in the future) is refused; None when it is in time."""
+    if age_s > replay_s:
+        return "replayed"
+    return "ahead" if age_s < -skew_s else None
 
 
 def addressed(channel: Channel, connection: Connection, fragments: Sequence[Fragment]) -> list[Fragment]:
