@@ -55,6 +55,8 @@ class TenantSettings:
     notice_history: Mapping[str, Notice] = field(default_factory=dict)
     """Every version ever published, by its reference: what a person was shown must stay findable."""
     accounts: Mapping[str, Account] = field(default_factory=dict)
+    templates: Mapping[str, str] = field(default_factory=dict)
+    """The provider's last word about each template, by `<name>/<language>`; one it said nothing of is not there."""
     offset: int = -1
 
     @property
@@ -109,6 +111,8 @@ def fold(settings: TenantSettings, event: Event, offset: int) -> TenantSettings:
         case tenants.ChannelApproved():
             account = Account(data.account, event.channel or "", data.connection)
             return replace(now, accounts={**now.accounts, data.account: account})
+        case tenants.TemplateStatusChanged():
+            return replace(now, templates={**now.templates, f"{data.template}/{data.language}": data.status})
     return now
 
 

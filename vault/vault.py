@@ -9,8 +9,10 @@ from vault.erasure import ErasurePart
 from vault.housekeeping import HousekeepingPart
 from vault.installation import InstallationPart
 from vault.keys import KeysPart
+from vault.moving import MovingPart
 from vault.permissions import PermissionsPart
 from vault.permits import PermitsPart
+from vault.reach import ReachPart
 from vault.requests import RequestsPart
 from vault.resolving import ResolvingPart
 from vault.restoring import RestoringPart
@@ -22,6 +24,8 @@ from vault.tokens import TokensPart
 class Vault(
     SubjectsPart,
     ResolvingPart,
+    MovingPart,
+    ReachPart,
     KeysPart,
     PermissionsPart,
     PermitsPart,
