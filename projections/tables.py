@@ -69,6 +69,18 @@ def along(leader: str) -> Rule:
     return Rule(takes_new, sql)
 
 
+def unless_revoked(rule: Rule) -> Rule:
+    """As `rule`, but nothing is kept of a message that the person took back, in whatever order that is read."""
+
+    def takes_new(stored: Row, new: Row, column: str) -> bool:
+        if new.get("revoked_at") is not None:
+            return True
+        return stored.get("revoked_at") is None and rule.takes_new(stored, new, column)
+
+    revoked = "coalesce(m.revoked_at, excluded.revoked_at) is not null"
+    return Rule(takes_new, f"case when {revoked} then null else {rule.sql} end")
+
+
 @dataclass(frozen=True, slots=True)
 class Table:
     """One table: key columns (all text, in lock order) and the folded ones with SQL type and rule."""
@@ -135,6 +147,9 @@ STATUS_TIMES: Mapping[Status, str] = {
 }  # fmt: skip
 """Status → the column that holds when it was first reached."""
 
+REACTION, ECHO = "reaction", "echo"
+"""Kinds of rows of `message` that no event calls so: the person's reaction to one of ours, and what staff wrote past Sealpost."""
+
 _PERSON = ("tenant", "subject")
 
 SUBJECT = Table(
@@ -161,6 +176,8 @@ ADDRESS = Table(
         "kind": ("text", FIRST),
         "account": ("text", FIRST),
         "bound_at": ("timestamptz", FIRST),
+        "unbound": ("boolean", FIRST),
+        "log_offset": ("bigint", LEAST),
         "sealed": ("json", FIRST),
     },
 )
@@ -216,9 +233,17 @@ MESSAGE = Table(
         "about": ("text", FIRST),
         "template": ("text", FIRST),
         "language": ("text", FIRST),
-        "content": ("json", REQUESTED_CONTENT),
-        "content_event": ("text", REQUESTED_CONTENT),
-        "content_type": ("text", REQUESTED_CONTENT),
+        "content": ("json", unless_revoked(REQUESTED_CONTENT)),
+        "content_event": ("text", unless_revoked(REQUESTED_CONTENT)),
+        "content_type": ("text", unless_revoked(REQUESTED_CONTENT)),
+        "edited_at": ("timestamptz", along("edit_place")),
+        "edit_event": ("text", unless_revoked(along("edit_place"))),
+        "edit": ("json", unless_revoked(along("edit_place"))),
+        "edit_place": ("bigint", GREATEST),
+        "reaction_event": ("text", unless_revoked(along("reaction_place"))),
+        "reaction": ("json", unless_revoked(along("reaction_place"))),
+        "reaction_place": ("bigint", GREATEST),
+        "revoked_at": ("timestamptz", LEAST),
         "asked_at": ("timestamptz", LEAST),
         "first_status_at": ("timestamptz", LEAST),
         "logged_at": ("timestamptz", LEAST),

@@ -118,8 +118,11 @@ def decide_echo(
         return Decision(why="unknown_recipient")
     if ours is not None:
         return Decision(why="own_echo")
+    # Named as a message of the person's would be: her reaction to it finds it.
     data = MessageEchoed(
-        message=received.id, account=received.account, acted_at=clock.to_text(received.at_ms)
+        message=received.message_of(value.provider_id),
+        account=received.account,
+        acted_at=clock.to_text(received.at_ms),
     )
     content = _content(value, text=value.text, raw=value.raw)
     return Decision((Draft(received.id, who.subject, data, content=content),))
