@@ -248,7 +248,6 @@ def _message_edited(r: _Reading, d: messages.MessageEdited) -> None:
         edited_at=instant(d.acted_at),
         edit_event=r.event.id,
         edit=r.block("content"),
-        edit_place=r.record.offset,
     )
 
 
@@ -264,7 +263,7 @@ def _message_reacted(r: _Reading, d: messages.MessageReacted) -> None:
             d.account,
             reaction_event=r.event.id,
             reaction=r.block("content"),
-            reaction_place=r.record.offset,
+            reacted_at=instant(d.acted_at),
         )
         return
     # To one of ours, which only the sealed part names: it stands in the chat by itself.

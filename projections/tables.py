@@ -57,16 +57,16 @@ REQUESTED_CONTENT = Rule(
 """The three content columns move together; a status may bring a copy of the content, the request's own wins."""
 
 
-def along(leader: str) -> Rule:
-    """Take the column of the row whose `leader` column is larger; the stored one when they are equal."""
+def along(leader: str, *, equal: bool = False) -> Rule:
+    """Take the column of the row whose `leader` column is larger. When they are equal the stored one; with `equal` the new one,
+    which is the later one where all come from one topic."""
 
     def takes_new(stored: Row, new: Row, _column: str) -> bool:
-        return new.get(leader) is not None and (stored.get(leader) is None or new[leader] > stored[leader])
+        ours, theirs = stored.get(leader), new.get(leader)
+        return theirs is not None and (ours is None or theirs > ours or (equal and theirs == ours))
 
-    sql = (
-        f"case when m.{leader} is null or excluded.{leader} > m.{leader} then excluded.{{c}} else m.{{c}} end"
-    )
-    return Rule(takes_new, sql)
+    larger = f"excluded.{leader} {'>=' if equal else '>'} m.{leader}"
+    return Rule(takes_new, f"case when m.{leader} is null or {larger} then excluded.{{c}} else m.{{c}} end")
 
 
 def unless_revoked(rule: Rule) -> Rule:
@@ -236,13 +236,12 @@ MESSAGE = Table(
         "content": ("json", unless_revoked(REQUESTED_CONTENT)),
         "content_event": ("text", unless_revoked(REQUESTED_CONTENT)),
         "content_type": ("text", unless_revoked(REQUESTED_CONTENT)),
-        "edited_at": ("timestamptz", along("edit_place")),
-        "edit_event": ("text", unless_revoked(along("edit_place"))),
-        "edit": ("json", unless_revoked(along("edit_place"))),
-        "edit_place": ("bigint", GREATEST),
-        "reaction_event": ("text", unless_revoked(along("reaction_place"))),
-        "reaction": ("json", unless_revoked(along("reaction_place"))),
-        "reaction_place": ("bigint", GREATEST),
+        "edit_event": ("text", unless_revoked(along("edited_at", equal=True))),
+        "edit": ("json", unless_revoked(along("edited_at", equal=True))),
+        "edited_at": ("timestamptz", GREATEST),
+        "reaction_event": ("text", unless_revoked(along("reacted_at", equal=True))),
+        "reaction": ("json", unless_revoked(along("reacted_at", equal=True))),
+        "reacted_at": ("timestamptz", GREATEST),
         "revoked_at": ("timestamptz", LEAST),
         "asked_at": ("timestamptz", LEAST),
         "first_status_at": ("timestamptz", LEAST),

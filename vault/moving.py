@@ -1,4 +1,4 @@
-"""A person is reached by another address from now on (decision 091): the old one reaches nobody, whoever has it next is another.
+"""A person is reached by another address from now on (decision 095): the old one reaches nobody, whoever has it next is another.
 
 The provider's word is about whoever had the old address at that time, so an address that somebody bound later is let be. Nobody
 is created: where nobody is known under the old address, nothing happens.

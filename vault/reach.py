@@ -14,37 +14,28 @@ from vault.claims import ClaimInfo
 from vault.person import Person
 
 Receipt = Literal["delivered", "read"]
-STORING_MS = round(1.0 * MS_PER_S)
-"""Longer than an outcome takes from its own time to its commit; what was stored so close to the last look is looked at again."""
 _COVERED = """
-with before as materialized (
-    select {status}_upto_ms as upto, {status}_asked_ms as asked from vault.reach
-    where subject = %(subject)s and tenant = %(tenant)s and account = %(account)s
-), newest as materialized (
+with newest as materialized (
     select distinct on (c.day, c.message, c.part) c.* from vault.claims c
     where c.subject = %(subject)s and c.tenant = %(tenant)s and c.account = %(account)s
     order by c.day, c.message, c.part, c.attempt desc
 )
-select c.message, c.part, c.tenant, c.subject, c.account, c.purpose, c.attempt, o.class is not null
+select c.at_ms, c.message, c.part, c.tenant, c.subject, c.account, c.purpose, c.attempt, o.class is not null
 from newest c
 left join lateral vault.outcome_of(c.day, c.message, c.part) o on true
-left join lateral (
-    select max(s.at_ms) as at_ms from vault.outcomes s
-    where s.day = c.day and s.message = c.message and s.part = c.part and s.class = 'submitted'
-) s on true
-left join before b on true
-where c.refusal is null and c.at_ms <= %(upto)s and (
-    (o.class is null and c.at_ms > vault.now_ms() - %(open)s)
-    or (o.class = 'submitted' and (b.upto is null or c.at_ms > b.upto or s.at_ms >= b.asked - %(storing)s))
-)
+where c.refusal is null and c.at_ms <= %(upto)s
+    and c.at_ms > coalesce((
+        select {status}_upto_ms from vault.reach
+        where subject = %(subject)s and tenant = %(tenant)s and account = %(account)s
+    ), 0)
+    and (o.class = 'submitted' or (o.class is null and c.at_ms > vault.now_ms() - %(calling)s))
 order by c.at_ms, c.message, c.part
 """
 _NOTE = """
-insert into vault.reach as r (subject, tenant, account, channel, {status}_upto_ms, {status}_asked_ms)
-values (%(subject)s, %(tenant)s, %(account)s, %(channel)s, %(upto)s, vault.now_ms())
+insert into vault.reach as r (subject, tenant, account, channel, {status}_upto_ms)
+values (%(subject)s, %(tenant)s, %(account)s, %(channel)s, %(upto)s)
 on conflict (subject, tenant, account) do update
-set {status}_upto_ms = greatest(r.{status}_upto_ms, excluded.{status}_upto_ms),
-    {status}_asked_ms = greatest(r.{status}_asked_ms, excluded.{status}_asked_ms)
+set {status}_upto_ms = greatest(r.{status}_upto_ms, excluded.{status}_upto_ms)
 """
 _STATEMENTS: dict[Receipt, tuple[str, str]] = {
     "delivered": (_COVERED.format(status="delivered"), _NOTE.format(status="delivered")),
@@ -111,20 +102,21 @@ class ReachPart(VaultBase):
         """The messages of an account to a person whom the caller holds that went out by `upto_ms` (the provider's clock) and that
         no watermark of this status was about before. A message went out, at the earliest, when its permit was given; what is
         older than the claims are kept is not known any more."""
-        place = {
-            "subject": subject,
-            "tenant": tenant,
-            "account": account,
-            "channel": channel,
-            "upto": upto_ms,
-        }
+        place = {"subject": subject, "tenant": tenant, "account": account, "channel": channel}
         ask, note = _STATEMENTS[status]
-        limits = {"open": round(self.times.takeover_s * MS_PER_S), "storing": STORING_MS}
-        cursor.execute(ask, {**place, **limits})
-        found = [ClaimInfo(m.hex, part, t, s.hex, *rest) for m, part, t, s, *rest in cursor.fetchall()]
-        cursor.execute(note, place)
-        sent = tuple(claim for claim in found if claim.has_outcome)
-        return Covered(sent, calling=len(sent) < len(found))
+        calling_ms = round(self.times.takeover_s * MS_PER_S)
+        cursor.execute(ask, {**place, "upto": upto_ms, "calling": calling_ms})
+        sent: list[ClaimInfo] = []
+        noted_ms = upto_ms
+        for at_ms, message, part, owner, whose, *rest in cursor.fetchall():
+            claim = ClaimInfo(message.hex, part, owner, whose.hex, *rest)
+            if claim.has_outcome:
+                sent.append(claim)
+            else:
+                # Its outcome is still to come: everything since it is looked at again.
+                noted_ms = min(noted_ms, at_ms - 1)
+        cursor.execute(note, {**place, "upto": noted_ms})
+        return Covered(tuple(sent), calling=noted_ms < upto_ms)
 
 
 def raise_reach(cursor: Cursor, people: list[Person]) -> None:

@@ -64,7 +64,9 @@ def populate(tenant: Tenant, count: int) -> list[tuple[str, bytes]]:
                     (tenant.name, secrets.address_entries(a)[0], s, a, identity[s], now) for s, a in chunk
                 ),
             )
-        with cursor.copy("copy vault.reach (subject, tenant, account, channel, last_inbound_ms) from stdin") as copy:
+        with cursor.copy(
+            "copy vault.reach (subject, tenant, account, channel, last_inbound_ms) from stdin"
+        ) as copy:
             for subject in subjects:
                 copy.write_row((subject, tenant.name, tenant.account, CHANNEL, now))
         permission = (

@@ -1,15 +1,13 @@
 -- Whether an account reaches a person, and how far the provider says that its messages came. All times only grow, so that any
 -- order and repetition ends the same. `blocked_ms`: the person blocked the account; `resumed_ms`: let it write again, which a
--- message of the person does too. `…_upto_ms`: everything sent until then was delivered, or read; `…_asked_ms` when that was
--- last looked at: an outcome that was stored since then may belong to a message of before.
+-- message of the person does too. `…_upto_ms`: of everything that was sent until then it has been said that it was delivered, or
+-- read.
 alter table vault.reach
     alter column last_inbound_ms drop not null,
     add column blocked_ms bigint,
     add column resumed_ms bigint,
     add column delivered_upto_ms bigint,
-    add column delivered_asked_ms bigint,
-    add column read_upto_ms bigint,
-    add column read_asked_ms bigint;
+    add column read_upto_ms bigint;
 
 -- A message and a block of the same moment: the block was the last thing.
 create function vault.is_blocked(blocked_ms bigint, last_inbound_ms bigint, resumed_ms bigint) returns boolean

@@ -139,7 +139,7 @@ def _ask_covered(vault: Vault, cursor: Cursor, found: Input, value: InboundWater
             received.channel,
             received.account,
             value.status,
-            value.watermark_ms,
+            min(value.watermark_ms, received.at_ms),
         )
 
 

@@ -49,7 +49,7 @@ _RECEIPTS: dict[str, type[MessageDelivered] | type[MessageRead]] = {
 def decide_edit(
     received: Received, value: InboundEdit, who: ResolvedSender, purposes: Sequence[str]
 ) -> Decision:
-    """A person changed what she wrote. STOP counts however it is said; other words of an edit are only shown (decision 091)."""
+    """A person changed what she wrote. STOP counts however it is said; other words of an edit are only shown (decision 095)."""
     if who.dropped:
         return ERASED
     at = clock.to_text(received.at_ms)
