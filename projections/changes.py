@@ -118,6 +118,21 @@ def _address_bound(r: _Reading, d: subscriptions.AddressBound) -> None:
         kind=d.address_kind,
         account=d.account,
         bound_at=r.time,
+        log_offset=r.record.offset,
+        sealed=r.block("identity"),
+    )
+
+
+def _address_unbound(r: _Reading, d: subscriptions.AddressUnbound) -> None:
+    r.into.add(
+        tables.ADDRESS,
+        event=r.event.id,
+        channel=r.channel,
+        kind=d.address_kind,
+        account=d.account,
+        bound_at=r.time,
+        unbound=True,
+        log_offset=r.record.offset,
         sealed=r.block("identity"),
     )
 
@@ -211,6 +226,78 @@ def _message_received(r: _Reading, d: messages.MessageReceived) -> None:
         asked_at=instant(d.acted_at),
         logged_at=r.logged_at,
         log_offset=r.record.offset,
+        **_content(r),
+    )
+
+
+def _about_message(r: _Reading, message: str, account: str, **columns: Any) -> None:
+    """Something about a message of the person's, which may be read later or never."""
+    r.into.add(
+        tables.MESSAGE,
+        message=message,
+        direction="in",
+        channel=r.channel,
+        account=account,
+        first_status_logged_at=r.logged_at,
+        **columns,
+    )
+
+
+def _message_edited(r: _Reading, d: messages.MessageEdited) -> None:
+    _about_message(
+        r,
+        d.message,
+        d.account,
+        edited_at=instant(d.acted_at),
+        edit_event=r.event.id,
+        edit=r.block("content"),
+    )
+
+
+def _message_revoked(r: _Reading, d: messages.MessageRevoked) -> None:
+    _about_message(r, d.message, d.account, revoked_at=instant(d.acted_at))
+
+
+def _message_reacted(r: _Reading, d: messages.MessageReacted) -> None:
+    if d.message is not None:
+        _about_message(
+            r,
+            d.message,
+            d.account,
+            reaction_event=r.event.id,
+            reaction=r.block("content"),
+            reacted_at=instant(d.acted_at),
+        )
+        return
+    # To one of ours, which only the sealed part names: it stands in the chat by itself.
+    r.into.add(
+        tables.MESSAGE,
+        message=r.event.id,
+        direction="in",
+        channel=r.channel,
+        account=d.account,
+        kind=tables.REACTION,
+        asked_at=instant(d.acted_at),
+        logged_at=r.logged_at,
+        log_offset=r.record.offset,
+        **_content(r),
+    )
+
+
+def _message_echoed(r: _Reading, d: messages.MessageEchoed) -> None:
+    acted_at = instant(d.acted_at)
+    r.into.add(
+        tables.MESSAGE,
+        message=d.message,
+        direction="out",
+        channel=r.channel,
+        account=d.account,
+        kind=tables.ECHO,
+        asked_at=acted_at,
+        logged_at=r.logged_at,
+        log_offset=r.record.offset,
+        status_rank=statuses.rank("sent"),
+        sent_at=acted_at,
         **_content(r),
     )
 
@@ -331,6 +418,7 @@ _ABOUT_ERASURES = (
 _READERS: dict[type[EventData], Callable[[_Reading, Any], None]] = {
     subscriptions.SubjectCreated: _subject_created,
     subscriptions.AddressBound: _address_bound,
+    subscriptions.AddressUnbound: _address_unbound,
     subscriptions.ProfileUpdated: _profile_updated,
     subscriptions.SubscriptionActivated: _subscription_activated,
     subscriptions.SubscriptionEnded: _subscription_ended,
@@ -338,6 +426,10 @@ _READERS: dict[type[EventData], Callable[[_Reading, Any], None]] = {
     consents.ConsentGiven: _consent_given,
     consents.ConsentWithdrawn: _consent_withdrawn,
     messages.MessageReceived: _message_received,
+    messages.MessageEdited: _message_edited,
+    messages.MessageRevoked: _message_revoked,
+    messages.MessageReacted: _message_reacted,
+    messages.MessageEchoed: _message_echoed,
     messages.MessageRequested: _message_requested,
     **{model: _status for model, topic in registry.TOPIC_OF.items() if topic == STATUSES},
     deletions.ErasureRequested: _erasure_requested,

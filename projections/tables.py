@@ -57,16 +57,28 @@ REQUESTED_CONTENT = Rule(
 """The three content columns move together; a status may bring a copy of the content, the request's own wins."""
 
 
-def along(leader: str) -> Rule:
-    """Take the column of the row whose `leader` column is larger; the stored one when they are equal."""
+def along(leader: str, *, equal: bool = False) -> Rule:
+    """Take the column of the row whose `leader` column is larger. When they are equal the stored one; with `equal` the new one,
+    which is the later one where all come from one topic."""
 
     def takes_new(stored: Row, new: Row, _column: str) -> bool:
-        return new.get(leader) is not None and (stored.get(leader) is None or new[leader] > stored[leader])
+        ours, theirs = stored.get(leader), new.get(leader)
+        return theirs is not None and (ours is None or theirs > ours or (equal and theirs == ours))
 
-    sql = (
-        f"case when m.{leader} is null or excluded.{leader} > m.{leader} then excluded.{{c}} else m.{{c}} end"
-    )
-    return Rule(takes_new, sql)
+    larger = f"excluded.{leader} {'>=' if equal else '>'} m.{leader}"
+    return Rule(takes_new, f"case when m.{leader} is null or {larger} then excluded.{{c}} else m.{{c}} end")
+
+
+def unless_revoked(rule: Rule) -> Rule:
+    """As `rule`, but nothing is kept of a message that the person took back, in whatever order that is read."""
+
+    def takes_new(stored: Row, new: Row, column: str) -> bool:
+        if new.get("revoked_at") is not None:
+            return True
+        return stored.get("revoked_at") is None and rule.takes_new(stored, new, column)
+
+    revoked = "coalesce(m.revoked_at, excluded.revoked_at) is not null"
+    return Rule(takes_new, f"case when {revoked} then null else {rule.sql} end")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +147,9 @@ STATUS_TIMES: Mapping[Status, str] = {
 }  # fmt: skip
 """Status → the column that holds when it was first reached."""
 
+REACTION, ECHO = "reaction", "echo"
+"""Kinds of rows of `message` that no event calls so: the person's reaction to one of ours, and what staff wrote past Sealpost."""
+
 _PERSON = ("tenant", "subject")
 
 SUBJECT = Table(
@@ -161,6 +176,8 @@ ADDRESS = Table(
         "kind": ("text", FIRST),
         "account": ("text", FIRST),
         "bound_at": ("timestamptz", FIRST),
+        "unbound": ("boolean", FIRST),
+        "log_offset": ("bigint", LEAST),
         "sealed": ("json", FIRST),
     },
 )
@@ -216,9 +233,16 @@ MESSAGE = Table(
         "about": ("text", FIRST),
         "template": ("text", FIRST),
         "language": ("text", FIRST),
-        "content": ("json", REQUESTED_CONTENT),
-        "content_event": ("text", REQUESTED_CONTENT),
-        "content_type": ("text", REQUESTED_CONTENT),
+        "content": ("json", unless_revoked(REQUESTED_CONTENT)),
+        "content_event": ("text", unless_revoked(REQUESTED_CONTENT)),
+        "content_type": ("text", unless_revoked(REQUESTED_CONTENT)),
+        "edit_event": ("text", unless_revoked(along("edited_at", equal=True))),
+        "edit": ("json", unless_revoked(along("edited_at", equal=True))),
+        "edited_at": ("timestamptz", GREATEST),
+        "reaction_event": ("text", unless_revoked(along("reacted_at", equal=True))),
+        "reaction": ("json", unless_revoked(along("reacted_at", equal=True))),
+        "reacted_at": ("timestamptz", GREATEST),
+        "revoked_at": ("timestamptz", LEAST),
         "asked_at": ("timestamptz", LEAST),
         "first_status_at": ("timestamptz", LEAST),
         "logged_at": ("timestamptz", LEAST),

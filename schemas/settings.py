@@ -106,6 +106,8 @@ class TenantSettings:
     """What no officer has approved yet, by kind and reference: `notice:privacy/1/de`."""
     forms: Mapping[str, Form] = field(default_factory=dict)
     links: Mapping[str, Link] = field(default_factory=dict)
+    templates: Mapping[str, str] = field(default_factory=dict)
+    """The provider's last word about each template, by `<name>/<language>`; one it said nothing of is not there."""
     offset: int = -1
 
     @property
@@ -176,6 +178,8 @@ def fold(settings: TenantSettings, event: Event, offset: int) -> TenantSettings:
             handle = data.handle or (known.handle if known is not None else None)
             account = Account(data.account, event.channel or "", data.connection, handle)
             return replace(now, accounts={**now.accounts, data.account: account})
+        case tenants.TemplateStatusChanged():
+            return replace(now, templates={**now.templates, f"{data.template}/{data.language}": data.status})
         case tenants.FormPublished():
             return _with_form(now, data)
         case tenants.LinkPublished():

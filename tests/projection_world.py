@@ -95,6 +95,41 @@ class Person:
         )
         return self.event(data, second)
 
+    def edited(self, message: str, second: int) -> Event:
+        """MessageEdited."""
+        data = messages.MessageEdited(
+            message=message, account=ACCOUNT, acted_at=at(second), sealed=Sealed(content=block())
+        )
+        return self.event(data, second)
+
+    def revoked(self, message: str, second: int) -> Event:
+        """MessageRevoked."""
+        data = messages.MessageRevoked(
+            message=message, account=ACCOUNT, acted_at=at(second), sealed=Sealed(content=block())
+        )
+        return self.event(data, second)
+
+    def reacted(self, message: str | None, second: int) -> Event:
+        """MessageReacted, to one of hers or (None) to one of ours."""
+        data = messages.MessageReacted(
+            message=message, account=ACCOUNT, acted_at=at(second), sealed=Sealed(content=block())
+        )
+        return self.event(data, second)
+
+    def echoed(self, message: str, second: int) -> Event:
+        """MessageEchoed."""
+        data = messages.MessageEchoed(
+            message=message, account=ACCOUNT, acted_at=at(second), sealed=Sealed(content=block())
+        )
+        return self.event(data, second)
+
+    def unbound(self, second: int) -> Event:
+        """AddressUnbound."""
+        data = subscriptions.AddressUnbound(
+            address_kind="phone", account=ACCOUNT, reason="changed", sealed=Sealed(identity=block())
+        )
+        return self.event(data, second)
+
     def asked(self, message: str, second: int) -> Event:
         """MessageRequested, of a text."""
         data = messages.MessageRequested(
@@ -193,7 +228,7 @@ class Person:
 
     def whole_story(self) -> list[Event]:
         """A life: signed up, wrote, was answered, stopped; every kind of event but those of an erasure."""
-        outgoing, subscription = message_name(), random_id()
+        outgoing, subscription, changed = message_name(), random_id(), random_id()
         return [
             self.created(),
             self.bound(),
@@ -210,6 +245,14 @@ class Person:
             self.withdrawn(9),
             self.ended(9, subscription),
             self.status("read", outgoing, 10),
+            self.edited(changed, 11),
+            self.wrote(changed, 11),
+            self.reacted(changed, 12),
+            self.edited(changed, 13),
+            self.reacted(None, 13),
+            self.echoed(message_name(), 14),
+            self.revoked(message_name(), 14),
+            self.unbound(15),
         ]
 
 

@@ -62,6 +62,12 @@ def _apply_tenant(cursor: Cursor, event: Event, data: EventData, acted_ms: int) 
                    set channel = excluded.channel, connection = excluded.connection""",
                 [event.tenant, data.account, event.channel or "", data.connection],
             )
+        case tenants.TemplateStatusChanged():
+            cursor.execute(
+                """insert into vault.templates (tenant, account, template, language, status) values (%s, %s, %s, %s, %s)
+                   on conflict (tenant, template, language, account) do update set status = excluded.status""",
+                [event.tenant, data.account, data.template, data.language, data.status],
+            )
 
 
 def note_lost(cursor: Cursor, created: Sequence[Event]) -> None:

@@ -63,4 +63,4 @@ class AttemptsPart(VaultBase):
                 "select last_inbound_ms from vault.reach where subject = %s and tenant = %s and account = %s",
                 [subject, tenant, account],
             ).fetchone()
-        return None if row is None else int(row[0])
+        return None if row is None else row[0]

@@ -1,4 +1,4 @@
-"""What an act tells about a person that is found: further addresses, a name, where it can be reached (protocols §5, §7).
+"""What an act tells about a person that is found: further addresses, a name (protocols §7).
 
 Two subjects that turn out to be one person are linked, never merged: the older one gets the addresses, so new messages go to
 it; a withdrawal counts for both, and an erasure of one is an erasure of both.
@@ -27,8 +27,9 @@ def address_place(tenant: str, subject: str, channel: str, kind: str) -> tuple[s
     return ("address", tenant, subject, channel, kind)
 
 
-def address_rows(rows: Iterable[tuple[str, bytes, str, Address, bytes]]) -> list[AddressRow]:
-    """Rows of vault.addresses from (tenant, entry, subject, address, identity key), in key order."""
+def address_rows(rows: Iterable[tuple[str, bytes, str, Address, bytes, int]]) -> list[AddressRow]:
+    """Rows of vault.addresses from (tenant, entry, subject, address, identity key, milliseconds of the act that bound it), in key
+    order."""
     return [
         {
             "entry": entry.hex(),
@@ -39,9 +40,9 @@ def address_rows(rows: Iterable[tuple[str, bytes, str, Address, bytes]]) -> list
             "sealed": wrap(
                 key, address_place(tenant, subject, address.channel, address.kind), address.value.encode()
             ).hex(),
-            "bound_ms": now_ms(),
+            "bound_ms": acted_ms,
         }
-        for tenant, entry, subject, address, key in sorted(rows, key=lambda row: (row[1], row[0]))
+        for tenant, entry, subject, address, key, acted_ms in sorted(rows, key=lambda row: (row[1], row[0]))
     ]
 
 
@@ -89,7 +90,7 @@ def bind_new_addresses(cursor: Cursor, people: list[Person]) -> None:
     if not wanted:
         return
     keys = identity_keys(cursor, {person.key: person.secrets for person, _ in wanted.values()})
-    rows = address_rows((t, e, p.subject, a, keys[p.key]) for (t, e), (p, a) in wanted.items())
+    rows = address_rows((t, e, p.subject, a, keys[p.key], p.acted_ms) for (t, e), (p, a) in wanted.items())
     won = insert_addresses(cursor, rows)
     for entry, (person, address) in wanted.items():
         # An address that somebody else has bound meanwhile is found at the person's next act.
@@ -99,21 +100,26 @@ def bind_new_addresses(cursor: Cursor, people: list[Person]) -> None:
 
 def _link(cursor: Cursor, people: list[Person]) -> None:
     for person in people:
-        subjects = sorted(set(person.hits.values()))
-        cursor.execute(
-            """select subject from vault.subjects
-               where tenant = %s and subject in (select value::uuid from json_array_elements_text(%s::json))
-               order by created_ms, subject""",
-            [person.tenant, as_json(subjects)],
-        )
-        oldest, *younger = [subject.hex for (subject,) in cursor.fetchall()]
-        person.subject = oldest
+        person.subject, *younger = link_subjects(cursor, person.tenant, set(person.hits.values()))
         for other in younger:
-            cursor.execute(
-                "insert into vault.links (tenant, subject, other, at_ms) values (%s, %s, %s, %s) on conflict do nothing",
-                [person.tenant, oldest, other, now_ms()],
-            )
             person.bound += _move_addresses(cursor, person, other)
+
+
+def link_subjects(cursor: Cursor, tenant: str, subjects: set[str]) -> list[str]:
+    """Note that these subjects, which the caller holds, are one person; all of them, oldest first."""
+    cursor.execute(
+        """select subject from vault.subjects
+           where tenant = %s and subject in (select value::uuid from json_array_elements_text(%s::json))
+           order by created_ms, subject""",
+        [tenant, as_json(sorted(subjects))],
+    )
+    oldest, *younger = [subject.hex for (subject,) in cursor.fetchall()]
+    for other in younger:
+        cursor.execute(
+            "insert into vault.links (tenant, subject, other, at_ms) values (%s, %s, %s, %s) on conflict do nothing",
+            [tenant, oldest, other, now_ms()],
+        )
+    return [oldest, *younger]
 
 
 def _move_addresses(cursor: Cursor, person: Person, other: str) -> list[Address]:
@@ -172,26 +178,3 @@ def _key_of(item: tuple[Key, Any]) -> Key:
 def _name_hash(person: Person, name: str) -> bytes:
     pepper = person.secrets.peppers[max(person.secrets.peppers)]
     return keyed_hash(pepper, "name", person.subject, name)[:NAME_HASH_BYTES]
-
-
-def raise_reach(cursor: Cursor, people: list[Person]) -> None:
-    """Note the newest message of each person on each account; it only grows."""
-    newest: dict[tuple[str, str, str, str], int] = {}
-    for person in people:
-        if person.sender.opens_window:
-            key = (*person.key, person.sender.account, person.sender.channel)
-            newest[key] = max(newest.get(key, 0), person.acted_ms)
-    if not newest:
-        return
-    rows = [
-        {"subject": s, "tenant": t, "account": account, "channel": channel, "at": at}
-        for (s, t, account, channel), at in sorted(newest.items())
-    ]
-    cursor.execute(
-        """insert into vault.reach (subject, tenant, account, channel, last_inbound_ms)
-           select subject, tenant, account, channel, at
-           from json_to_recordset(%s::json) as a(subject uuid, tenant text, account text, channel text, at bigint)
-           on conflict (subject, tenant, account)
-           do update set last_inbound_ms = greatest(reach.last_inbound_ms, excluded.last_inbound_ms)""",
-        [as_json(rows)],
-    )

@@ -55,6 +55,7 @@ class PermitRequest:
     offset in `tenants` that the writer had seen. Times in milliseconds. `token`: a random word per attempt
     (`schemas.ids.random_token`): the same question with the same token gets the same answer while the lease lasts; another
     token is another question, made anew. `content_gen`: generation of the content block to open, None when there is none.
+    `template` and `language` name the template, where it is one: the provider may have taken it back.
     `partition`: the command's partition number; without it the slowest partition of the follower decides.
     """
 
@@ -73,6 +74,8 @@ class PermitRequest:
     basis: str | None = None
     settings: int | None = None
     content_gen: str | None = None
+    template: str | None = None
+    language: str | None = None
     partition: int | None = None
     made_s: float = field(default_factory=boot_s, compare=False)
     """Boot second at which it was made: no claim of its token is older."""
@@ -248,6 +251,8 @@ def _as_row(n: int, request: PermitRequest) -> dict[str, Any] | None:
         "settings": request.settings,
         "gen": request.content_gen,
         "partition": request.partition,
+        "template": request.template,
+        "language": request.language,
         "waited": round((boot_s() - request.made_s) * MS_PER_S),
     }
 

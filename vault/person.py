@@ -1,9 +1,10 @@
-"""One sender of a batch while it is being resolved; used by `vault.resolving` and `vault.binding` only."""
+"""One sender of a batch while it is being resolved, and the locks on subjects; used by the parts that bind addresses only."""
 
 from dataclasses import dataclass, field
 
 from schemas.addresses import Address
-from vault.base import TenantSecrets
+from streams.step.contract import Cursor
+from vault.base import TenantSecrets, as_json
 from vault.subjects import Sender, State
 
 Entry = tuple[str, bytes]
@@ -27,6 +28,8 @@ class Person:
     subject: str = ""
     created: bool = False
     dropped: bool = False
+    unknown: bool = False
+    reachable_again: bool = False
     state: State = "active"
     bound: list[Address] = field(default_factory=list)
     name_changed: bool = False
@@ -37,3 +40,16 @@ class Person:
     def key(self) -> Key:
         """The row of the subject found so far."""
         return self.subject, self.tenant
+
+
+def hold_subjects(cursor: Cursor, keys: set[Key]) -> dict[Key, State]:
+    """Hold subjects FOR SHARE, in key order; their states."""
+    if not keys:
+        return {}
+    cursor.execute(
+        """select s.subject, s.tenant, s.state
+           from json_to_recordset(%s::json) as a(subject uuid, tenant text)
+           join vault.subjects s using (subject, tenant) order by s.subject, s.tenant for share of s""",
+        [as_json([{"subject": subject, "tenant": tenant} for subject, tenant in sorted(keys)])],
+    )
+    return {(subject.hex, tenant): state for subject, tenant, state in cursor.fetchall()}

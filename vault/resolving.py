@@ -13,13 +13,14 @@ from schemas.clock import now_ms
 from schemas.ids import random_bytes, random_id
 from streams.step.contract import Cursor
 from vault.base import TenantSecrets, VaultBase, as_json
-from vault.binding import address_rows, bind_new_addresses, insert_addresses, note_names, raise_reach
+from vault.binding import address_rows, bind_new_addresses, insert_addresses, note_names
 from vault.errors import SubjectContended
 from vault.keyring import check_value, wrap
 from vault.keys import key_place
-from vault.person import Entry, Key, Person
+from vault.person import Entry, Person, hold_subjects
+from vault.reach import raise_reach
 from vault.sealing import IDENTITY_GENERATION, KEY_BYTES
-from vault.subjects import ResolvedSender, Sender, State
+from vault.subjects import ResolvedSender, Sender
 
 ROUNDS_MAX = 8
 """Look-ups of one batch before it gives up: each round means that somebody else created or erased one of its subjects."""
@@ -31,7 +32,8 @@ class ResolvingPart(VaultBase):
     def resolve_senders(self, cursor: Cursor, senders: Sequence[Sender]) -> list[ResolvedSender]:
         """Find or create the subjects of a batch, one answer a sender, in order; holds every subject FOR SHARE until the
         caller's transaction ends. Raises reach. Several senders of one batch may be the same person: the first one of a new
-        person has `created`, each address is in `bound` once. The transaction must be READ COMMITTED."""
+        person has `created`, each address is in `bound` once, and who creates nobody is found also where another sender of
+        the batch is the one who creates. The transaction must be READ COMMITTED."""
         secrets = self._secrets({sender.tenant for sender in senders}, cursor)
         people = [_person(sender, secrets[sender.tenant]) for sender in senders]
         open_people = people
@@ -41,11 +43,20 @@ class ResolvingPart(VaultBase):
                 break
         else:
             raise SubjectContended("subjects of a batch kept changing")
-        living = [person for person in people if not person.dropped]
+        living = [person for person in people if person.subject]
         note_names(cursor, living)
         raise_reach(cursor, living)
         return [
-            ResolvedSender(p.subject, p.created, tuple(p.bound), p.name_changed, p.dropped, p.state)
+            ResolvedSender(
+                p.subject,
+                p.created,
+                tuple(p.bound),
+                p.name_changed,
+                p.dropped,
+                p.state,
+                p.unknown,
+                p.reachable_again,
+            )
             for p in people
         ]
 
@@ -62,7 +73,7 @@ def _person(sender: Sender, secrets: TenantSecrets) -> Person:
 def _round(cursor: Cursor, people: list[Person]) -> list[Person]:
     """One look-up; creates whom nobody knows. Returns those who must be looked up again."""
     bound = _look_up(cursor, people)
-    states = _hold(cursor, {(subject, tenant) for (tenant, _), subject in bound.items()})
+    states = hold_subjects(cursor, {(subject, tenant) for (tenant, _), subject in bound.items()})
     again: list[Person] = []
     strangers: list[Person] = []
     alive: list[Person] = []
@@ -82,8 +93,15 @@ def _round(cursor: Cursor, people: list[Person]) -> list[Person]:
     if not strangers:
         return again
     brought = {entry for person in alive for entry in person.all_entries}
-    again += [person for person in strangers if not brought.isdisjoint(person.all_entries)]
-    return again + _create(cursor, [person for person in strangers if brought.isdisjoint(person.all_entries)])
+    makers: list[Person] = []
+    others: list[Person] = []
+    for person in strangers:
+        makes = person.sender.creates and brought.isdisjoint(person.all_entries)
+        (makers if makes else others).append(person)
+    brought.update(entry for person in makers for entry in person.all_entries)
+    for person in others:
+        person.unknown = brought.isdisjoint(person.all_entries)
+    return again + [person for person in others if not person.unknown] + _create(cursor, makers)
 
 
 def _look_up(cursor: Cursor, people: list[Person]) -> dict[Entry, str]:
@@ -126,19 +144,6 @@ def _look_up(cursor: Cursor, people: list[Person]) -> dict[Entry, str]:
     return bound
 
 
-def _hold(cursor: Cursor, keys: set[Key]) -> dict[Key, State]:
-    """Hold subjects FOR SHARE, in key order; their states."""
-    if not keys:
-        return {}
-    cursor.execute(
-        """select s.subject, s.tenant, s.state
-           from json_to_recordset(%s::json) as a(subject uuid, tenant text)
-           join vault.subjects s using (subject, tenant) order by s.subject, s.tenant for share of s""",
-        [as_json([{"subject": subject, "tenant": tenant} for subject, tenant in sorted(keys)])],
-    )
-    return {(subject.hex, tenant): state for subject, tenant, state in cursor.fetchall()}
-
-
 def _create(cursor: Cursor, strangers: list[Person]) -> list[Person]:
     """Create whom nobody knows, one subject a group of shared addresses. Returns those who lost the race for an address, or
     whose act turned out to be from before an erasure: they are looked up again."""
@@ -146,16 +151,18 @@ def _create(cursor: Cursor, strangers: list[Person]) -> list[Person]:
         return []
     groups = _groups(strangers)
     keys = {random_id(): random_bytes(KEY_BYTES) for _ in groups}
-    addresses: dict[Entry, tuple[str, Address]] = {}
+    addresses: dict[Entry, tuple[str, Address, int]] = {}
     for subject, group in zip(keys, groups, strict=True):
         for person in group:
             for address, entries in person.entries.items():
-                addresses[person.tenant, entries[0]] = (subject, address)
+                known = addresses.get((person.tenant, entries[0]))
+                since_ms = person.acted_ms if known is None else min(known[2], person.acted_ms)
+                addresses[person.tenant, entries[0]] = (subject, address, since_ms)
     secrets = {person.tenant: person.secrets for person in strangers}
     won = insert_addresses(
-        cursor, address_rows((t, e, s, a, keys[s]) for (t, e), (s, a) in addresses.items())
+        cursor, address_rows((t, e, s, a, keys[s], at) for (t, e), (s, a, at) in addresses.items())
     )
-    lost = {subject for entry, (subject, _) in addresses.items() if entry not in won}
+    lost = {subject for entry, (subject, *_) in addresses.items() if entry not in won}
     late = _erased_meanwhile(cursor, strangers)
     again: list[Person] = []
     for subject, group in zip(keys, groups, strict=True):

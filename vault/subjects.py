@@ -34,7 +34,8 @@ class Sender:
 
     `name` is the profile name, None when the provider said nothing. `acted_at_ms` is the broker's time of the raw record,
     `provider_at_ms` the provider's own time; both in milliseconds. `opens_window` is False for acts that are not a message
-    (a preference, for example): they do not raise the reach.
+    (a preference, for example): they do not raise the reach. `creates` is False for what is no act of the person: it makes nobody
+    known.
     """
 
     tenant: str
@@ -45,6 +46,7 @@ class Sender:
     acted_at_ms: int
     provider_at_ms: int
     opens_window: bool = True
+    creates: bool = True
 
     def __repr__(self) -> str:
         return f"Sender({self.tenant}, {self.channel}, …)"
@@ -53,7 +55,8 @@ class Sender:
 class ResolvedSender(NamedTuple):
     """Who that is. `created`: the subject is new (write SubjectCreated). `bound`: addresses that reach the subject from now on
     (one AddressBound each). `name_changed`: write ProfileUpdated. `dropped`: an erased person's act from before the erasure;
-    nothing may be written, `subject` is empty. `state` is `active` or `restricted`."""
+    nothing may be written, `subject` is empty. `unknown`: nobody has such an address, and the sender creates nobody; `subject` is
+    empty too. `state` is `active` or `restricted`. `reachable_again`: the account was blocked, and this message ended it."""
 
     subject: str
     created: bool = False
@@ -61,6 +64,8 @@ class ResolvedSender(NamedTuple):
     name_changed: bool = False
     dropped: bool = False
     state: State = "active"
+    unknown: bool = False
+    reachable_again: bool = False
 
 
 class SubjectsPart(VaultBase):
@@ -96,7 +101,8 @@ class SubjectsPart(VaultBase):
             return None
         with self._statement() as cursor:
             cursor.execute(
-                """select channel, account, last_inbound_ms from vault.reach where subject = %s and tenant = %s
+                """select channel, account, last_inbound_ms from vault.reach
+                   where subject = %s and tenant = %s and last_inbound_ms is not null
                    order by last_inbound_ms desc, account limit 1""",
                 [subject, tenant],
             )

@@ -10,9 +10,11 @@ from vault.erasure import ErasurePart
 from vault.housekeeping import HousekeepingPart
 from vault.installation import InstallationPart
 from vault.keys import KeysPart
+from vault.moving import MovingPart
 from vault.permissions import PermissionsPart
 from vault.permits import PermitsPart
 from vault.preference_links import PreferenceLinksPart
+from vault.reach import ReachPart
 from vault.requests import RequestsPart
 from vault.resolving import ResolvingPart
 from vault.restoring import RestoringPart
@@ -25,6 +27,8 @@ from vault.tokens import TokensPart
 class Vault(
     SubjectsPart,
     ResolvingPart,
+    MovingPart,
+    ReachPart,
     KeysPart,
     PermissionsPart,
     PermitsPart,

@@ -13,10 +13,10 @@ from projections.api import models
 from projections.api.opening import Fields, Opening
 from projections.api.reading import Place, Reader, Row, arriving
 from projections.erasures import STATES
-from projections.tables import STATUS_TIMES
+from projections.tables import ECHO, STATUS_TIMES
 from schemas.clock import at_ms, to_text
 from schemas.content import TextReference
-from schemas.events import registry, statuses
+from schemas.events import messages, registry, statuses
 from schemas.http import Refusal
 from schemas.ids import is_id
 from schemas.settings import TenantSettings
@@ -29,6 +29,8 @@ _CONSENT_TYPES = {
     for model, topic in registry.TOPIC_OF.items()
     if topic == CONSENTS
 }
+_EDITED = registry.type_name(messages.MessageEdited)
+_REACTED = registry.type_name(messages.MessageReacted)
 
 
 class SettingsSource(Protocol):
@@ -92,7 +94,8 @@ class Answers:
         opening.want("profile", profile_event, "sealpost.profile.updated.v1", "identity", row.get("profile"))
         for address in addresses:
             name, event = f"address {address['event']}", address["event"]
-            opening.want(name, event, "sealpost.address.bound.v1", "identity", address["sealed"])
+            kind = "unbound" if address["unbound"] else "bound"
+            opening.want(name, event, f"sealpost.address.{kind}.v1", "identity", address["sealed"])
         opening.open()
         if opening.met_erased and isinstance(again := self.standing(tenant, subject), Gone):
             return _gone(subject, again)
@@ -126,14 +129,12 @@ class Answers:
         page = rows[:limit]
         opening = Opening(self._vault, tenant, subject)
         for row in page:
-            opening.want(
-                row["message"], row["content_event"], row["content_type"] or "", "content", row["content"]
-            )
+            _want_message(opening, row)
         opening.open()
         if opening.met_erased and isinstance(again := self.standing(tenant, subject), Gone):
             return models.MessagesAnswer(state=again.state, items=[]), None
         settings = self._settings.tenant(tenant) or TenantSettings(tenant)
-        items = [_message(row, opening.of(row["message"]), settings) for row in page]
+        items = [_message(row, opening, settings) for row in page]
         following = Place.of(page[-1]) if len(rows) > limit else None
         return models.MessagesAnswer(items=items), following
 
@@ -199,12 +200,17 @@ def _gone(subject: str, gone: Gone) -> models.SubjectAnswer:
 
 
 def _shown_addresses(rows: list[Row], opening: Opening) -> list[models.ShownAddress]:
-    """Each address once, however often it was bound; one that cannot be read is shown as null."""
+    """Each address once, however often it was bound, and none that reaches the person no more; one that cannot be read is shown
+    as null."""
     shown: dict[tuple[str, str, str], models.ShownAddress] = {}
     for row in rows:
         address = opening.of(f"address {row['event']}").get("address")
-        entry = models.ShownAddress(channel=row["channel"], kind=row["kind"], address=address)
-        shown.setdefault((row["channel"], row["kind"], address or row["event"]), entry)
+        place = (row["channel"], row["kind"], address or row["event"])
+        if row["unbound"]:
+            shown.pop(place, None)
+        else:
+            entry = models.ShownAddress(channel=row["channel"], kind=row["kind"], address=address)
+            shown.setdefault(place, entry)
     return list(shown.values())
 
 
@@ -240,7 +246,19 @@ def _shown_permission(row: Row) -> models.ShownPermission:
     return shown
 
 
-def _message(row: Row, content: Fields, settings: TenantSettings) -> models.MessageItem:
+def _want_message(opening: Opening, row: Row) -> None:
+    """Ask for what a message says; of one that was taken back for nothing."""
+    message = row["message"]
+    if row["taken_back_at"] is None:
+        opening.want(message, row["content_event"], row["content_type"] or "", "content", row["content"])
+        opening.want(f"edit {message}", row["edit_event"], _EDITED, "content", row["edit"])
+        opening.want(f"reaction {message}", row["reaction_event"], _REACTED, "content", row["reaction"])
+
+
+def _message(row: Row, opening: Opening, settings: TenantSettings) -> models.MessageItem:
+    message = row["message"]
+    content, edit = opening.of(message), opening.of(f"edit {message}")
+    reaction = opening.of(f"reaction {message}")
     is_incoming = row["direction"] == "in"
     status = "received" if is_incoming else statuses.of_rank(row["status_rank"])
     item = models.MessageItem(
@@ -249,7 +267,7 @@ def _message(row: Row, content: Fields, settings: TenantSettings) -> models.Mess
         channel=row["channel"],
         purpose=row["purpose"],
         kind=row["kind"],
-        text=_words(row, content, settings),
+        text=_words(row, content, settings) if row["edit"] is None else _text_of(edit),
         status=status,
         reason=row["reason"],
         times=_times(row, is_incoming),
@@ -258,21 +276,33 @@ def _message(row: Row, content: Fields, settings: TenantSettings) -> models.Mess
         item.template = {name: content.get(name) for name in ("name", "language", "variables")}
     if row["code"] is not None:
         item.code = row["code"]
-    if content.unreadable:
+    if row["kind"] == ECHO:
+        item.by = "staff"
+    if row["edited_at"] is not None:
+        item.edited_at = _text(row["edited_at"])
+    if row["taken_back_at"] is not None:
+        item.revoked_at = _text(row["taken_back_at"])
+    if reaction.get("emoji"):
+        item.reaction = reaction.get("emoji")
+    if content.unreadable or edit.unreadable or reaction.unreadable:
         item.unreadable = True
     return item
+
+
+def _text_of(fields: Fields) -> str | None:
+    words = fields.get("text") or fields.get("option_title") or fields.get("emoji")
+    return words if isinstance(words, str) else None
 
 
 def _words(row: Row, content: Fields, settings: TenantSettings) -> str | None:
     if row["text"] is not None:
         reference = TextReference.model_validate(row["text"])
         return wording(settings, reference, row["about"] or row["purpose"] or "", row["notice"])
-    words = content.get("text") or content.get("option_title")
-    return words if isinstance(words, str) else None
+    return _text_of(content)
 
 
 def _times(row: Row, is_incoming: bool) -> dict[str, str]:
-    first = {"received" if is_incoming else "requested": row["asked_at"]}
+    first = {} if row["kind"] == ECHO else {"received" if is_incoming else "requested": row["asked_at"]}
     reached: Mapping[str, Any] = {**first, **{status: row[column] for status, column in STATUS_TIMES.items()}}
     return {status: _text(at) for status, at in reached.items() if at is not None}
 

@@ -250,11 +250,14 @@ REFUSALS: Mapping[RefusalReason, Callable[[Facts], str]] = {
     ),
     "cancelled": _fixed("it was cancelled before it went out."),
     "unreachable": _fixed(
-        "the person has no address on this channel any more, or the key of the content is gone."
+        "the person blocked the account, or has no address on this channel any more, or the key of the content is gone."
     ),
     "unknown_purpose": lambda facts: f"the business has no purpose {facts.purpose}. Define it first.",
     "unknown_account": _unknown_account,
     "unsupported": lambda facts: f"{facts.channel} cannot carry this kind of content.",
+    "template_not_approved": _fixed(
+        "the provider has rejected, paused or disabled the template. Look into its console, or use another template."
+    ),
     "clock": _fixed("the clock of whoever asked for it was wrong by more than is allowed. Set that clock."),
 }
 """One for every reason that exists; a test walks the catalogue."""

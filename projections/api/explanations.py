@@ -6,7 +6,7 @@ from projections.api import models
 from projections.api.answers import Answers, Gone, SettingsSource
 from projections.api.explaining import Act, Facts, Sentence, Tried, chain, verdict
 from projections.api.reading import Reader, Row, arriving
-from projections.tables import STATUS_TIMES
+from projections.tables import ECHO, STATUS_TIMES
 from schemas.clock import DAY, MS_PER_S, at_ms, now_ms, to_text, today
 from schemas.events import statuses
 from schemas.http import Refusal
@@ -39,8 +39,8 @@ class Explanations:
         if row is None:
             words = "The gate was asked for it; what became of it is not in the read model yet. Ask again."
             return models.ExplanationAnswer(message_id=message, subject=subject, verdict=words, steps=[])
-        if row["direction"] == "in":
-            return _incoming(message, row)
+        if row["direction"] == "in" or row["kind"] == ECHO:
+            return _not_ours(message, row)
         facts = self._facts(tenant, row, attempts)
         return models.ExplanationAnswer(
             message_id=message,
@@ -112,14 +112,18 @@ def _is_fresh(message: str) -> bool:
         return False
 
 
-def _incoming(message: str, row: Row) -> models.ExplanationAnswer:
+def _not_ours(message: str, row: Row) -> models.ExplanationAnswer:
+    """What did not go through the gate: the person wrote it, or the business past Sealpost."""
     at = to_text(at_ms(row["asked_at"] or row["place_at"]))
+    is_incoming = row["direction"] == "in"
     words = f"The person wrote it over {row['channel']}."
+    if not is_incoming:
+        words = f"Somebody of the business wrote it over {row['channel']}, past Sealpost."
     return models.ExplanationAnswer(
         message_id=message,
         subject=row["subject"],
-        direction="in",
-        status="received",
+        direction=row["direction"],
+        status="received" if is_incoming else statuses.of_rank(row["status_rank"]),
         verdict=words,
         steps=[models.Step(at=at, words=words)],
     )

@@ -83,7 +83,11 @@ class SubjectAnswer(Answer):
 
 
 class MessageItem(Answer):
-    """One message, in or out. `text` is null where there is none: templates have `template`, unsupported kinds nothing."""
+    """One message, in or out. `text` is null where there is none: templates have `template`, unsupported kinds nothing.
+
+    `text` is what the message says now, after the last edit; of one that was taken back nothing is shown but that. Kind
+    `reaction`: the person reacted to one of ours. `kind` is null where only an edit or the like of the message is known.
+    """
 
     message_id: str
     direction: Literal["in", "out"] | None
@@ -97,6 +101,15 @@ class MessageItem(Answer):
     status: str | None = Field(examples=["delivered"])
     reason: str | None = Field(examples=["consent_withdrawn"])
     code: int | None = None
+    edited_at: str | None = Field(default=None, examples=[TIME_EXAMPLE])
+    revoked_at: str | None = Field(default=None, examples=[TIME_EXAMPLE])
+    reaction: str | None = Field(
+        default=None, examples=["👍"], description="The person's reaction to this message."
+    )
+    by: Literal["staff"] | None = Field(
+        default=None,
+        description="Somebody of the business wrote it past Sealpost, in the provider's own inbox.",
+    )
     times: dict[str, str] = Field(examples=[{"requested": TIME_EXAMPLE, "submitted": TIME_EXAMPLE}])
     unreadable: bool | None = None
 

@@ -20,6 +20,11 @@ OFFSET_MAX = 2**63 - 1
 """Stands for the offset of a message whose own record was not read: behind those of the same millisecond."""
 
 
+_TAKEN_BACK = """(
+    select min(r.revoked_at) from projections.message r where r.message = m.message and r.tenant = m.tenant
+) as taken_back_at"""
+
+
 class Place(NamedTuple):
     """Where a message stands in the log: the broker's time, then the offset, of its own record; then its id."""
 
@@ -76,8 +81,8 @@ class Reader:
             ).fetchone()
 
     def addresses(self, tenant: str, subject: str) -> list[Row]:
-        """Bound addresses, oldest first."""
-        return self._rows_of("address", "bound_at, event", tenant, subject)
+        """What was bound and unbound, in the order of the log; rows of before the log's place was kept come first."""
+        return self._rows_of("address", "log_offset nulls first, bound_at, event", tenant, subject)
 
     def subscriptions(self, tenant: str, subject: str) -> list[Row]:
         """Memberships, oldest first."""
@@ -99,11 +104,12 @@ class Reader:
             ).fetchall()
 
     def messages(self, tenant: str, subject: str, after: Place | None, limit: int) -> list[Row]:
-        """Messages in the order of the log, oldest first, behind `after`."""
+        """Messages in the order of the log, oldest first, behind `after`. `taken_back_at`: also where the person was known under
+        another subject when she wrote it."""
         behind = "" if after is None else " and (place_at, place_offset, message) > (%s, %s, %s)"
         with self._look() as cursor:
             return cursor.execute(
-                f"select * from projections.message where tenant = %s and subject = %s{behind}"  # noqa: S608 - constants
+                f"select m.*, {_TAKEN_BACK} from projections.message m where tenant = %s and subject = %s{behind}"  # noqa: S608 - constants
                 " order by place_at, place_offset, message limit %s",
                 (tenant, subject, *(after or ()), limit),
             ).fetchall()

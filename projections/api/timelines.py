@@ -11,7 +11,7 @@ from typing import Literal
 from projections.api import models
 from projections.api.answers import Answers, Gone
 from projections.api.reading import Reader, Row
-from projections.tables import STATUS_TIMES
+from projections.tables import ECHO, REACTION, STATUS_TIMES
 from schemas.clock import at_ms, to_text
 from schemas.events import statuses
 
@@ -69,6 +69,8 @@ class Timelines:
             yield Entry(row["created_at"], "subject", "The person wrote for the first time.")
         for one in self._reader.addresses(tenant, subject):
             words = f"An address on {one['channel']} is known to be theirs."
+            if one["unbound"]:
+                words = f"An address on {one['channel']} is theirs no more."
             yield Entry(one["bound_at"], "address", words, one["event"])
         yield from of_consents(self._reader.consents(tenant, subject))
         for one in self._reader.subscriptions(tenant, subject):
@@ -106,7 +108,11 @@ def of_message(row: Row) -> Iterator[Entry]:
     """When it was written or asked for, and what became of it."""
     asked_at = row["asked_at"] or row["place_at"]
     if row["direction"] == "in":
-        yield Entry(asked_at, "message", f"They wrote over {row['channel']}.", row["message"])
+        yield from _of_theirs(row)
+        return
+    if row["kind"] == ECHO:
+        words = f"The business wrote to them over {row['channel']}, past Sealpost."
+        yield Entry(asked_at, "message", words, row["message"])
         return
     words = f"A message for the purpose {row['purpose']} was asked for."
     yield Entry(asked_at, "message", words, row["message"])
@@ -115,6 +121,16 @@ def of_message(row: Row) -> Iterator[Entry]:
         reason = f": {row['reason']}" if row["reason"] else ""
         at = row[STATUS_TIMES[status]]
         yield Entry(at or asked_at, "message", f"It is {status}{reason}.", row["message"])
+
+
+def _of_theirs(row: Row) -> Iterator[Entry]:
+    did = "reacted to a message" if row["kind"] == REACTION else "wrote"
+    steps = (
+        (row["asked_at"], f"They {did} over {row['channel']}."),
+        (row["edited_at"], "They changed a message."),
+        (row["revoked_at"], "They took a message back."),
+    )
+    yield from (Entry(at, "message", words, row["message"]) for at, words in steps if at is not None)
 
 
 def _item(entry: Entry) -> models.TimelineItem:

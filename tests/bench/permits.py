@@ -61,10 +61,12 @@ def populate(tenant: Tenant, count: int) -> list[tuple[str, bytes]]:
             insert_addresses(
                 cursor,
                 address_rows(
-                    (tenant.name, secrets.address_entries(a)[0], s, a, identity[s]) for s, a in chunk
+                    (tenant.name, secrets.address_entries(a)[0], s, a, identity[s], now) for s, a in chunk
                 ),
             )
-        with cursor.copy("copy vault.reach from stdin") as copy:
+        with cursor.copy(
+            "copy vault.reach (subject, tenant, account, channel, last_inbound_ms) from stdin"
+        ) as copy:
             for subject in subjects:
                 copy.write_row((subject, tenant.name, tenant.account, CHANNEL, now))
         permission = (

@@ -53,6 +53,64 @@ def test_a_status_before_its_message_makes_the_row(models: ReadModels, person: P
     assert row["place_at"] == row["logged_at"] < row["delivered_at"]
 
 
+def test_the_last_edit_and_reaction_stand_beside_the_message(models: ReadModels, person: Person) -> None:
+    """Sealed as they came, also where the message is read later; it stands where its own record stands."""
+    message = random_id()
+    first, last, reaction = (
+        person.edited(message, 2),
+        person.edited(message, 2),
+        person.reacted(message, 3),
+    )
+    models.apply(first, reaction)
+    row = models.one(MESSAGE, person.tenant, message)
+    assert (row["edit_event"], row["kind"], row["content"]) == (first.id, None, None)
+    models.apply(last)
+    models.apply(person.wrote(message, 1))
+    row = models.one(MESSAGE, person.tenant, message)
+    assert (row["edit_event"], row["reaction_event"], row["kind"]) == (last.id, reaction.id, "text")
+    assert None not in (row["edit"], row["reaction"], row["content"])
+    assert row["place_at"] == row["logged_at"] < row["edited_at"]
+
+
+PERSONAL = ("content", "content_event", "edit", "edit_event", "reaction", "reaction_event")
+
+
+@pytest.mark.parametrize("one_batch", [True, False])
+def test_what_was_taken_back_is_not_kept(models: ReadModels, person: Person, one_batch: bool) -> None:
+    """In every order of the events: nothing sealed stays in the row, but that the message was there and was taken back."""
+    message = random_id()
+    story = [
+        person.wrote(message, 1),
+        person.edited(message, 2),
+        person.reacted(message, 3),
+        person.revoked(message, 4),
+    ]
+    for order in permutations(story):
+        with models.transaction() as cursor:
+            cursor.execute("delete from projections.message where tenant = %s", (person.tenant,))
+        if one_batch:
+            models.apply(*order)
+        else:
+            models.one_by_one(order)
+        row = models.one(MESSAGE, person.tenant, message)
+        assert [row[name] for name in PERSONAL] == [None] * len(PERSONAL)
+        assert (row["direction"], row["kind"]) == ("in", "text")
+        assert None not in (row["revoked_at"], row["edited_at"])
+
+
+def test_what_staff_wrote_and_a_reaction_to_one_of_ours_stand_in_the_chat(
+    models: ReadModels, person: Person
+) -> None:
+    """Rows of their own, in the order of the log."""
+    echo, reaction = person.echoed(message_name(), 1), person.reacted(None, 2)
+    models.apply(echo, reaction)
+    row = models.one(MESSAGE, person.tenant, echo.data["message"])
+    assert (row["direction"], row["kind"], row["status_rank"]) == ("out", "echo", rank("sent"))
+    assert row["content"] is not None
+    row = models.one(MESSAGE, person.tenant, reaction.id)
+    assert (row["direction"], row["kind"], row["content_event"]) == ("in", "reaction", reaction.id)
+
+
 @pytest.mark.parametrize("one_batch", [True, False])
 def test_statuses_in_every_order(models: ReadModels, person: Person, one_batch: bool) -> None:
     """Reverse order, `read` then `sent`, and all others: the final state and the times are the same."""

@@ -2,7 +2,14 @@
 
 from schemas.envelope import Event, EventData
 from schemas.events import registry
-from schemas.events.tenants import DpaEnded, DpaSigned, NoticePublished, PurposeDefined, TenantRegistered
+from schemas.events.tenants import (
+    DpaEnded,
+    DpaSigned,
+    NoticePublished,
+    PurposeDefined,
+    TemplateStatusChanged,
+    TenantRegistered,
+)
 from schemas.ids import random_id
 from schemas.settings import SettingsFold, TenantSettings
 
@@ -62,3 +69,14 @@ def test_of_a_notice_the_greatest_version_is_shown() -> None:
     assert {language: shown.version for language, shown in shop.notices.items()} == {"de": 2, "en": 5}
     assert set(shop.notice_history) == {"privacy/1/de", "privacy/2/de", "privacy/5/en", "privacy/4/en"}
     assert folded(notice(7), notice(1, name="terms")).notices["de"].notice == "terms"
+
+
+def test_the_last_word_about_a_template_counts() -> None:
+    """Of each language; a repeat of an earlier word brings it not back."""
+
+    def said(status: str, language: str = "de") -> Event:
+        return event(TemplateStatusChanged(account="", template="offer", language=language, status=status))
+
+    approved, paused, english = said("approved"), said("paused"), said("rejected", "en")
+    found = folded(registered(), approved, english, paused, approved).templates
+    assert found == {"offer/de": "paused", "offer/en": "rejected"}

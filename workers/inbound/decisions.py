@@ -21,19 +21,20 @@ from schemas.events.statuses import (
     MessageSent,
     MessageSubmitted,
 )
-from schemas.events.subscriptions import AddressBound, ProfileUpdated, SubjectCreated
+from schemas.events.subscriptions import AddressBound, ProfileUpdated, ReachChanged, SubjectCreated
 from vault.claims import ClaimInfo
 from vault.permissions import Lower
 from vault.subjects import ResolvedSender
 from workers.inbound.fragments import Received
-from workers.inbound_values import InboundMessage, InboundOptOut, InboundStatus
+from workers.inbound_values import InboundMessage, InboundOptOut, InboundStatus, Media
 
 ENTRY_POINT = "chat"
 """How somebody came who wrote to us of herself."""
 _STATUSES: dict[str, type[MessageSent] | type[MessageDelivered] | type[MessageRead] | type[MessageFailed]] = {
     "sent": MessageSent, "delivered": MessageDelivered, "read": MessageRead, "played": MessageRead, "failed": MessageFailed,
 }  # fmt: skip
-_METHODS: dict[str, Method] = {"text": "keyword", "button_reply": "button", "list_reply": "button"}
+_METHODS: dict[str, Method] = {"button_reply": "button", "list_reply": "button"}
+"""How a person said what she said, where it was not in words of her own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ class Decision(NamedTuple):
 
     drafts: tuple[Draft, ...] = ()
     lowers: tuple[Lower, ...] = ()
-    why: Literal["erased", "resume"] | None = None
+    why: Literal["erased", "resume", "unknown_recipient", "own_echo"] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,8 @@ class Came:
     rest: str = field(repr=False)
 
 
+NOTHING = Decision()
+"""Nothing is to be written."""
 RESUMED = Decision(why="resume")
 """A person lifted the provider's own switch. That is no consent: it changes nothing, and makes nobody known."""
 
@@ -99,7 +102,7 @@ def decide_message(
     )
     evidence = None
     if intent is not None:
-        evidence = _evidence(
+        evidence = evidence_of_act(
             value.addresses,
             value.provider_time_ms,
             value.provider_id,
@@ -116,7 +119,7 @@ def decide_message(
             who.subject,
             ConsentWithdrawn(
                 purpose=purpose,
-                method=_METHODS[value.kind],
+                method=_METHODS.get(value.kind, "keyword"),
                 language=language,
                 acted_at=at,
             ),
@@ -124,8 +127,8 @@ def decide_message(
         )
         for purpose in stopped
     ]
-    drafts = (*_introduction(received, value.name, who), *withdrawals, message)
-    return Decision(drafts, _lowers(received, who.subject, stopped))
+    drafts = (*introduction(received, value.name, who), *withdrawals, message)
+    return Decision(drafts, lowers_of(received, who.subject, stopped))
 
 
 def _intent(found: texts.Recognised | None, came: Came | None) -> tuple[ReceivedIntent | None, str | None]:
@@ -140,13 +143,18 @@ def _intent(found: texts.Recognised | None, came: Came | None) -> tuple[Received
 
 
 def decide_opt_out(
-    received: Received, value: InboundOptOut, who: ResolvedSender, purposes: Sequence[str]
+    received: Received,
+    value: InboundOptOut,
+    who: ResolvedSender,
+    purposes: Sequence[str],
+    *,
+    reach_changed: bool = False,
 ) -> Decision:
-    """A person used the provider's own switch to stop, which withdraws."""
+    """A person used the provider's own switch to stop, which withdraws. `reach_changed`: the account reaches her no more."""
     if who.dropped:
         return Decision(why="erased")
     at = clock.to_text(received.at_ms)
-    evidence = _evidence(
+    evidence = evidence_of_act(
         value.addresses, value.provider_time_ms, value.provider_id, "provider_preference", value.value, None
     )
     withdrawals: list[Draft] = []
@@ -162,8 +170,10 @@ def decide_opt_out(
                 evidence_of=first,
             )
         )
-    drafts = (*_introduction(received, None, who), *withdrawals)
-    return Decision(drafts, _lowers(received, who.subject, purposes))
+    drafts = [*introduction(received, None, who), *withdrawals]
+    if reach_changed:
+        drafts.append(reach_draft(received, who.subject, reachable=False))
+    return Decision(tuple(drafts), lowers_of(received, who.subject, purposes))
 
 
 def decide_status(received: Received, value: InboundStatus, claim: ClaimInfo) -> Decision:
@@ -198,7 +208,14 @@ def submitted_by_echo(received: Received, value: InboundStatus, claim: ClaimInfo
     return Draft(event_id, claim.subject, data, content=orjson.dumps({"provider_id": value.provider_id}))
 
 
-def _introduction(received: Received, name: str | None, who: ResolvedSender) -> list[Draft]:
+def reach_draft(received: Received, subject: str, *, reachable: bool) -> Draft:
+    """The person blocked the account, or ended that."""
+    data = ReachChanged(account=received.account, reachable=reachable, acted_at=clock.to_text(received.at_ms))
+    return Draft(received.event_id("reach_changed"), subject, data)
+
+
+def introduction(received: Received, name: str | None, who: ResolvedSender) -> list[Draft]:
+    """What an act tells about the person before it is told itself."""
     drafts: list[Draft] = []
     if who.created:
         data = SubjectCreated(account=received.account, entry_point=ENTRY_POINT)
@@ -209,21 +226,27 @@ def _introduction(received: Received, name: str | None, who: ResolvedSender) -> 
     for address in who.bound:
         number = kinds[address.kind] = kinds.get(address.kind, 0) + 1
         bound = AddressBound(address_kind=address.kind, account=received.account)
-        identity = orjson.dumps({"address": address.value, "kind": address.kind})
-        slot = _address_slot(address.kind, number)
-        drafts.append(Draft(received.event_id(slot), who.subject, bound, identity=identity))
+        slot = address_slot("address_bound", address.kind, number)
+        drafts.append(Draft(received.event_id(slot), who.subject, bound, identity=identity_of(address)))
     if who.name_changed and name is not None:
         identity = orjson.dumps({"name": name})
         drafts.append(
             Draft(received.event_id("profile_updated"), who.subject, ProfileUpdated(), identity=identity)
         )
+    if who.reachable_again:
+        drafts.append(reach_draft(received, who.subject, reachable=True))
     return drafts
 
 
-def _address_slot(kind: str, number: int) -> str:
+def identity_of(address: Address) -> bytes:
+    """The sealed part of an event about an address."""
+    return orjson.dumps({"address": address.value, "kind": address.kind})
+
+
+def address_slot(what: str, kind: str, number: int) -> str:
     """One act may bind several addresses of a kind: those of another subject that turned out to be the same person. They are
     numbered, and not named by the address: an id is in clear for ever, and must not confirm a guess at it."""
-    return f"address_bound.{kind}" if number == 1 else f"address_bound.{kind}.{number}"
+    return f"{what}.{kind}" if number == 1 else f"{what}.{kind}.{number}"
 
 
 def _content(value: InboundMessage) -> bytes:
@@ -235,12 +258,24 @@ def _content(value: InboundMessage) -> bytes:
         "provider_time": clock.to_text(value.provider_time_ms),
         "in_reply_to": value.in_reply_to,
         "forwarded": value.forwarded or None,
+        "media": [_file(one) for one in value.media] or None,
         "raw": value.raw,
     }
     return orjson.dumps({name: part for name, part in content.items() if part is not None})
 
 
-def _evidence(
+def _file(media: Media) -> dict[str, str]:
+    parts = {
+        "kind": media.kind,
+        "mime_type": media.mime_type,
+        "ref": media.ref,
+        "url": media.url,
+        "name": media.name,
+    }
+    return {name: part for name, part in parts.items() if part is not None}
+
+
+def evidence_of_act(
     addresses: Sequence[Address],
     provider_time_ms: int,
     provider_id: str,
@@ -249,6 +284,7 @@ def _evidence(
     name: str | None,
     entry: dict[str, Any] | None = None,
 ) -> bytes:
+    """What proves an act of consent or withdrawal: who said what, and when; `entry`: by which way she came."""
     told = {
         "text": text,
         "sender": addresses[0].value,
@@ -260,7 +296,8 @@ def _evidence(
     return orjson.dumps(told if entry is None else {**told, "entry": entry})
 
 
-def _lowers(received: Received, subject: str, purposes: Sequence[str]) -> tuple[Lower, ...]:
+def lowers_of(received: Received, subject: str, purposes: Sequence[str]) -> tuple[Lower, ...]:
+    """The permissions that fall with a withdrawal of these purposes."""
     return tuple(
         Lower(received.tenant, subject, received.channel, purpose, received.at_ms) for purpose in purposes
     )

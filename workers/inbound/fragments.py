@@ -25,11 +25,40 @@ from workers.channel import Channel, ChannelError
 from workers.inbound_values import (
     Inbound,
     InboundAccountError,
+    InboundAccountNews,
+    InboundAddressChange,
+    InboundEcho,
+    InboundEdit,
+    InboundEntry,
     InboundMessage,
     InboundOptOut,
+    InboundReaction,
+    InboundRevoke,
     InboundStatus,
+    InboundTemplateStatus,
     InboundUnsupported,
+    InboundWatermark,
 )
+
+_OF_A_PERSON = (
+    InboundMessage, InboundOptOut, InboundEdit, InboundRevoke, InboundReaction, InboundEntry, InboundAddressChange, InboundEcho,
+    InboundWatermark,
+)  # fmt: skip
+"""What is about one person on one account; it means nothing where no account is named."""
+_WITHOUT_TIME = (InboundAccountError, InboundUnsupported)
+MESSAGE = "message"
+ENTRY = "entry"
+_KINDS: dict[type, str] = {
+    InboundEdit: "edit",
+    InboundRevoke: "revoke",
+    InboundReaction: "reaction",
+    InboundEntry: ENTRY,
+    InboundAddressChange: "address_change",
+    InboundEcho: "echo",
+    InboundTemplateStatus: "template_status",
+    InboundAccountNews: "account_news",
+}
+_SWITCHES = {"marketing": "preference", "all": "block"}
 
 
 class DayKeyDestroyed(SealpostError):
@@ -60,6 +89,12 @@ class Received:
     id_key: bytes | ids.HashKey = field(repr=False)
     value: Inbound | None = field(repr=False)
     record: Record = field(repr=False)
+    id_space: str = field(default="", repr=False)
+    """What the provider's ids are counted for: "" for all that the channel does, else one account."""
+
+    def message_of(self, provider_id: str) -> str:
+        """Id of the MessageReceived of a message that the person wrote, known yet or not."""
+        return ids.received_id(self.id_key, self.tenant, self.channel, self.id_space + provider_id, MESSAGE)
 
     def event_id(self, slot: str) -> str:
         """Id of an event that comes of this fragment; `slot` is a constant name."""
@@ -114,18 +149,17 @@ class FragmentReader:
         values = channel.parse(raw)
         if len(values) > 1:
             raise StrangeFragment("more than one value")
-        value = values[0] if values else None
-        if isinstance(value, InboundMessage | InboundOptOut) and not data.account:
+        value = _timed(values[0], record.time_ms) if values else None
+        if isinstance(value, _OF_A_PERSON) and not data.account:
             raise StrangeFragment("a person's act on no account")
-        if isinstance(value, InboundMessage) and value.provider_time_ms == 0:
-            value = replace(value, provider_time_ms=record.time_ms)
         provider_id, kind = identity(value, plaintext)
-        if not channel.capabilities.names_account:
-            # Such a provider counts for each account anew: the same id may stand for something else on another one.
-            provider_id = f"{data.account}/{provider_id}"
-        received = ids.received_id(id_key, event.tenant, event.channel, provider_id, kind)
+        # Where webhooks name no account, each counts anew: the same id may stand for something else on another one.
+        space = "" if channel.capabilities.names_account else f"{data.account}/"
+        received = ids.received_id(id_key, event.tenant, event.channel, space + provider_id, kind)
+        if isinstance(value, InboundEntry):
+            value = _as_message(value)
         return Received(
-            received, event.tenant, event.channel, data.account, record.time_ms, id_key, value, record
+            received, event.tenant, event.channel, data.account, record.time_ms, id_key, value, record, space
         )
 
     def _open(self, tenant: str, data: FragmentReceived, keys: BatchKeys) -> bytes:
@@ -149,6 +183,27 @@ class FragmentReader:
         return plaintext
 
 
+def _timed(value: Inbound, received_ms: int) -> Inbound:
+    """The value with the time of receipt where the provider names none."""
+    if isinstance(value, _WITHOUT_TIME) or value.provider_time_ms:
+        return value
+    return replace(value, provider_time_ms=received_ms)
+
+
+def _as_message(entry: InboundEntry) -> InboundMessage:
+    """Who comes by a link has begun to talk: a message without words, whose token is read as that of one with words."""
+    return InboundMessage(
+        entry.account_ref,
+        entry.provider_id,
+        entry.provider_time_ms,
+        entry.addresses,
+        entry.name,
+        kind="unsupported",
+        provider_kind=ENTRY,
+        token=entry.token,
+    )
+
+
 def identity(value: Inbound | None, plaintext: bytes) -> tuple[str, str]:
     """(provider's id, kind) that make the id of a value: the same report has the same one, however often it comes.
 
@@ -156,11 +211,26 @@ def identity(value: Inbound | None, plaintext: bytes) -> tuple[str, str]:
     """
     match value:
         case InboundMessage():
-            return value.provider_id, "message"
+            return value.provider_id, MESSAGE
         case InboundStatus():
             return value.provider_id, f"status:{value.status}"
         case InboundOptOut():
-            return value.provider_id, f"preference:{value.value}"
+            return value.provider_id, f"{_SWITCHES[value.scope]}:{value.value}"
+        case InboundWatermark():
+            address = value.recipient
+            facts = f"{value.account_ref}/{address.kind}/{address.value}/{value.watermark_ms}"
+            return facts, f"watermark:{value.status}"
+        case (
+            InboundEdit()
+            | InboundRevoke()
+            | InboundReaction()
+            | InboundEntry()
+            | InboundAddressChange()
+            | InboundEcho()
+            | InboundTemplateStatus()
+            | InboundAccountNews()
+        ):
+            return value.provider_id, _KINDS[type(value)]
         case InboundAccountError():
             return sha256(plaintext).hexdigest(), "account_error"
         case InboundUnsupported():
@@ -178,9 +248,13 @@ def kind_word(value: Inbound | None) -> str:
         case InboundStatus():
             return f"status.{value.status}"
         case InboundOptOut():
-            return f"preference.{value.value}"
+            return f"{_SWITCHES[value.scope]}.{value.value}"
+        case InboundWatermark():
+            return f"watermark.{value.status}"
         case InboundAccountError():
             return "account_error"
         case InboundUnsupported():
             return f"other.{value.field}.{value.provider_kind}"
-    return "nothing"
+        case None:
+            return "nothing"
+    return _KINDS[type(value)]

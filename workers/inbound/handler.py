@@ -3,66 +3,65 @@
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from schemas import topics
 from schemas.clock import MS_PER_S, now_ms
 from schemas.constants import PRODUCTION, Times
-from schemas.entry_tokens import FoundToken, token_hash
 from schemas.errors import SealpostError
 from schemas.metrics import counter, histogram
 from streams.kafka.settings_follower import SettingsFollower
 from streams.step.contract import Cursor, Effects, Item, Poison, Record
 from streams.step.errors import DatabaseAway
 from vault.claims import ClaimInfo, EchoSettlement
-from vault.entry_tokens import TokenUse
 from vault.errors import KeyRefused
 from vault.permissions import Lower
-from vault.subjects import ResolvedSender, Sender
 from vault.vault import Vault
 from workers import registry
 from workers.channel import Channel, read_echo
 from workers.inbound import parking
+from workers.inbound.asking import Input, find_claims, resolve, use_tokens
+from workers.inbound.changes import (
+    decide_account_news,
+    decide_address_change,
+    decide_echo,
+    decide_edit,
+    decide_reaction,
+    decide_resumed,
+    decide_revoke,
+    decide_template_status,
+    decide_watermark,
+)
 from workers.inbound.decisions import (
+    NOTHING,
     RESUMED,
-    Came,
     Decision,
     decide_message,
     decide_opt_out,
     decide_status,
     submitted_by_echo,
 )
-from workers.inbound.entries import entry_evidence, entry_of, token_in
-from workers.inbound.fragments import UNREADABLE, FragmentReader, Received, kind_word
+from workers.inbound.fragments import UNREADABLE, FragmentReader, kind_word
 from workers.inbound.writing import ROLE, Work, emit, seal_all, write
 from workers.inbound_values import (
     InboundAccountError,
+    InboundAccountNews,
+    InboundAddressChange,
+    InboundEcho,
+    InboundEdit,
     InboundMessage,
     InboundOptOut,
+    InboundReaction,
+    InboundRevoke,
     InboundStatus,
+    InboundTemplateStatus,
     InboundUnsupported,
+    InboundWatermark,
 )
 
 log = logging.getLogger(__name__)
 
-NOTHING = Decision()
-"""Nothing is to be written."""
 SETTINGS_S = 10.0
 """Longest wait for the settings to be read to their end: at start, and for a tenant who is new."""
-
-
-@dataclass(slots=True)
-class _Input:
-    """One item of a batch while it is handled. `tries`: 0 for a record, 1 and more for a wake of `kind`."""
-
-    item: Item
-    received: Received
-    kind: str | None = None
-    tries: int = 0
-    who: ResolvedSender | None = None
-    came: Came | None = None
-    claim: ClaimInfo | None = None
-    decision: Decision = NOTHING
 
 
 class InboundHandler:
@@ -113,9 +112,9 @@ class InboundHandler:
         """Resolve, decide, seal, write: everything once for the whole batch."""
         dropped: Counter[tuple[str, str]] = Counter()
         inputs = [found for item in items if (found := self._input(item, dropped)) is not None]
-        self._resolve(cursor, inputs)
-        self._use_tokens(cursor, inputs)
-        self._find_claims(cursor, inputs)
+        resolve(self._vault, cursor, inputs)
+        use_tokens(self._vault, cursor, inputs)
+        find_claims(self._vault, cursor, inputs)
         for found in inputs:
             found.decision = self._decide(found, effects, dropped)
         lowers: list[Lower] = [lower for found in inputs for lower in found.decision.lowers]
@@ -154,99 +153,34 @@ class InboundHandler:
             raise DatabaseAway(f"settings cannot be read: {error}") from None
         self._settings_read = True
 
-    def _input(self, item: Item, dropped: Counter[tuple[str, str]]) -> _Input | None:
+    def _input(self, item: Item, dropped: Counter[tuple[str, str]]) -> Input | None:
         """None for a wake that is over. KeyRefused goes to the engine, which dead-letters the wake alone."""
         if item.due is None:
-            return _Input(item, item.value)
+            return Input(item, item.value)
         try:
             with self._reader.keys() as keys:
                 received = self._reader.read(parking.record_of(item.due), keys)
         except UNREADABLE as error:
             # It could be read when it was parked: its day key has died since.
-            log.warning("a parked status cannot be read any more: %s", type(error).__name__)
+            log.warning("a parked value cannot be read any more: %s", type(error).__name__)
             dropped["unknown", "unreadable"] += 1
             return None
-        return _Input(item, received, item.due.kind, parking.tries_of(item.due))
+        return Input(item, received, item.due.kind, parking.tries_of(item.due))
 
-    def _resolve(self, cursor: Cursor, inputs: Sequence[_Input]) -> None:
-        """Who wrote, or forbade: one question for all."""
-        asked: list[tuple[_Input, Sender]] = []
-        for found in inputs:
-            value, received = found.received.value, found.received
-            if isinstance(value, InboundMessage) or (
-                isinstance(value, InboundOptOut) and value.value == "stop"
-            ):
-                is_message = isinstance(value, InboundMessage)
-                sender = Sender(
-                    received.tenant,
-                    received.channel,
-                    received.account,
-                    value.addresses,
-                    value.name if isinstance(value, InboundMessage) else None,
-                    received.at_ms,
-                    value.provider_time_ms,
-                    opens_window=is_message,
-                )
-                asked.append((found, sender))
-        if not asked:
-            return
-        answers = self._vault.resolve_senders(cursor, [sender for _, sender in asked])
-        for (found, _), who in zip(asked, answers, strict=True):
-            found.who = who
-
-    def _use_tokens(self, cursor: Cursor, inputs: Sequence[_Input]) -> None:
-        """By which way people came: one question for all messages that hold a token."""
-        held: list[tuple[_Input, FoundToken]] = []
-        for one in inputs:
-            value = one.received.value
-            if isinstance(value, InboundMessage) and one.who is not None and not one.who.dropped:
-                found = token_in(value)
-                held += [(one, found)] if found is not None else []
-        asked = [
-            (one, TokenUse(one.received.tenant, token_hash(found.token), one.received.id, one.received.at_ms))
-            for one, found in held
-            if found.token is not None
-        ]
-        answers = self._vault.use_entry_tokens(cursor, [use for _, use in asked]) if asked else []
-        used = {one.received.id: answer for (one, _), answer in zip(asked, answers, strict=True)}
-        for one, found in held:
-            entry = entry_of(found, used.get(one.received.id))
-            one.came = Came(entry, entry_evidence(found, entry), found.rest)
-
-    def _find_claims(self, cursor: Cursor, inputs: Sequence[_Input]) -> None:
-        """Whose message a status is about: by our own echo, else by the provider's id."""
-        statuses = [(f, f.received.value) for f in inputs if isinstance(f.received.value, InboundStatus)]
-        echoes = {echo: None for found, value in statuses if (echo := read_echo(value.echo)) is not None}
-        by_echo = self._vault.claims_of(cursor, list(echoes)) if echoes else {}
-        asked: dict[tuple[str, str, str], list[_Input]] = {}
-        for found, value in statuses:
-            echo = read_echo(value.echo)
-            claim = by_echo.get(echo) if echo is not None else None
-            if claim is not None and claim.tenant == found.received.tenant:
-                found.claim = claim
-            else:
-                key = (found.received.tenant, found.received.channel, value.provider_id)
-                asked.setdefault(key, []).append(found)
-        if asked:
-            by_id = self._vault.by_provider_id(cursor, list(asked))
-            for key, waiting in asked.items():
-                for found in waiting:
-                    found.claim = by_id.get(key)
-
-    def _decide(self, found: _Input, effects: Effects, dropped: Counter[tuple[str, str]]) -> Decision:
+    def _decide(self, found: Input, effects: Effects, dropped: Counter[tuple[str, str]]) -> Decision:
         received = found.received
         match received.value:
-            case InboundMessage() as value:
-                assert found.who is not None
-                purposes = self._purposes(received.tenant)
-                return decide_message(received, value, found.who, purposes, found.came)
-            case InboundOptOut(value="resume"):
-                return RESUMED
-            case InboundOptOut() as value:
-                assert found.who is not None
-                return decide_opt_out(received, value, found.who, self._purposes(received.tenant))
             case InboundStatus() as value:
                 return self._decide_status(found, value, effects, dropped)
+            case InboundAddressChange():
+                return self._decide_address_change(found, effects, dropped)
+            case InboundWatermark() as value:
+                return self._decide_watermark(found, value, effects)
+            case InboundTemplateStatus() as value:
+                return decide_template_status(received, value)
+            case InboundAccountNews() as value:
+                log.info("account %s: the provider reports %s", received.account, value.field)
+                return decide_account_news(received, value)
             case InboundAccountError() as value:
                 log.warning(
                     "account %s: the provider reports error %d (%s)",
@@ -256,10 +190,57 @@ class InboundHandler:
                 )
             case InboundUnsupported() as value:
                 log.info("%s: %s (%s) is not handled", received.channel, value.field, value.provider_kind)
+        return self._decide_act(found)
+
+    def _decide_act(self, found: Input) -> Decision:
+        """What a person did in the chat, or somebody of the business."""
+        received, who = found.received, found.who
+        if who is None:
+            lifted = isinstance(received.value, InboundOptOut)
+            return RESUMED if lifted else NOTHING
+        purposes = self._purposes(received.tenant)
+        match received.value:
+            case InboundMessage() as value:
+                return decide_message(received, value, who, purposes, found.came)
+            case InboundOptOut(value="resume"):
+                return decide_resumed(received, who, reach_changed=found.reach_changed)
+            case InboundOptOut() as value:
+                return decide_opt_out(received, value, who, purposes, reach_changed=found.reach_changed)
+            case InboundEdit() as value:
+                return decide_edit(received, value, who, purposes)
+            case InboundRevoke() as value:
+                return decide_revoke(received, value, who)
+            case InboundReaction() as value:
+                return decide_reaction(received, value, who, found.claim)
+            case InboundEcho() as value:
+                return decide_echo(received, value, who, found.claim)
         return NOTHING
 
+    def _decide_address_change(
+        self, found: Input, effects: Effects, dropped: Counter[tuple[str, str]]
+    ) -> Decision:
+        """Of somebody who is not known (yet) it is kept a while: the change before it or the first message may be on its way."""
+        if found.moved is not None:
+            return decide_address_change(found.received, found.moved)
+        wake = parking.next_wake(found.received, found.tries, self._times)
+        if wake is not None:
+            effects.wake(found.item.partition, wake)
+        else:
+            dropped[found.received.channel, "unknown_sender"] += 1
+        return NOTHING
+
+    def _decide_watermark(self, found: Input, value: InboundWatermark, effects: Effects) -> Decision:
+        """A message that is being sent just now may be meant: it is looked for again, under the person's own id."""
+        who, received = found.who, found.received
+        assert who is not None
+        if found.covered.calling:
+            wake = parking.next_wake(received, found.tries, self._times, who.subject)
+            if wake is not None:
+                effects.wake(found.item.partition, wake)
+        return decide_watermark(received, value, who, found.covered)
+
     def _decide_status(
-        self, found: _Input, value: InboundStatus, effects: Effects, dropped: Counter[tuple[str, str]]
+        self, found: Input, value: InboundStatus, effects: Effects, dropped: Counter[tuple[str, str]]
     ) -> Decision:
         received, partition = found.received, found.item.partition
         if found.kind == parking.SETTLE:
@@ -281,7 +262,7 @@ class InboundHandler:
             dropped[received.channel, why] += 1
         return NOTHING
 
-    def _settle(self, cursor: Cursor, woken: Sequence[_Input], effects: Effects) -> None:
+    def _settle(self, cursor: Cursor, woken: Sequence[Input], effects: Effects) -> None:
         """Messages that a status shows as taken and that still have no outcome: outbound did not live to record it."""
         works: list[Work] = []
         claims: list[ClaimInfo] = []
@@ -313,7 +294,7 @@ class InboundHandler:
         settings = self._settings.tenant(tenant)
         return settings.consent_purposes() if settings is not None else ()
 
-    def _count(self, inputs: Sequence[_Input], dropped: Counter[tuple[str, str]]) -> None:
+    def _count(self, inputs: Sequence[Input], dropped: Counter[tuple[str, str]]) -> None:
         values = Counter((f.received.channel, kind_word(f.received.value)) for f in inputs if f.kind is None)
         for labels, count in values.items():
             self._values.labels(*labels).inc(count)

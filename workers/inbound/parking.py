@@ -1,7 +1,9 @@
-"""Statuses whose message is not known yet: kept as the sealed raw record, tried again, then counted and dropped.
+"""Values that came before what they are about: kept as the sealed raw record, tried again, then counted and dropped. A status
+whose message is not known yet, a change of address of nobody who is known yet, a watermark while a message is being sent.
 
 A wake holds nothing but the raw record as the receiver sealed it: no provider id, no number. It is opened anew at each try.
-Whose it is, is not known while the message is not: an erasure cannot find a parked status, which is gone after the last try.
+Whose it is, is mostly not known while what it is about is not: an erasure cannot find such a row, which is gone after the
+last try.
 """
 
 from base64 import b64decode, b64encode
@@ -15,24 +17,25 @@ from workers.inbound.fragments import Received
 PARKED = "status"
 SETTLE = "settle"
 EARLY_TRIES_S = (1.0, 5.0, 30.0, 120.0)
-"""When a parked status is tried, counted from its raw record; the last try is at `Times.status_parked_s`."""
+"""When a parked value is tried, counted from its raw record; the last try is at `Times.status_parked_s`."""
 SETTLE_AFTER_S = 1.0
 """Outbound itself records the outcome of a call that is answered, and knows more about it; only what has no outcome this long
 after a status is settled by the status. Below `Times.echo_s`, at whose end the message would be sent again or given up."""
 
 
 def tries_s(times: Times) -> tuple[float, ...]:
-    """Seconds after the raw record at which a parked status is tried."""
+    """Seconds after the raw record at which a parked value is tried."""
     return (*(s for s in EARLY_TRIES_S if s < times.status_parked_s), times.status_parked_s)
 
 
-def next_wake(received: Received, tries: int, times: Times) -> Wake | None:
-    """The wake for the next try after `tries` of them were made, or None when that was the last."""
+def next_wake(received: Received, tries: int, times: Times, subject: str | None = None) -> Wake | None:
+    """The wake for the next try after `tries` of them were made, None when that was the last. With a subject, T1 deletes it."""
     schedule = tries_s(times)
     if tries >= len(schedule):
         return None
     at_ms = received.at_ms + round(schedule[tries] * MS_PER_S)
-    return _wake(received, PARKED, at_ms, tries + 1, received.id)
+    key = received.id if subject is None else f"{subject}/{received.id}"
+    return _wake(received, PARKED, at_ms, tries + 1, key)
 
 
 def settle_wake(received: Received, subject: str) -> Wake:

@@ -421,4 +421,6 @@ def permit_request(message: Message, token: str, channel: Channel) -> PermitRequ
         settings=command.settings,
         content_gen=None if block is None else block.gen,
         partition=message.record.partition,
+        template=command.template,
+        language=command.language,
     )

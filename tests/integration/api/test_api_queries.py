@@ -11,7 +11,7 @@ from schemas import topics
 from schemas.clock import now_ms, to_text, today
 from schemas.content import TextReference
 from schemas.envelope import EventData
-from schemas.events import deletions, messages, statuses
+from schemas.events import deletions, messages, statuses, subscriptions
 from schemas.ids import is_id, message_id, random_id
 from streams.step.contract import Effects, Item, Record
 from tests.api_world import CHANNEL, ApiWorld, Person, Tenant
@@ -175,6 +175,80 @@ def test_messages(tenant: Tenant) -> None:
     assert "„Newsletter“ von Obsthof Birnbaum" in asked["text"]
     assert NOTICE_URL in asked["text"]
     assert "-2" not in asked["text"], "the notice that was shown, not the newest"
+
+
+def said(person: Person, model: type[EventData], personal: dict[str, object], **fields: object) -> None:
+    """An event of `sealpost.messages` with this content."""
+    data = model.model_validate({"account": person.tenant.account, "acted_at": to_text(now_ms()), **fields})
+    person.tenant.world.produce(person.event(data, {"content": personal}))
+
+
+def test_what_became_of_a_message_is_shown(tenant: Tenant) -> None:
+    """The last edit's words and that it was one, the reaction that stands, what staff wrote; nothing of what was taken back."""
+    person = tenant.person()
+    person.introduce()
+    first, second, echo = random_id(), random_id(), random_id()
+    received = {"kind": "text", "provider_kind": "text"}
+    said(person, messages.MessageReceived, {"text": "Birnne"}, message=first, **received)
+    said(person, messages.MessageReceived, {"text": "Geheim"}, message=second, **received)
+    said(person, messages.MessageEdited, {"text": "Birne?"}, message=first)
+    said(person, messages.MessageEdited, {"text": "Birne!"}, message=first)
+    said(person, messages.MessageReacted, {"emoji": "👎"}, message=first)
+    said(person, messages.MessageReacted, {"emoji": "👍"}, message=first)
+    said(person, messages.MessageEdited, {"text": "Geheimer"}, message=second)
+    said(person, messages.MessageReacted, {"emoji": "🤫"}, message=second)
+    said(person, messages.MessageRevoked, {"target": "x"}, message=second)
+    said(person, messages.MessageEchoed, {"text": "Wir rufen an."}, message=echo)
+    said(person, messages.MessageReacted, {"emoji": "👍", "target": "x"}, message=echo)
+    said(person, messages.MessageReacted, {"emoji": "❤", "target": "y"})
+    items = person.until("/messages", lambda body: len(body["items"]) == 4)["items"]
+    edited, revoked, echoed, reacted = items
+    assert (edited["text"], edited["reaction"]) == ("Birne!", "👍")
+    assert TIME.match(edited["edited_at"])
+    assert (revoked["text"], revoked["kind"]) == (None, "text")
+    assert TIME.match(revoked["revoked_at"])
+    assert "reaction" not in revoked
+    assert (echoed["direction"], echoed["by"], echoed["text"]) == ("out", "staff", "Wir rufen an.")
+    assert (echoed["status"], set(echoed["times"]), echoed["reaction"]) == ("sent", {"sent"}, "👍")
+    assert (reacted["direction"], reacted["kind"], reacted["text"]) == ("in", "reaction", "❤")
+    said(person, messages.MessageReacted, {"emoji": ""}, message=first)
+    person.until("/messages", lambda body: "reaction" not in body["items"][0])
+    words = [item["words"] for item in person.get("/timeline")["items"]]
+    assert f"The business wrote to them over {CHANNEL}, past Sealpost." in words
+    assert {"They changed a message.", "They took a message back."} <= set(words)
+    explained = tenant.call("GET", f"/v1/messages/{echo}/explanation", "agent").body
+    assert explained["verdict"] == f"Somebody of the business wrote it over {CHANNEL}, past Sealpost."
+
+
+def test_what_was_taken_back_is_not_shown_where_it_was_written_under_another_id(tenant: Tenant) -> None:
+    """The person was known under two ids when she wrote it; her act counts for both."""
+    younger, older = tenant.person(), tenant.person()
+    message = random_id()
+    received = {"kind": "text", "provider_kind": "text", "message": message}
+    said(younger, messages.MessageReceived, {"text": "Geheim"}, **received)
+    younger.until("/messages", lambda body: body["items"])
+    said(older, messages.MessageRevoked, {"target": "x"}, message=message)
+    (item,) = younger.until("/messages", lambda body: "revoked_at" in body["items"][0])["items"]
+    assert item["text"] is None
+
+
+def test_an_address_that_is_theirs_no_more_is_not_shown(tenant: Tenant) -> None:
+    """Bound, unbound, and bound again: the last word counts."""
+    person = tenant.person()
+    person.introduce()
+    account, number = tenant.account, person.address.value
+    identity = {"address": number, "kind": "phone"}
+    gone = subscriptions.AddressUnbound(address_kind="phone", account=account, reason="changed")
+    other = subscriptions.AddressBound(address_kind="phone", account=account)
+    tenant.world.produce(
+        person.event(gone, {"identity": identity}),
+        person.event(other, {"identity": {"address": "4915100000001", "kind": "phone"}}),
+    )
+    person.until("", lambda body: [one["address"] for one in body["addresses"]] == ["4915100000001"])
+    words = [item["words"] for item in person.get("/timeline")["items"]]
+    assert f"An address on {CHANNEL} is theirs no more." in words
+    tenant.world.produce(person.event(other, {"identity": identity}))
+    person.until("", lambda body: {one["address"] for one in body["addresses"]} == {number, "4915100000001"})
 
 
 def a_cursor(*parts: str) -> str:

@@ -1,0 +1,197 @@
+"""What the vault says about the values of a batch before anything is decided: who that is, and whose message is meant.
+
+All ordinary acts of a batch are one question. What changes the answers to those behind it, a change of address or a block, is
+asked alone, in its place in the order.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from schemas.entry_tokens import FoundToken, token_hash
+from streams.step.contract import Cursor, Item
+from vault.claims import ClaimInfo
+from vault.entry_tokens import TokenUse
+from vault.moving import AddressChange, Moved
+from vault.reach import Covered
+from vault.subjects import ResolvedSender, Sender
+from vault.vault import Vault
+from workers.channel import read_echo
+from workers.inbound.decisions import NOTHING, Came, Decision
+from workers.inbound.entries import entry_evidence, entry_of, token_in
+from workers.inbound.fragments import Received
+from workers.inbound_values import (
+    InboundAddressChange,
+    InboundEcho,
+    InboundEdit,
+    InboundMessage,
+    InboundOptOut,
+    InboundReaction,
+    InboundRevoke,
+    InboundStatus,
+    InboundWatermark,
+)
+
+NOBODY_COVERED = Covered()
+
+
+@dataclass(slots=True)
+class Input:
+    """One item of a batch while it is handled. `tries`: 0 for a record, 1 and more for a wake of `kind`. `reach_changed`: the
+    block (or its end) is news. `covered`: what a watermark says something new about."""
+
+    item: Item
+    received: Received
+    kind: str | None = None
+    tries: int = 0
+    who: ResolvedSender | None = None
+    came: Came | None = None
+    claim: ClaimInfo | None = None
+    moved: Moved | None = None
+    reach_changed: bool = False
+    covered: Covered = NOBODY_COVERED
+    decision: Decision = NOTHING
+
+
+def resolve(vault: Vault, cursor: Cursor, inputs: Sequence[Input]) -> None:
+    """Who acted, or is meant."""
+    run: list[tuple[Input, Sender]] = []
+    for found in inputs:
+        received, value = found.received, found.received.value
+        if isinstance(value, InboundAddressChange):
+            _ask(vault, cursor, run)
+            run = []
+            acted_ms = min(received.at_ms, value.provider_time_ms)
+            change = AddressChange(received.tenant, value.old, value.new, acted_ms)
+            found.moved = vault.move_addresses(cursor, change)
+        elif (sender := _sender(received)) is not None:
+            run.append((found, sender))
+            if isinstance(value, InboundOptOut) and value.scope == "all":
+                _ask(vault, cursor, run)
+                run = []
+                _note_block(vault, cursor, found, value)
+    _ask(vault, cursor, run)
+    for found in inputs:
+        if isinstance(found.received.value, InboundWatermark):
+            _ask_covered(vault, cursor, found, found.received.value)
+
+
+def _ask(vault: Vault, cursor: Cursor, run: Sequence[tuple[Input, Sender]]) -> None:
+    if run:
+        answers = vault.resolve_senders(cursor, [sender for _, sender in run])
+        for (found, _), who in zip(run, answers, strict=True):
+            found.who = who
+
+
+def _sender(received: Received) -> Sender | None:
+    """Whom a value is about. Whoever acts in the chat becomes known; what somebody of the business did, what a device reported,
+    and the end of a prohibition make nobody known."""
+    match received.value:
+        case InboundMessage() as value:
+            return _acting(received, value, name=value.name, opens_window=True)
+        case InboundEdit() | InboundRevoke() | InboundReaction() as value:
+            return _acting(received, value)
+        case InboundOptOut(value="stop") as value:
+            return _acting(received, value)
+        case InboundOptOut(scope="all") as value:
+            return _acting(received, value, creates=False)
+        case InboundEcho() | InboundWatermark() as value:
+            return Sender(
+                received.tenant, received.channel, received.account, (value.recipient,), None, received.at_ms,
+                value.provider_time_ms, opens_window=False, creates=False,
+            )  # fmt: skip
+    return None
+
+
+def _acting(
+    received: Received,
+    value: InboundMessage | InboundEdit | InboundRevoke | InboundReaction | InboundOptOut,
+    *,
+    name: str | None = None,
+    opens_window: bool = False,
+    creates: bool = True,
+) -> Sender:
+    return Sender(
+        received.tenant,
+        received.channel,
+        received.account,
+        value.addresses,
+        name,
+        received.at_ms,
+        value.provider_time_ms,
+        opens_window,
+        creates,
+    )
+
+
+def _note_block(vault: Vault, cursor: Cursor, found: Input, value: InboundOptOut) -> None:
+    received, who = found.received, found.who
+    if who is not None and who.subject:
+        acted_ms = min(received.at_ms, value.provider_time_ms)
+        found.reach_changed = vault.note_block(
+            cursor, received.tenant, who.subject, received.channel, received.account, acted_ms,
+            blocked=value.value == "stop",
+        )  # fmt: skip
+
+
+def _ask_covered(vault: Vault, cursor: Cursor, found: Input, value: InboundWatermark) -> None:
+    received, who = found.received, found.who
+    if who is not None and who.subject:
+        found.covered = vault.covered(
+            cursor,
+            received.tenant,
+            who.subject,
+            received.channel,
+            received.account,
+            value.status,
+            min(value.watermark_ms, received.at_ms),
+        )
+
+
+def use_tokens(vault: Vault, cursor: Cursor, inputs: Sequence[Input]) -> None:
+    """By which way people came: one question for all messages that hold a token."""
+    held: list[tuple[Input, FoundToken]] = []
+    for one in inputs:
+        value = one.received.value
+        if isinstance(value, InboundMessage) and one.who is not None and not one.who.dropped:
+            found = token_in(value)
+            held += [(one, found)] if found is not None else []
+    asked = [
+        (one, TokenUse(one.received.tenant, token_hash(found.token), one.received.id, one.received.at_ms))
+        for one, found in held
+        if found.token is not None
+    ]
+    answers = vault.use_entry_tokens(cursor, [use for _, use in asked]) if asked else []
+    used = {one.received.id: answer for (one, _), answer in zip(asked, answers, strict=True)}
+    for one, found in held:
+        entry = entry_of(found, used.get(one.received.id))
+        one.came = Came(entry, entry_evidence(found, entry), found.rest)
+
+
+def find_claims(vault: Vault, cursor: Cursor, inputs: Sequence[Input]) -> None:
+    """Whose message a status is about: by our own echo, else by the provider's id. A reaction to one of ours, and an echo of
+    what we sent ourselves, are found by the provider's id too."""
+    statuses = [(f, f.received.value) for f in inputs if isinstance(f.received.value, InboundStatus)]
+    echoes = {echo: None for found, value in statuses if (echo := read_echo(value.echo)) is not None}
+    by_echo = vault.claims_of(cursor, list(echoes)) if echoes else {}
+    asked: dict[tuple[str, str, str], list[Input]] = {}
+    for found in inputs:
+        match found.received.value:
+            case InboundStatus() as value:
+                echo = read_echo(value.echo)
+                claim = by_echo.get(echo) if echo is not None else None
+                if claim is not None and claim.tenant == found.received.tenant:
+                    found.claim = claim
+                    continue
+                provider_id = value.provider_id
+            case InboundReaction() as reaction:
+                provider_id = reaction.target
+            case InboundEcho() as echoed:
+                provider_id = echoed.provider_id
+            case _:
+                continue
+        asked.setdefault((found.received.tenant, found.received.channel, provider_id), []).append(found)
+    if asked:
+        by_id = vault.by_provider_id(cursor, list(asked))
+        for key, waiting in asked.items():
+            for found in waiting:
+                found.claim = by_id.get(key)
