@@ -16,26 +16,32 @@ from tests.unit.channels.any_json import (
     fragments_of,
     values_of,
 )
-from tests.unit.channels.messenger_payloads import PAGE, echo, element, text, webhook
-from workers.channel import WebhookRequest
-from workers.channels.messenger import wire
-from workers.channels.messenger.channel import CHANNEL
+from tests.unit.channels.meta_payloads import ACCOUNT, BOTH, OBJECTS, echo, element, text, webhook
+from workers.channel import Channel, WebhookRequest
 from workers.inbound_values import Inbound, InboundMessage, InboundUnsupported
+from workers.meta_messaging import wire
 
 WORDS = st.sampled_from([
     "message", "postback", "referral", "optin", "delivery", "read", "reaction", "message_edit", "policy-enforcement", "sender",
     "recipient", "id", "timestamp", "mid", "mids", "text", "attachments", "type", "payload", "url", "coordinates", "quick_reply",
     "title", "ref", "source", "watermark", "is_echo", "is_deleted", "metadata", "reply_to", "field", "value", "from", "kind",
+    "emoji", "action", "sticker_id", "story", "entry", "messages",
 ])  # fmt: skip
 JSON = any_json(WORDS)
-OBJECTS = any_object(WORDS)
+CHANNELS = st.sampled_from(BOTH)
+ANY_OBJECT = any_object(WORDS)
 BASES: list[dict[str, Any]] = [
     text(attachments=[{"type": "image", "payload": {"url": "https://x"}}], quick_reply={"payload": "p"}),
     echo(metadata="x"),
     element(postback={"title": "t", "payload": "p", "referral": {"ref": "r"}}),
     element(delivery={"mids": ["a", "b"], "watermark": 1}),
     element(reaction={"mid": "a", "action": "react"}),
+    element(read={"watermark": 1, "mid": "a"}),
+    element(referral={"ref": "r"}),
+    element(optin={"ref": "r"}),
+    element(message_edit={"mid": "a", "text": "x"}),
     {"field": "feed", "value": {"item": "post"}},
+    {"field": "messages", "value": text()},
 ]
 
 
@@ -45,72 +51,83 @@ def spoiled(draw: st.DrawFn) -> dict[str, Any]:
     base = dict(draw(st.sampled_from(BASES)))
     for name in draw(st.lists(st.sampled_from(sorted(base)) | WORDS, max_size=2)):
         inner = base.get(name)
-        base[name] = inner | draw(OBJECTS) if isinstance(inner, dict) and draw(st.booleans()) else draw(JSON)
+        base[name] = (
+            inner | draw(ANY_OBJECT) if isinstance(inner, dict) and draw(st.booleans()) else draw(JSON)
+        )
     return base
 
 
-def check(body: bytes) -> None:
-    for raw in fragments_of(CHANNEL, body):
-        assert len(check_values(raw)) <= 1
+def check(channel: Channel, body: bytes) -> None:
+    for raw in fragments_of(channel, body):
+        assert len(check_values(channel, raw)) <= 1
 
 
-def check_values(raw: Any) -> list[Inbound]:
-    values = values_of(CHANNEL, raw)
+def check_values(channel: Channel, raw: Any) -> list[Inbound]:
+    values = values_of(channel, raw)
     if values is None:
         return []
     for value in values:
         if isinstance(value, InboundMessage):
             assert value.addresses
             assert value.provider_id
+            assert all(media.url is None or media.url.startswith(wire.WEB) for media in value.media)
             assert value.provider_kind in wire.ATTACHMENT_TYPES | {
-                *wire.KINDS,
                 "text",
                 "quick_reply",
-                "deleted",
+                "postback",
                 "other",
             }
         if isinstance(value, InboundUnsupported):
             assert value.field in wire.FIELDS | {*wire.LISTS, "other"}
-            assert value.provider_kind in {*wire.KINDS, "echo", "other"}
+            assert value.provider_kind in {*wire.KINDS, "echo", "deleted", "test", "other"}
     return values
 
 
 @settings(max_examples=EXAMPLES)
-@given(st.lists(spoiled() | JSON, max_size=3), st.sampled_from(["messaging", "standby", "changes", "Ada"]))
-def test_any_elements(elements: list[Any], name: str) -> None:
-    check(webhook(*elements, name=name))
+@given(
+    CHANNELS,
+    st.lists(spoiled() | JSON, max_size=3),
+    st.sampled_from(["messaging", "standby", "changes", "Ada"]),
+    st.sampled_from([ACCOUNT, "0", ""]),
+)
+def test_any_elements(channel: Channel, elements: list[Any], name: str, entry: str) -> None:
+    check(channel, webhook(channel, *elements, name=name, entry=entry))
 
 
 @settings(max_examples=EXAMPLES)
-@given(JSON | spoiled())
-def test_any_json_as_body_entry_or_fragment(found: Any) -> None:
-    check(orjson.dumps(found))
-    check(orjson.dumps({"object": "page", "entry": found}))
-    check(orjson.dumps({"object": "page", "entry": [{"id": PAGE, "messaging": found}, found]}))
-    check_values(found)
-    orjson.dumps(CHANNEL.describe(found))
+@given(CHANNELS, JSON | spoiled())
+def test_any_json_as_body_entry_or_fragment(channel: Channel, found: Any) -> None:
+    object_ = OBJECTS[channel.name]
+    check(channel, orjson.dumps(found))
+    check(channel, orjson.dumps({"object": object_, "entry": found}))
+    check(channel, orjson.dumps({"object": object_, "entry": [{"id": ACCOUNT, "messaging": found}, found]}))
+    check_values(channel, found)
+    orjson.dumps(channel.describe(found))
 
 
 @settings(max_examples=EXAMPLES)
-@given(st.binary(max_size=200), st.text(max_size=80), METHODS)
-def test_any_bytes(body: bytes, words: str, method: str) -> None:
-    check(body)
+@given(CHANNELS, st.binary(max_size=200), st.text(max_size=80), METHODS)
+def test_any_bytes(channel: Channel, body: bytes, words: str, method: str) -> None:
+    check(channel, body)
     request = WebhookRequest(
         method, {"hub.mode": words, "hub.verify_token": words}, {"x-hub-signature-256": words}, body
     )
-    check_authentic(CHANNEL, request)
+    check_authentic(channel, request)
 
 
 @settings(max_examples=EXAMPLES)
 @given(
+    CHANNELS,
     st.integers(0, 999),
     st.one_of(
-        st.binary(max_size=60), JSON.map(orjson.dumps), OBJECTS.map(lambda e: orjson.dumps({"error": e}))
+        st.binary(max_size=60), JSON.map(orjson.dumps), ANY_OBJECT.map(lambda e: orjson.dumps({"error": e}))
     ),
     st.dictionaries(
         st.sampled_from(["Retry-After", "x-app-usage"]),
         st.text(max_size=9) | JSON.map(lambda j: orjson.dumps(j).decode()),
     ),
 )
-def test_any_answer_of_the_provider(http: int, body: bytes, headers: dict[str, str]) -> None:
-    check_classified(CHANNEL, http, headers, body)
+def test_any_answer_of_the_provider(
+    channel: Channel, http: int, body: bytes, headers: dict[str, str]
+) -> None:
+    check_classified(channel, http, headers, body)
