@@ -39,7 +39,7 @@ def deliver(
 ) -> DeliverySteps:
     """Send one part to one person as an answer within the window; `echo` comes back in the message's echo.
 
-    A read mark is no message and gets no id of the provider's: it is called after the message that was read.
+    A read mark is no message and gets no id of the provider's: `read:` and the message's stand for it.
     """
     if (address.channel, address.kind) != (platform.channel, platform.address_kind):
         raise UnsupportedContent(f"an address of channel {address.channel!r} is none of {platform.channel}")
@@ -50,7 +50,7 @@ def deliver(
         if content.of is None:
             raise UnsupportedContent("a read mark says which message was read")
         said: JsonObject = {"sender_action": MARK_SEEN}
-        made = f"{MARK_SEEN}:{content.of}"
+        made = f"read:{content.of}"
     else:
         said = {"messaging_type": "RESPONSE", "message": message_json(platform, content) | {"metadata": echo}}
         if content.in_reply_to is not None:
@@ -75,6 +75,8 @@ def message_json(platform: Platform, content: TextContent | MediaContent | Butto
         type_ = platform.media.get(content.kind)
         if type_ is None:
             raise UnsupportedContent(f"{platform.title} takes no {content.kind}")
+        if content.filename is not None:
+            raise UnsupportedContent("the name of a file that Meta fetches is that of its link")
         if content.caption is not None:
             raise UnsupportedContent(f"a file goes out without words on {platform.title}")
         return {"attachment": {"type": type_, "payload": {"url": content.url}}}

@@ -123,7 +123,7 @@ def test_a_read_mark(channel: Channel) -> None:
     """It is no message: nothing of it but the recipient, and what it is called is what was read."""
     mark = ReadMarkContent(type="read_mark", of="m_7")
     assert sent(channel, mark) == {"recipient": {"id": PERSON}, "sender_action": "mark_seen"}
-    assert outcome(channel, 200, b'{"recipient_id":"1"}', mark) == Submitted("mark_seen:m_7")
+    assert outcome(channel, 200, b'{"recipient_id":"1"}', mark) == Submitted("read:m_7")
     assert outcome(channel, 200, b"{}", mark) == Unclear(200)
     assert outcome(channel, 400, b'{"error":{"code":551}}', mark) == Failed("UNREACH", 551, None)
 
@@ -143,6 +143,7 @@ WRONG: list[tuple[Content, str]] = [
         "no list",
     ),
     (file("image", caption="Birnen"), "without words"),
+    (file("image", filename="birnen.jpg"), "the name of a file"),
     (buttons(1, "x" * 21), "20 characters"),
     (buttons(1, text="x" * 2_001), "at most"),
     (ReadMarkContent(type="read_mark"), "which message"),

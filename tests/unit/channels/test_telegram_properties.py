@@ -21,14 +21,21 @@ from tests.unit.channels.telegram_payloads import membership, message, pressed, 
 from workers.channel import WebhookRequest
 from workers.channels.telegram import wire
 from workers.channels.telegram.channel import CHANNEL
-from workers.inbound_values import InboundMessage, InboundOptOut, InboundUnsupported
+from workers.inbound_values import (
+    InboundEdit,
+    InboundMessage,
+    InboundOptOut,
+    InboundReaction,
+    InboundUnsupported,
+)
 
 WORDS = st.sampled_from(
     [
         "message_id", "from", "chat", "date", "edit_date", "text", "id", "type", "private", "photo", "contact", "location",
         "venue", "caption", "entities", "forward_origin", "reply_to_message", "message", "data", "reply_markup",
         "inline_keyboard", "callback_data", "new_chat_member", "status", "kicked", "new_reaction", "user", "is_bot",
-        "first_name", "last_name", "inline_message_id", "chat_instance", "file_size",
+        "first_name", "last_name", "inline_message_id", "chat_instance", "file_size", "file_id", "file_name", "mime_type",
+        "emoji", "paid", "width", "video",
     ]
 )  # fmt: skip
 JSON = any_json(WORDS)
@@ -39,7 +46,15 @@ KINDS = st.sampled_from(sorted(wire.UPDATES)) | st.text(max_size=8)
 ITEMS = st.one_of(
     *(
         spoiled(base, WORDS)
-        for base in (message(), message(None), pressed(), membership("kicked"), reaction())
+        for base in (
+            message(),
+            message(None),
+            message(None, photo=[{"file_id": "a", "file_size": 1}], caption="x"),
+            message(edit_date=1),
+            pressed(),
+            membership("kicked"),
+            reaction(),
+        )
     ),
     JSON,
 )
@@ -56,16 +71,17 @@ def check_values(raw: Any) -> None:
         return
     assert len(values) == 1
     for value in values:
-        if isinstance(value, InboundMessage | InboundOptOut):
+        if isinstance(value, InboundMessage | InboundOptOut | InboundEdit | InboundReaction):
             assert value.provider_id
             assert all(CHANNEL.read_address(a.value) == a for a in value.addresses)
             assert value.addresses
         if isinstance(value, InboundMessage):
-            own = {"edit", "reaction", "callback_query", "other"}
-            assert value.provider_kind in {*wire.MESSAGE_KINDS, *own}
+            assert value.provider_kind in {*wire.MESSAGE_KINDS, "callback_query", "other"}
+            assert value.token is None or value.text is not None
         if isinstance(value, InboundUnsupported):
             assert value.field in wire.UPDATES | {"other"}
-            assert value.provider_kind in {"group", "bot", "inline", "other", *wire.MEMBER_STATUSES}
+            own = {"group", "bot", "inline", "custom_emoji", "other"}
+            assert value.provider_kind in {*own, *wire.MEMBER_STATUSES}
 
 
 @settings(max_examples=EXAMPLES * 3)
