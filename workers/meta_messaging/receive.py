@@ -61,6 +61,8 @@ def _fragments(entries: Sequence[Any]) -> Iterator[Fragment]:
         names = (
             [name for name in (*wire.LISTS, wire.CHANGES) if name in entry] if isinstance(entry, dict) else []
         )
+        if not names and isinstance(entry, dict) and entry.keys() <= {"id", "time"}:
+            continue
         if not names:
             yield _malformed(entry)
             continue

@@ -288,6 +288,7 @@ def test_what_is_declared() -> None:
         assert all(entry.company and entry.source and entry.checked for entry in channel.processing)
     assert (MESSENGER.capabilities.text_max_characters, MESSENGER.capabilities.replies) == (2_000, True)
     assert (INSTAGRAM.capabilities.text_max_characters, INSTAGRAM.capabilities.replies) == (1_000, False)
+    assert (MESSENGER.capabilities.text_max_bytes, INSTAGRAM.capabilities.text_max_bytes) == (0, 1_000)
     assert MESSENGER.capabilities.media_kinds == {"image", "video", "audio", "document"}
     assert INSTAGRAM.capabilities.media_kinds == {"image", "video", "audio"}
     assert MESSENGER.capabilities.receipts == {"sent", "delivered", "read"}

@@ -7,6 +7,7 @@ import pytest
 
 from tests.unit.channels.meta_payloads import (
     ACCOUNT,
+    AT_MS,
     BOTH,
     OBJECTS,
     PERSON,
@@ -34,7 +35,11 @@ pytestmark = pytest.mark.parametrize("channel", BOTH, ids=lambda channel: channe
 def test_every_element_of_every_entry_in_order(channel: Channel) -> None:
     """With the account and the person it is about, also for an echo, where the two have changed places."""
     body = orjson.loads(webhook(channel, text(mid="a"), echo("b"), "Ada"))
-    body["entry"] += [{"id": "77", "changes": [{"field": "feed", "value": {}}]}, {}]
+    body["entry"] += [
+        {"id": "77", "changes": [{"field": "feed", "value": {}}]},
+        {"id": "78", "time": AT_MS},
+        {"id": "7", "x": 1},
+    ]
     fragments = channel.split(orjson.dumps(body))
     assert [(f.account_ref, f.sender_ref) for f in fragments] == [
         (ACCOUNT, PERSON),

@@ -33,6 +33,7 @@ CAPABILITIES = Capabilities(
     content_kinds=frozenset(("text", "media", "buttons", "read_mark")),
     address_kinds=frozenset((PLATFORM.address_kind,)),
     text_max_characters=PLATFORM.text_max,
+    text_max_bytes=PLATFORM.text_max,
     window_s=24 * 3600.0,
     first_contact="nothing",
     receipts=frozenset(PLATFORM.statuses),

@@ -41,7 +41,6 @@ CAPABILITIES = Capabilities(
     button_title_max_characters=send.TITLE_MAX_CHARACTERS,
     list_rows_max=send.BUTTONS_MAX,
     row_title_max_characters=send.TITLE_MAX_CHARACTERS,
-    row_description_max_characters=send.DESCRIPTION_MAX_CHARACTERS,
 )
 
 _PRIVACY = "https://telegram.org/privacy"

@@ -46,8 +46,6 @@ BUTTONS_MAX = 100
 """Of one keyboard."""
 TITLE_MAX_CHARACTERS = 64
 """Telegram names no limit; longer ones are cut on a phone."""
-DESCRIPTION_MAX_CHARACTERS = 72
-"""Of a row of a list: it stands in the text, and is held as short as where lists have a place for it."""
 CALLBACK_MAX_BYTES = 64
 """Of what a button tells when it is pressed."""
 METHODS: Mapping[MediaKind, tuple[str, str]] = {
@@ -112,16 +110,14 @@ def _file(content: MediaContent) -> tuple[str, JsonObject]:
 
 
 def list_text(content: ListContent) -> str:
-    """The words over the keyboard of a list. Buttons hold titles only: where there is more to say of the rows, a heading or a
-    description, it is said here.
-    """
-    if not any(section.title or row.description for section in content.sections for row in section.rows):
+    """The words over the keyboard of a list. Buttons hold titles only: where rows have headings, both are said here."""
+    if any(row.description is not None for section in content.sections for row in section.rows):
+        raise UnsupportedContent("a row of a list has a title only on Telegram")
+    if not any(section.title for section in content.sections):
         return content.text
     parts = [content.text]
     for section in content.sections:
-        rows = [
-            f"• {row.title}" + (f": {row.description}" if row.description else "") for row in section.rows
-        ]
+        rows = [f"• {row.title}" for row in section.rows]
         parts.append("\n".join([section.title, *rows] if section.title else rows))
     return "\n\n".join(parts)
 

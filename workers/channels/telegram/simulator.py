@@ -124,6 +124,8 @@ def _buttons(markup: object) -> list[JsonObject]:
         title, data = button.get("text"), button.get("callback_data")
         if not isinstance(title, str) or not title.strip():
             raise BotError(400, "inline keyboard button text must be non-empty")
+        if len(title) > send.TITLE_MAX_CHARACTERS:
+            raise BotError(400, "BUTTON_TEXT_INVALID")
         if (
             not isinstance(data, str)
             or not 1 <= len(data.encode("utf-8", "replace")) <= send.CALLBACK_MAX_BYTES
