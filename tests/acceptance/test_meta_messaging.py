@@ -180,7 +180,6 @@ def test_every_webhook_counts_once_however_often_and_in_whatever_order(platform:
         {"message": {"mid": "m_a", "is_deleted": True}},
         {"message_edit": {"mid": "m_b", "text": "Nein", "num_edit": 1}},
         {"reaction": {"mid": "m_x", "action": "react", "emoji": "👍", "reaction": "other"}},
-        {"referral": {"ref": "t0k3n", "source": "SHORTLINK", "type": "OPEN_THREAD"}},
         {"read": {"watermark": 1}},
         {"read": {"mid": "m_z"}},
         {"delivery": {"mids": ["m_y", "m_z"], "watermark": 1}},
