@@ -24,7 +24,9 @@ from tests.acceptance_instance import (
     topic_records,
     until,
 )
+from tests.acceptance_quiet import await_quiet
 from tests.simulator_thread import SimulatorThread
+from tests.unit.channels.meta_payloads import FIXTURES, NO_FIXTURES
 from workers import registry
 from workers.simulator import SimulatedAccount, SimulatorSettings
 
@@ -179,7 +181,7 @@ def test_every_webhook_counts_once_however_often_and_in_whatever_order(platform:
     others: list[dict[str, Any]] = [
         {"message": {"mid": "m_a", "is_deleted": True}},
         {"message_edit": {"mid": "m_b", "text": "Nein", "num_edit": 1}},
-        {"reaction": {"mid": "m_x", "action": "react", "emoji": "👍", "reaction": "other"}},
+        {"reaction": {"mid": "m_c", "action": "react", "emoji": "👍", "reaction": "other"}},
         {"read": {"watermark": 1}},
         {"read": {"mid": "m_z"}},
         {"delivery": {"mids": ["m_y", "m_z"], "watermark": 1}},
@@ -207,6 +209,21 @@ def test_every_webhook_counts_once_however_often_and_in_whatever_order(platform:
     until("the last one", lambda: any("Ende" in str(item) for item in written()))
     assert len(written()) == len(messages) + 1
     assert len(dead_letters(instance)) == letters
+
+
+@pytest.mark.skipif(not FIXTURES.exists(), reason=NO_FIXTURES)
+def test_real_webhooks_are_taken_whatever_they_are(platform: Platform) -> None:
+    """Each of them three times, as it stands: 200, and nothing is dead-lettered but what its author marks so."""
+    paths = [p for p in FIXTURES.glob(f"{platform.channel}-*.json") if "-error-" not in p.name]
+    fixtures = [json.loads(path.read_bytes()) for path in sorted(paths)]
+    good = [one["payload"] for one in fixtures if not one["expect"].get("reject")]
+    assert good
+    letters = len(dead_letters(platform.instance))
+    for payload in good * 3:
+        body = json.dumps(payload).encode()
+        assert post_raw(platform.webhook_url, body, signature(APP_SECRET, body)) == 200
+    await_quiet(platform.instance)
+    assert len(dead_letters(platform.instance)) == letters
 
 
 def dead_letters(instance: RunningInstance) -> list[TopicRecord]:

@@ -40,8 +40,8 @@ def describe(platform: Platform, raw: JsonObject) -> list[JsonObject]:
     `kind` and `supported`; `reject` when it is none, `why` when it is none or not supported.
     """
     raw = dict(meta.mapping(raw))
-    if wire.kind_of(raw) != "other" and not receive.element_of(raw)[0]:
-        raw = {"messaging": [raw]}
+    if not receive.element_of(raw)[0]:
+        raw = _alone(raw)
     name, element = receive.element_of(raw)
     if not name:
         found = {"object": raw["object"]} if isinstance(raw.get("object"), str) else {}
@@ -60,6 +60,13 @@ def describe(platform: Platform, raw: JsonObject) -> list[JsonObject]:
     if not values:
         return [found | {"kind": "ignored", "supported": False, "why": "another account"}]
     return [found | _meaning(one) for one in values]
+
+
+def _alone(raw: JsonObject) -> JsonObject:
+    """An element or a change with nothing around it, in its list; anything else as it is."""
+    if wire.kind_of(raw) != "other":
+        return {"messaging": [raw]}
+    return {wire.CHANGES: [raw]} if {"field", "value"} <= raw.keys() else raw
 
 
 def _meaning(one: Inbound) -> JsonObject:
@@ -137,9 +144,13 @@ def _message_facts(part: Mapping[str, Any]) -> JsonObject:
     quick = meta.mapping(part.get("quick_reply"))
     first = attachments[0].get("type") if attachments else None
     titles = [meta.mapping(one.get("payload")).get("title") or one.get("title") for one in attachments]
+    place = next((one.get("payload") for one in attachments if one.get("type") == "location"), None)
+    where = meta.mapping(meta.mapping(place).get("coordinates"))
     return {
         "id": part.get("mid"),
         "mid": part.get("mid"),
+        "latitude": where.get("lat"),
+        "longitude": where.get("long"),
         "type": "quick_reply" if quick else "text" if "text" in part else first or "unsupported",
         "text": part.get("text"),
         "payload": quick.get("payload"),

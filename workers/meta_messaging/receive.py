@@ -37,9 +37,14 @@ from workers.webhook_body import load_body
 
 def split(platform: Platform, body: bytes) -> list[Fragment]:
     """One fragment for every element of every entry, in order; UnparseableBody when the body is none of the platform's. One
-    that does not say of which platform it is counts as this one's: whose it is, its entries say.
+    that does not say of which platform it is counts as this one's: whose it is, its entries say. An element by itself is taken
+    as well, if it says whose it is.
     """
     found = load_body(body)
+    if isinstance(found, dict) and "entry" not in found and wire.kind_of(found) != "other":
+        own = wire.account(found)
+        if own:
+            return list(_of_element({"entry": own}, "messaging", found))
     if (
         not isinstance(found, dict)
         or found.get("object", platform.object) != platform.object

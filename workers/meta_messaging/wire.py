@@ -165,7 +165,7 @@ def time_ms(timestamp: object) -> int:
         except ValueError:
             raise UnparseableFragment("timestamp") from None
         at_ms = round(moment.timestamp() * meta.MS_PER_S) if moment.tzinfo is not None else -1
-        if at_ms < 0:
+        if not 0 <= at_ms < 10**meta.TIME_DIGITS_MAX:
             raise UnparseableFragment("timestamp")
         return at_ms
     return meta.time_ms(timestamp)
@@ -187,7 +187,7 @@ def attachments_of(message: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 def attachment_word(attachment: Mapping[str, Any]) -> str:
     """What an attachment is, as a word that may stand in clear; a sticker comes as an image."""
-    if "sticker_id" in meta.mapping(attachment.get("payload")):
+    if meta.mapping(attachment.get("payload")).get("sticker_id") is not None:
         return "sticker"
     return meta.known(attachment.get("type"), ATTACHMENT_TYPES)
 

@@ -369,7 +369,9 @@ def test_facts(channel: Channel) -> None:
     said = facts(channel, text("Hallo", quick_reply={"payload": "p"}))
     assert said.items() >= {"text": "Hallo", "payload": "p", "from": PERSON, "timestamp_ms": AT_MS}.items()
     place = {"type": "location", "payload": {"coordinates": {"lat": 1.5, "long": -2}}}
-    assert facts(channel, attached(place))["attachments"] == [{"type": "location", "lat": 1.5, "long": -2}]
+    found = facts(channel, attached(place))
+    assert found["attachments"] == [{"type": "location", "lat": 1.5, "long": -2}]
+    assert (found["latitude"], found["longitude"]) == (1.5, -2)
     story = facts(channel, text(reply_to={"story": {"id": "7", "url": "https://x/y"}}))
     assert (story["story_id"], story["story_url"]) == ("7", "https://x/y")
     postback = facts(channel, element(postback={"title": "Los", "payload": "go", "referral": LINK}))

@@ -66,6 +66,21 @@ def test_what_is_no_webhook_of_the_platform(channel: Channel) -> None:
     assert isinstance(values(channel, orjson.dumps(unnamed))[0], InboundMessage)
 
 
+def test_an_element_alone_is_taken_if_it_says_whose_it_is(channel: Channel) -> None:
+    """As the provider's own pages and other projects print them; a change says of nobody, so it is only described."""
+    many = element(delivery={"mids": ["m_1", "m_2"]})
+    for part, count in ((text(), 1), (echo(), 1), (many, 2)):
+        fragments = channel.split(orjson.dumps(part))
+        assert [(f.account_ref, f.sender_ref) for f in fragments] == [(ACCOUNT, PERSON)] * count
+        assert all(len(channel.parse(f.raw)) == 1 for f in fragments)
+    change = {"field": "comments", "value": {"id": "1", "text": "Hallo"}}
+    for alone in ({**text(), "recipient": {}}, change, {"sender": {"id": "1"}, "recipient": {"id": "2"}}):
+        with pytest.raises(UnparseableBody):
+            channel.split(orjson.dumps(alone))
+    assert channel.describe(change)[0]["text"] == "Hallo"
+    assert channel.describe({**text(), "recipient": {}})[0]["text"] == "Hallo"
+
+
 def test_a_body_nested_deeper_than_can_be_written_is_none(channel: Channel) -> None:
     with pytest.raises(UnparseableBody):
         channel.split(webhook(channel, text("deep")).replace(b'"deep"', b"[" * 300 + b"]" * 300))
@@ -145,10 +160,19 @@ def test_times(channel: Channel) -> None:
     """Milliseconds, seconds, and with a zone in words; anything else is none."""
     written: list[tuple[Any, int]] = [
         (1_701_599_111, 1_701_599_111_000), ("1701599111", 1_701_599_111_000), (1_701_599_111_123, 1_701_599_111_123),
-        ("2021-09-08T06:34:04+0000", 1_631_082_844_000),
+        ("2021-09-08T06:34:04+0000", 1_631_082_844_000), ("1970-01-02T01:00:00+01:00", 86_400_000),
     ]  # fmt: skip
     for timestamp, at_ms in written:
         assert message(channel, {**text(), "timestamp": timestamp}).provider_time_ms == at_ms
-    for timestamp in ("2021-09-08T06:34:04", "0001-01-01T00:00:00+00:00", "T", "yesterday", None, -1, 1.5):
+    for timestamp in (
+        "2021-09-08T06:34:04",
+        "0001-01-01T00:00:00+00:00",
+        "9999-12-31T23:59:59-23:59",
+        "T",
+        "yesterday",
+        None,
+        -1,
+        1.5,
+    ):
         with pytest.raises(UnparseableFragment, match="timestamp"):
             one(channel, {**text(), "timestamp": timestamp})
