@@ -256,6 +256,10 @@ def test_faults_before_and_after_accepting(world: World) -> None:
         assert isinstance(blocked, Failed)
         assert blocked.failure_class == "UNREACH"
         await fault(clear=True)
+        await fault(next=1, error={"code": 36000, "http": 200})
+        inside = await found.send()
+        assert isinstance(inside, Failed), "an error may come with HTTP 200"
+        assert (inside.failure_class, inside.code) == ("PERM", 36000)
         await fault(next=1, error={"http": 502})
         assert await found.send() == Unclear(502)
         assert await found.messages() == []

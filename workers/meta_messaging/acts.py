@@ -43,7 +43,9 @@ def read_act(platform: Platform, body: JsonObject, own: str, now_ms: int) -> Act
     if found is None:
         raise InvalidControl("from: a scoped id (digits) is needed")
     at_s = body.get("at")
-    if at_s is not None and (not isinstance(at_s, int) or isinstance(at_s, bool) or at_s < 0):
+    if at_s is not None and (
+        not isinstance(at_s, int) or isinstance(at_s, bool) or not 0 <= at_s < meta.MILLISECONDS_FROM
+    ):
         raise InvalidControl("at: seconds since 1970")
     at_ms = now_ms if at_s is None else at_s * meta.MS_PER_S
     if "change" in body:

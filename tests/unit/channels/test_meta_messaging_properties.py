@@ -16,10 +16,16 @@ from tests.unit.channels.any_json import (
     fragments_of,
     values_of,
 )
-from tests.unit.channels.meta_payloads import ACCOUNT, BOTH, OBJECTS, echo, element, text, webhook
+from tests.unit.channels.meta_payloads import ACCOUNT, BOTH, OBJECTS, PERSON, echo, element, text, webhook
 from workers.channel import Channel, WebhookRequest
+from workers.channels.instagram.wire import PLATFORM as ON_INSTAGRAM
+from workers.channels.messenger.wire import PLATFORM as ON_MESSENGER
 from workers.inbound_values import Inbound, InboundMessage, InboundUnsupported
 from workers.meta_messaging import wire
+from workers.meta_messaging.acts import read_act
+from workers.meta_messaging.platform import Platform
+from workers.meta_messaging.simulator import SendError, read_send
+from workers.simulation import InvalidControl
 
 WORDS = st.sampled_from([
     "message", "postback", "referral", "optin", "delivery", "read", "reaction", "message_edit", "policy-enforcement", "sender",
@@ -131,3 +137,53 @@ def test_any_answer_of_the_provider(
     channel: Channel, http: int, body: bytes, headers: dict[str, str]
 ) -> None:
     check_classified(channel, http, headers, body)
+
+
+ASKED: dict[str, Any] = {
+    "messaging_type": "RESPONSE", "recipient": {"id": PERSON}, "message": {"text": "x"}, "sender_action": "mark_seen",
+    "reply_to": {"mid": "m"},
+}  # fmt: skip
+MESSAGES = st.fixed_dictionaries(
+    {},
+    optional={
+        "text": JSON | st.just("x"),
+        "metadata": JSON,
+        "attachment": JSON | st.just({"type": "image", "payload": {"url": "https://x"}}),
+        "quick_replies": JSON | st.lists(ANY_OBJECT, max_size=3),
+    },
+)
+CONTROLS = st.sampled_from([
+    "from", "at", "id", "text", "ref", "button", "quick_reply", "media", "sticker", "location", "story", "edited", "deleted",
+    "reaction", "optin", "colleague", "change", "type", "raw", "standby", "reply_to",
+])  # fmt: skip
+
+
+@settings(max_examples=EXAMPLES)
+@given(
+    st.sampled_from([ON_MESSENGER, ON_INSTAGRAM]),
+    st.dictionaries(st.sampled_from(sorted(ASKED)), JSON | MESSAGES, max_size=3),
+    st.sets(st.sampled_from(sorted(ASKED))),
+)
+def test_any_request_to_the_simulator(platform: Platform, changed: dict[str, Any], left: set[str]) -> None:
+    """Taken or refused as the provider refuses."""
+    body = {name: part for name, part in ASKED.items() if name not in left} | changed
+    try:
+        taken = read_send(platform, orjson.dumps(body))
+    except SendError:
+        return
+    assert taken.to == PERSON
+    assert (taken.action is None) == ("body" in taken.said)
+
+
+@settings(max_examples=EXAMPLES)
+@given(
+    st.sampled_from([ON_MESSENGER, ON_INSTAGRAM]), st.dictionaries(CONTROLS, JSON | ANY_OBJECT, max_size=4)
+)
+def test_any_control_request(platform: Platform, body: dict[str, Any]) -> None:
+    """An act that can be written as a webhook, or the field that is wrong."""
+    try:
+        act = read_act(platform, {"from": PERSON} | body, ACCOUNT, 1_764_000_000_000)
+    except InvalidControl:
+        return
+    wire.webhook_json(platform, ACCOUNT, [act.element], act.at_ms, act.list_name)
+    assert act.id is None or act.id

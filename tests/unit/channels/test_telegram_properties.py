@@ -17,10 +17,11 @@ from tests.unit.channels.any_json import (
     spoiled,
     values_of,
 )
-from tests.unit.channels.telegram_payloads import membership, message, pressed, reaction
+from tests.unit.channels.telegram_payloads import PERSON, membership, message, pressed, reaction
 from workers.channel import WebhookRequest
 from workers.channels.telegram import wire
 from workers.channels.telegram.channel import CHANNEL
+from workers.channels.telegram.simulator import BotError, read_act, read_send
 from workers.inbound_values import (
     InboundEdit,
     InboundMessage,
@@ -28,6 +29,7 @@ from workers.inbound_values import (
     InboundReaction,
     InboundUnsupported,
 )
+from workers.simulation import InvalidControl
 
 WORDS = st.sampled_from(
     [
@@ -124,3 +126,39 @@ def test_any_bytes(body: bytes, text: str, method: str) -> None:
 )
 def test_any_answer_of_the_provider(http: int, body: bytes, headers: dict[str, str]) -> None:
     check_classified(CHANNEL, http, headers, body)
+
+
+METHODS_OF_BOTS = st.sampled_from(
+    ["sendMessage", "sendphoto", "sendVideo", "sendAudio", "sendDocument", "getMe"]
+)
+MEMBERS = st.sampled_from([
+    "chat_id", "text", "photo", "video", "audio", "document", "caption", "reply_markup", "reply_parameters",
+])  # fmt: skip
+CONTROLS = st.sampled_from([
+    "from", "at", "id", "name", "text", "type", "raw", "caption", "button", "reaction", "event", "edited", "forwarded",
+    "reply_to", "group_id",
+])  # fmt: skip
+
+
+@settings(max_examples=EXAMPLES)
+@given(METHODS_OF_BOTS, st.dictionaries(MEMBERS, JSON, max_size=4))
+def test_any_request_to_the_simulator(method: str, body: dict[str, Any]) -> None:
+    """Taken or refused as the provider refuses."""
+    try:
+        taken = read_send(method, orjson.dumps({"chat_id": PERSON, "text": "x", "photo": "https://x"} | body))
+    except BotError:
+        return
+    assert CHANNEL.read_address(taken.to) is not None
+    assert isinstance(taken.said["body"], str)
+
+
+@settings(max_examples=EXAMPLES)
+@given(st.dictionaries(CONTROLS, JSON | OBJECTS, max_size=4))
+def test_any_control_request(body: dict[str, Any]) -> None:
+    """An act that can be written as an update, or the field that is wrong."""
+    try:
+        act = read_act({"from": str(PERSON)} | body, 17)
+    except InvalidControl:
+        return
+    wire.update_json(1, act.kind, act.item)
+    assert act.id

@@ -333,10 +333,11 @@ def _pressed(body: JsonObject, chat: JsonObject, given: int) -> JsonObject:
 
 def _membership(body: JsonObject, user: JsonObject, chat: JsonObject, at_s: int) -> JsonObject:
     statuses = {"blocked": ("member", "kicked"), "unblocked": ("kicked", "member")}
-    if body["event"] not in statuses:
+    changed = statuses.get(str(body["event"]))
+    if changed is None:
         raise InvalidControl("event: blocked or unblocked")
     bot = {"id": 1, "is_bot": True, "first_name": "Bot"}
-    old, new = ({"user": bot, "status": status} for status in statuses[body["event"]])
+    old, new = ({"user": bot, "status": status} for status in changed)
     return {"chat": chat, "from": user, "date": at_s, "old_chat_member": old, "new_chat_member": new}
 
 
