@@ -199,8 +199,8 @@ def tenant_connect(
     account: Annotated[
         str,
         typer.Option(
-            help="The provider's id of the sender (WhatsApp: phone number id, Messenger: page id, Telegram: bot id, "
-            "Apple: business id).",
+            help="The provider's id of the sender (WhatsApp: phone number id, Messenger: page id, Instagram: account id, "
+            "Telegram: bot id, Apple: business id).",
             callback=name,
         ),
     ],

@@ -35,7 +35,7 @@ DEADLETTERS = "sealpost.deadletters"
 INGRESS_KEYS = "sealpost.ingresskeys"
 GUARDED = (CONSENTS, DELETIONS)
 """Topics in which a record that cannot be handled is never passed over: it stops or restricts (protocols §1)."""
-CHANNELS = ("apple", "messenger", "telegram", "whatsapp")
+CHANNELS = ("apple", "instagram", "messenger", "telegram", "whatsapp")
 """Channels whose topics are made; a channel's folder and its entry here come together."""
 
 _DAY_SEGMENTS = {"segment.ms": str(DAY_S * 1000)}

@@ -48,7 +48,8 @@ class InboundMessage:
     `option_title`. Every kind but those three keeps the provider's fragment whole in `raw`; `contacts` are content: they name
     other people, of whom nothing is looked up or made. `provider_kind` is a word of a fixed list, so it may stand in clear.
     `forwarded`: the words are another's, passed on; they are shown, and ask for nothing. `token`: what an entry link carried
-    beside the words; it says by which way somebody came, never who it is.
+    beside the words; it says by which way somebody came, never who it is. `standby`: another app has the conversation, so this
+    is read and acts where it withdraws, and is never answered.
     """
 
     account_ref: str
@@ -66,6 +67,7 @@ class InboundMessage:
     forwarded: bool = False
     media: tuple[Media, ...] = field(default=(), repr=False)
     token: str | None = field(default=None, repr=False)
+    standby: bool = False
 
     @property
     def words(self) -> str:
@@ -146,7 +148,9 @@ class InboundReaction:
 
 @dataclass(frozen=True, slots=True)
 class InboundEntry:
-    """A person opened the chat by a link and has not written (yet). It opens the service window where the channel says so."""
+    """A person opened the chat by a link and has not written (yet). It opens the service window where the channel says so.
+    `token` "": the link carried none, as that of an advertisement.
+    """
 
     account_ref: str
     provider_id: str = field(repr=False)

@@ -241,8 +241,9 @@ def _error(given: object) -> JsonObject | None:
             (name in {"code", "subcode", "http"} and whole) or (name == "details" and isinstance(value, str))
         ):
             raise InvalidControl("error: code, subcode and http are whole numbers, details is text")
-    if not 400 <= error.get("http", 400) < 600:
-        raise InvalidControl("error: http is 400 to 599")
+    within = error.get("http") == 200 and "code" in error
+    if not within and not 400 <= error.get("http", 400) < 600:
+        raise InvalidControl("error: http is 400 to 599, or 200 with a code")
     return error
 
 

@@ -3,18 +3,26 @@
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import aiohttp
 import pytest
 
 from schemas import clock
+from schemas.content import Button, ButtonsContent, MediaContent, TextContent
 from tests.integration import simulator_world
 from tests.integration.simulator_world import SimulatorWorld
 from tests.unit.channels.connection import Secrets
 from workers.channel import Failed, Outcome, Submitted, Unclear
 from workers.channels.telegram import simulator
 from workers.channels.telegram.channel import CHANNEL
-from workers.inbound_values import InboundMessage, InboundOptOut, InboundUnsupported
+from workers.inbound_values import (
+    InboundEdit,
+    InboundMessage,
+    InboundOptOut,
+    InboundReaction,
+    InboundUnsupported,
+)
 from workers.simulator import SimulatedAccount
 
 PERSON, OTHER = "7400000000001", "7400000000002"
@@ -71,22 +79,61 @@ def test_everything_a_person_can_do() -> None:
     async def scene(found: World) -> None:
         button = await found.act(button={"id": "j", "title": "Ja"}, id=5)
         assert (button.kind, button.option_id, button.words) == ("button_reply", "j", "Ja")
-        photo = await found.act(type="photo", raw=[{"file_id": "a"}])
-        assert (photo.kind, photo.provider_kind) == ("unsupported", "photo")
+        photo = await found.act(type="photo", caption="Schau")
+        assert (photo.kind, photo.words, photo.media[0].ref) == ("media", "Schau", "AgADlarge")
+        for kind in ("video", "animation", "audio", "voice", "video_note", "document", "sticker"):
+            assert (await found.act(type=kind)).media[0].ref == f"AgAD{kind}"
+        assert (await found.act(type="location", raw={"latitude": 1.0, "longitude": 2.0})).kind == "location"
+        assert (await found.act(type="contact", raw={"phone_number": "+49151"})).kind == "contacts"
+        assert (await found.act(type="poll", raw={"id": "1"})).kind == "unsupported"
         first, again = [await found.act(text="again", id=77) for _ in range(2)]
         assert first.provider_id == again.provider_id
         assert (await found.act(text="x", reply_to=16)).in_reply_to == f"{PERSON}:16"
         assert (await found.act(text="JA", forwarded=True)).words == ""
-        assert (await found.act(text="neu", edited=True)).provider_kind == "edit"
+        edit = await found.act(text="neu", edited=True, id=77)
+        assert isinstance(edit, InboundEdit)
+        assert (edit.target, edit.text) == (first.provider_id, "neu")
+        for emoji in ("👍", ""):
+            liked = await found.act(reaction={"message": 77, "emoji": emoji})
+            assert isinstance(liked, InboundReaction)
+            assert (liked.target, liked.emoji) == (first.provider_id, emoji)
         assert isinstance(await found.act(text="START", group_id=-1001), InboundUnsupported)
         wrongs = (
             {"from": "Ada"}, {"from": "-5"}, {"text": 7}, {"button": {"id": "x"}}, {"at": "x"}, {"id": "x"}, {"account": "x"},
-            {"event": "x"}, {"type": 5},
+            {"event": "x"}, {"type": 5}, {"reaction": {"message": "x"}},
         )  # fmt: skip
         for wrong in wrongs:
             status, content = await found.control("POST", "/inbound", {"from": PERSON, "text": "x", **wrong})
             assert status == 422, content
             assert next(iter(wrong)) in content["error"]
+
+    run(scene)
+
+
+def test_everything_that_can_be_sent_arrives() -> None:
+    """A file, an answer, a keyboard whose button comes back with its id and title."""
+
+    async def scene(found: World) -> None:
+        asked = await found.act(text="/start")
+        url = "https://files.example/birnen.jpg"
+        await found.send(MediaContent(type="media", kind="image", url=url, caption="Birnen"))
+        await found.send(TextContent(text="Gern", in_reply_to=asked.provider_id))
+        asking = ButtonsContent(type="buttons", text="Ja?", buttons=[Button(id="y", title="Ja")])
+        assert isinstance(await found.send(asking), Submitted)
+        photo, answer, keyboard = await found.messages()
+        assert (photo["type"], photo["url"], photo["body"]) == ("photo", url, "Birnen")
+        assert answer["reply_to"] == asked.provider_id
+        pressed = await found.act(button=keyboard["buttons"][0])
+        assert (pressed.option_id, pressed.words) == ("y", "Ja")
+
+    run(scene)
+
+
+def test_the_token_of_a_link_comes_back() -> None:
+    async def scene(found: World) -> None:
+        link = urlsplit(CHANNEL.chat_link(BOT.number, "Kampagne_7-x"))
+        (token,) = parse_qs(link.query)["start"]
+        assert (await found.act(text=f"/start {token}")).token == "Kampagne_7-x"
 
     run(scene)
 

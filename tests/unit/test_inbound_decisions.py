@@ -266,3 +266,20 @@ def test_every_value_has_an_identity_and_a_word() -> None:
     assert identity(message(), b"1") != identity(sent, b"1")
     assert identity(None, b"1") != identity(None, b"2")
     assert [kind_word(value) for value in (message(), sent, None)] == ["text", "status.sent", "nothing"]
+
+
+def test_in_another_apps_conversation_a_stop_holds_and_nothing_is_asked_for() -> None:
+    """The withdrawal is written with its proof; the message asks for no answer. A START there asks for nothing at all."""
+    who = ResolvedSender(SUBJECT)
+    value = message("STOP", standby=True)
+    decision = decide_message(received(value), value, who, ("newsletter",))
+    withdrawn, said = decision.drafts
+    assert isinstance(withdrawn.data, ConsentWithdrawn)
+    assert isinstance(said.data, MessageReceived)
+    assert (withdrawn.evidence_of, said.data.intent) == (said.id, None)
+    assert said.evidence is not None
+    assert [lower.purpose for lower in decision.lowers] == ["newsletter"]
+    asked = message("START", standby=True)
+    (only,) = decide_message(received(asked), asked, who, ("newsletter",)).drafts
+    assert isinstance(only.data, MessageReceived)
+    assert only.data.intent is None

@@ -89,6 +89,10 @@ def decide_message(
         return Decision(why="erased")
     found = texts.recognise(came.rest if came else value.words) if value.kind != "unsupported" else None
     intent, language = _intent(found, came)
+    proved = intent is not None
+    if value.standby:
+        # Another app has the conversation: what she forbids holds, and nothing is answered.
+        intent = None
     at = clock.to_text(received.at_ms)
     data = MessageReceived(
         message=received.id,
@@ -101,7 +105,7 @@ def decide_message(
         entry=came.entry if came else None,
     )
     evidence = None
-    if intent is not None:
+    if proved:
         evidence = evidence_of_act(
             value.addresses,
             value.provider_time_ms,

@@ -1,6 +1,7 @@
 """By which way a message came: the token of a form or link in it, looked up in the vault (channel-apis §0).
 
-A hit is never proof of who wrote. Words that are passed on (`forwarded`) hold no token: they are another's.
+A hit is never proof of who wrote. Words that are passed on (`forwarded`) hold no token: they are another's. In a conversation that
+another app has (`standby`) nobody is signed up.
 """
 
 from typing import Any
@@ -13,7 +14,7 @@ from workers.inbound_values import InboundMessage
 
 def token_in(value: InboundMessage) -> FoundToken | None:
     """The token that came with a message: beside the words where the channel carries it there, else anywhere in them."""
-    if value.forwarded:
+    if value.forwarded or value.standby:
         return None
     found = find_token(value.words)
     if value.token is not None:

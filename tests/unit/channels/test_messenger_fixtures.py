@@ -8,7 +8,7 @@ import pytest
 
 from deploy.channel_commands import classify_line, parse_lines
 from tests.unit.channels.connection import Secrets
-from tests.unit.channels.messenger_payloads import FIXTURES, NO_FIXTURES
+from tests.unit.channels.meta_payloads import FIXTURES, NO_FIXTURES
 from workers.channel import Accepted, Denied, WebhookRequest
 from workers.channels.messenger.channel import CHANNEL
 
@@ -16,12 +16,12 @@ PATHS = sorted(FIXTURES.glob("messenger-*.json"))
 CLASSES = {"retryable": "RETRY", "recipient-unreachable": "UNREACH", "permanent (app not live)": "PERM"}
 """The fixtures' words for a class → ours."""
 KINDS = {
-    "inbound-02": ("message", False, None),
+    "inbound-02": ("message", True, None),
     "inbound-05": ("message", False, None),
-    "inbound-08": ("ignored", False, "another page"),
+    "inbound-08": ("ignored", False, "another account"),
     "inbound-11": ("rejected", False, "malformed"),
-    "inbound-14": ("message", False, None),
-    "optin-03": ("message", False, None),
+    "inbound-14": ("unsupported", False, "reaction"),
+    "optin-03": ("entry", True, None),
     "optin-06": ("unsupported", False, "optin"),
     "status-01": ("status", True, None),
 }

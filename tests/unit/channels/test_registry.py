@@ -34,7 +34,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("installed")
 def test_every_declared_channel_is_found_with_its_simulator() -> None:
-    assert {"messenger", "telegram", "whatsapp"} <= set(registry.channel_names())
+    assert {"instagram", "messenger", "telegram", "whatsapp"} <= set(registry.channel_names())
     for name in registry.channel_names():
         assert registry.channel(name).name == name
         assert callable(registry.simulator(name))

@@ -14,10 +14,10 @@ PATHS = sorted(FIXTURES.glob("telegram-*.json"))
 pytestmark = pytest.mark.skipif(not PATHS, reason=NO_FIXTURES)
 KINDS = {
     "inbound-03": [("message", True)],
-    "inbound-06": [("message", False)],
-    "inbound-09": [("message", False)],
+    "inbound-06": [("message", True)],
+    "inbound-09": [("message", True)],
     "inbound-12": [],
-    "other-02": [("message", False)],
+    "other-02": [("reaction", True)],
 }
 """Fixture → kind and whether it is supported, as `sealpost parse telegram` prints them."""
 MEANINGS = {

@@ -7,7 +7,19 @@ import orjson
 import pytest
 
 from schemas.addresses import Address
-from schemas.content import Content, TemplateContent, TextContent
+from schemas.content import (
+    Button,
+    ButtonsContent,
+    Content,
+    ListContent,
+    ListRow,
+    ListSection,
+    MediaContent,
+    MediaKind,
+    ReadMarkContent,
+    TemplateContent,
+    TextContent,
+)
 from workers.channel import (
     Failed,
     InvalidLink,
@@ -19,6 +31,7 @@ from workers.channel import (
     echo_of,
 )
 from workers.channels.telegram.channel import CHANNEL
+from workers.channels.telegram.simulator import BotError, read_send
 
 CHAT = Address("telegram", "chat", "7400000000001")
 ECHO = echo_of("20261125" + "0" * 24, 0)
@@ -63,18 +76,157 @@ def test_a_text() -> None:
     assert not any(word in repr(request) for word in ("AAH", "7400000000001", "Größe"))
 
 
+URL = "https://files.example/birnen.jpg"
+
+
+def sent(content: Content) -> tuple[str, Any]:
+    """(method, body) that goes out."""
+    request = next(CHANNEL.deliver(content, CHAT, Account(), ECHO))
+    return request.url.rsplit("/", 1)[1], orjson.loads(request.body)
+
+
+def file(kind: MediaKind = "image", **fields: Any) -> MediaContent:
+    return MediaContent(type="media", kind=kind, url=URL, **fields)
+
+
+def buttons(*options: tuple[str, str], text: str = "Ja?") -> ButtonsContent:
+    return ButtonsContent(type="buttons", text=text, buttons=[Button(id=i, title=t) for i, t in options])
+
+
+def choices(*sections: ListSection, text: str = "Welche?") -> ListContent:
+    return ListContent(type="list", text=text, button="Zeigen", sections=list(sections))
+
+
+def rows(count: int, **fields: Any) -> ListSection:
+    return ListSection(rows=[ListRow(id=f"r{n}", title=f"Birne {n}", **fields) for n in range(count)])
+
+
 @pytest.mark.parametrize(
-    ("content", "address"),
+    ("kind", "method", "member"),
     [
-        (TemplateContent(name="order_ready", language="de"), CHAT),
-        (TextContent(text="x" * 4_097), CHAT),
-        (TextContent(text="x"), Address("whatsapp", "phone", "4915112345678")),
-        (TextContent(text="x"), Address("telegram", "chat", "-1001234567890")),
+        ("image", "sendPhoto", "photo"), ("video", "sendVideo", "video"), ("audio", "sendAudio", "audio"),
+        ("document", "sendDocument", "document"),
+    ],
+)  # fmt: skip
+def test_a_file_by_its_link(kind: MediaKind, method: str, member: str) -> None:
+    """With its caption as plain text."""
+    assert sent(file(kind)) == (method, {"chat_id": 7400000000001, member: URL})
+    assert sent(file(kind, caption="*Größe*"))[1]["caption"] == "*Größe*"
+    assert len(sent(file(kind, caption="x" * 1_024))[1]["caption"]) == 1_024
+
+
+def test_buttons_and_lists_are_keyboards() -> None:
+    """One button a line. What a button has no place for, the headings of a list, is said above with what stands under them."""
+    method, body = sent(buttons(("y", "Ja"), ("n", "Nein")))
+    assert (method, body["text"]) == ("sendMessage", "Ja?")
+    assert body["reply_markup"] == {
+        "inline_keyboard": [
+            [{"text": "Ja", "callback_data": "y"}],
+            [{"text": "Nein", "callback_data": "n"}],
+        ]
+    }
+    _, plain = sent(choices(rows(2)))
+    assert plain["text"] == "Welche?"
+    assert [line[0]["callback_data"] for line in plain["reply_markup"]["inline_keyboard"]] == ["r0", "r1"]
+    told = ListSection(title="Äpfel", rows=[ListRow(id="a", title="Boskoop")])
+    _, listed = sent(choices(told, rows(1)))
+    assert listed["text"] == "Welche?\n\nÄpfel\n• Boskoop\n\n• Birne 0"
+    assert [line[0]["text"] for line in listed["reply_markup"]["inline_keyboard"]] == ["Boskoop", "Birne 0"]
+
+
+def test_an_answer_to_a_message() -> None:
+    """By its number; that it may be gone by now does not hold the answer up."""
+    for content in (
+        TextContent(text="x", in_reply_to=f"{CHAT.value}:17"),
+        file(in_reply_to=f"{CHAT.value}:17"),
+    ):
+        assert sent(content)[1]["reply_parameters"] == {"message_id": 17, "allow_sending_without_reply": True}
+    for wrong in ("callback:4382", "5:17", f"{CHAT.value}:x", f"{CHAT.value}:-1", "17"):
+        with pytest.raises(UnsupportedContent, match="no message of this chat"):
+            sent(TextContent(text="x", in_reply_to=wrong))
+
+
+def test_words_are_never_markup() -> None:
+    for content in (TextContent(text="*x*"), file(caption="*x*"), buttons(("y", "*x*")), choices(rows(1))):
+        assert "parse_mode" not in sent(content)[1]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        TemplateContent(name="order_ready", language="de"), ReadMarkContent(type="read_mark", of=f"{CHAT.value}:17"),
+        TextContent(text="x" * 4_097), buttons(("y", "x"), text="x" * 4_097), buttons(("ä" * 32 + "x", "x")),
+        buttons(("y", "x" * 65)), file(caption="x" * 1_025), file(filename="birnen.jpg"), choices(rows(51), rows(50)),
+        choices(rows(1, description="süß")),
+    ],
+)  # fmt: skip
+def test_what_telegram_cannot_do_is_refused_before_any_call(content: Content) -> None:
+    with pytest.raises(UnsupportedContent):
+        sent(content)
+
+
+@pytest.mark.parametrize(
+    "address", [Address("whatsapp", "phone", "4915112345678"), Address("telegram", "chat", "-1001234567890")]
+)
+def test_nobody_else_is_sent_to(address: Address) -> None:
+    with pytest.raises(UnsupportedContent):
+        next(CHANNEL.deliver(TextContent(text="x"), address, Account(), ECHO))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        TextContent(text="x" * 4_096, in_reply_to=f"{CHAT.value}:17"), *(file(kind) for kind in CHANNEL.capabilities.media_kinds),
+        file(caption="x" * 1_024), buttons(("ä" * 32, "x" * 64)), choices(rows(100)),
+    ],
+)  # fmt: skip
+def test_what_is_rendered_the_simulator_takes_and_shows(content: Content) -> None:
+    """Every declared kind at its limits, with nothing lost on the way."""
+    method, body = sent(content)
+    taken = read_send(method, orjson.dumps(body))
+    assert taken.to == CHAT.value
+    if isinstance(content, MediaContent):
+        assert (taken.said["url"], taken.said["body"]) == (URL, content.caption or "")
+    if isinstance(content, TextContent):
+        assert (taken.said["body"], taken.said["reply_to"]) == (content.text, content.in_reply_to)
+    if isinstance(content, ButtonsContent):
+        assert taken.said["buttons"] == [button.model_dump() for button in content.buttons]
+    if isinstance(content, ListContent):
+        asked = [row for section in content.sections for row in section.rows]
+        assert taken.said["buttons"] == [{"id": row.id, "title": row.title} for row in asked]
+
+
+def keyboard(*options: Any) -> dict[str, Any]:
+    return {"reply_markup": {"inline_keyboard": [[option] for option in options]}}
+
+
+@pytest.mark.parametrize(
+    ("method", "body", "words"),
+    [
+        ("sendPigeon", {}, "method not found"),
+        ("sendMessage", {"chat_id": "@ada", "text": "x"}, "chat not found"),
+        ("sendMessage", {"text": " "}, "text is empty"),
+        ("sendMessage", {"text": "x" * 4_097}, "too long"),
+        ("sendMessage", {"text": "x", "reply_markup": {"inline_keyboard": "x"}}, "keyboard markup"),
+        (
+            "sendMessage",
+            {"text": "x", **keyboard({"text": "x", "callback_data": "x" * 65})},
+            "BUTTON_DATA_INVALID",
+        ),
+        ("sendMessage", {"text": "x", **keyboard({"text": " ", "callback_data": "x"})}, "button text"),
+        ("sendMessage", {"text": "x", **keyboard({"text": "x" * 65, "callback_data": "x"})}, "BUTTON_TEXT"),
+        ("sendMessage", {"text": "x", **keyboard(*[{"text": "x", "callback_data": "x"}] * 101)}, "too long"),
+        ("sendMessage", {"text": "x", "reply_parameters": {"message_id": "17"}}, "replied not found"),
+        ("sendPhoto", {}, "no photo"),
+        ("sendPhoto", {"photo": "birnen.jpg"}, "wrong file identifier"),
+        ("SENDVIDEO", {"video": URL, "caption": "x" * 1_025}, "caption is too long"),
     ],
 )
-def test_what_telegram_cannot_do_is_refused_before_any_call(content: Content, address: Address) -> None:
-    with pytest.raises(UnsupportedContent):
-        next(CHANNEL.deliver(content, address, Account(), ECHO))
+def test_the_simulator_refuses_what_the_provider_refuses(
+    method: str, body: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(BotError, match=words):
+        read_send(method, orjson.dumps({"chat_id": 7400000000001} | body))
 
 
 def test_what_answers_mean_for_the_message() -> None:
@@ -153,6 +305,8 @@ def test_links() -> None:
 def test_what_is_declared() -> None:
     """Nothing is reported, nothing closes, nobody is written to first, and it is said who processes what."""
     declared = CHANNEL.capabilities
+    assert declared.content_kinds == {"text", "media", "buttons", "list"}, "there are no read marks"
+    assert (declared.replies, declared.caption_max_characters) == (True, 1_024)
     assert (declared.receipts, declared.window_s, declared.first_contact) == (frozenset(), None, "nothing")
     assert (declared.names_account, declared.echoes_our_id) == (False, False)
     assert declared.api_base_url == "https://api.telegram.org"

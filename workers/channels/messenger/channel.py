@@ -18,8 +18,11 @@ from workers.channel import (
     ProviderResponse,
     WebhookRequest,
 )
-from workers.channels.messenger import errors, receive, send, wire
+from workers.channels.messenger import errors, receive, send
+from workers.channels.messenger.wire import PLATFORM
 from workers.inbound_values import Inbound, JsonObject
+from workers.meta_messaging import wire
+from workers.meta_messaging.send import QUICK_REPLIES_MAX, TITLE_MAX_CHARACTERS
 
 INBOX_RATE_PER_S = 40.0
 """The provider takes 300 texts a second, but above 40 the page's inbox stops showing them to colleagues (channel-apis §3.4);
@@ -27,18 +30,22 @@ an account that nobody watches there may have a higher rate of its own.
 """
 
 CAPABILITIES = Capabilities(
-    content_kinds=frozenset(("text",)),
-    address_kinds=frozenset(("psid",)),
-    text_max_characters=send.TEXT_MAX_CHARACTERS,
+    content_kinds=frozenset(("text", "media", "buttons", "read_mark")),
+    address_kinds=frozenset((PLATFORM.address_kind,)),
+    text_max_characters=PLATFORM.text_max,
     window_s=24 * 3600.0,
     first_contact="nothing",
-    receipts=frozenset(("sent", "delivered")),
+    receipts=frozenset(PLATFORM.statuses),
     rate_per_s=INBOX_RATE_PER_S,
     pair_interval_s=None,
     pair_burst=1,
     token_carrier="payload",  # noqa: S106 - names a place, is no secret
     echoes_our_id=True,
     api_base_url=meta.API_BASE_URL,
+    replies=PLATFORM.replies,
+    media_kinds=frozenset(PLATFORM.media),
+    buttons_max=QUICK_REPLIES_MAX,
+    button_title_max_characters=TITLE_MAX_CHARACTERS,
 )
 
 _TRANSFERS = (
@@ -75,7 +82,7 @@ class Messenger:
 
     def read_address(self, text: str) -> Address | None:
         """A page-scoped id (digits); None when it is none."""
-        return wire.address(text)
+        return wire.address(PLATFORM, text)
 
     def authenticate(self, request: WebhookRequest, connection: ConnectionSecrets) -> Authenticity:
         """Meta's signature or handshake."""

@@ -21,7 +21,7 @@ from workers.channels.telegram import errors, receive, send, wire
 from workers.inbound_values import Inbound, JsonObject
 
 CAPABILITIES = Capabilities(
-    content_kinds=frozenset(("text",)),
+    content_kinds=frozenset(("text", "media", "buttons", "list")),
     address_kinds=frozenset(("chat",)),
     text_max_characters=send.TEXT_MAX_CHARACTERS,
     window_s=None,
@@ -34,6 +34,13 @@ CAPABILITIES = Capabilities(
     echoes_our_id=False,
     names_account=False,
     api_base_url=send.API_BASE_URL,
+    replies=True,
+    media_kinds=frozenset(send.METHODS),
+    caption_max_characters=send.CAPTION_MAX_CHARACTERS,
+    buttons_max=send.BUTTONS_MAX,
+    button_title_max_characters=send.TITLE_MAX_CHARACTERS,
+    list_rows_max=send.BUTTONS_MAX,
+    row_title_max_characters=send.TITLE_MAX_CHARACTERS,
 )
 
 _PRIVACY = "https://telegram.org/privacy"

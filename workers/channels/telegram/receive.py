@@ -20,7 +20,16 @@ from workers.channel import (
     WebhookRequest,
 )
 from workers.channels.telegram import wire
-from workers.inbound_values import Inbound, InboundMessage, InboundOptOut, InboundUnsupported, JsonObject
+from workers.inbound_values import (
+    Inbound,
+    InboundEdit,
+    InboundMessage,
+    InboundOptOut,
+    InboundReaction,
+    InboundUnsupported,
+    JsonObject,
+    MessageKind,
+)
 from workers.webhook_body import load_body
 
 SECRET_HEADER = "x-telegram-bot-api-secret-token"  # noqa: S105 - the name of a header
@@ -141,34 +150,59 @@ def _message(item: JsonObject, raw: JsonObject) -> Inbound:
         return elsewhere
     if head.sender is not None and head.sender.is_bot:
         return _unsupported("message", "bot", raw)
-    kind, text = wire.message_kind(item), item.get("text")
-    if kind == "text" and not isinstance(text, str):
+    word, text = wire.message_kind(item), wire.words_of(item)
+    kind = _kind(word)
+    if kind == "text" and text is None:
         raise UnparseableFragment("malformed")
     answered = wire.mapping(item.get("reply_to_message")).get("message_id")
+    forwarded = wire.is_forwarded(item)
     return InboundMessage(
         account_ref="",
         provider_id=wire.message_ref(head.chat.id, head.message_id),
         provider_time_ms=wire.time_ms(head.date),
         addresses=(wire.address(head.chat.id),),
         name=head.sender.name if head.sender is not None else None,
-        kind="text" if kind == "text" else "unsupported",
-        provider_kind=kind,
-        text=text if kind == "text" else None,
+        kind=kind,
+        provider_kind=word,
+        text=text if kind != "unsupported" else None,
         in_reply_to=wire.message_ref(head.chat.id, answered) if isinstance(answered, int) else None,
         raw=None if kind == "text" else raw,
-        forwarded=wire.is_forwarded(item),
+        forwarded=forwarded,
+        media=wire.file_of(word, item),
+        token=None if forwarded else wire.start_token(text),
     )
 
 
+def _kind(word: str) -> MessageKind:
+    """What a message is to us; a contact card is content, it names somebody else."""
+    if word == "text":
+        return "text"
+    if word in wire.FILES:
+        return "media"
+    if word in wire.PLACES:
+        return "location"
+    return "contacts" if word == "contact" else "unsupported"
+
+
 def _edited(item: JsonObject, raw: JsonObject) -> Inbound:
-    """The whole message as it is now. It is kept; what a person asked for stands in what she wrote first."""
+    """The whole message as it is now; what was passed on stays another's words."""
     head = wire.Message.read(item)
     elsewhere = _elsewhere("edited_message", head.chat, raw)
     if elsewhere is not None:
         return elsewhere
+    if head.sender is not None and head.sender.is_bot:
+        return _unsupported("edited_message", "bot", raw)
     edited_ms = wire.time_ms(head.date if head.edit_date is None else head.edit_date)
     ref = wire.message_ref(head.chat.id, head.message_id)
-    return _kept(f"{ref}:edit:{_update(raw) or edited_ms}", edited_ms, head.chat.id, head.sender, "edit", raw)
+    return InboundEdit(
+        account_ref="",
+        provider_id=f"{ref}:edit:{_update(raw) or edited_ms}",
+        provider_time_ms=edited_ms,
+        addresses=(wire.address(head.chat.id),),
+        target=ref,
+        text=None if wire.is_forwarded(item) else wire.words_of(item),
+        raw=raw,
+    )
 
 
 def _callback(item: JsonObject, raw: JsonObject) -> Inbound:
@@ -179,21 +213,19 @@ def _callback(item: JsonObject, raw: JsonObject) -> Inbound:
         elsewhere = _elsewhere("callback_query", pressed.message.chat, raw)
         if elsewhere is not None:
             return elsewhere
-    provider_id = f"callback:{pressed.id}"
-    if pressed.data is None:
-        return _kept(provider_id, 0, pressed.sender.id, pressed.sender, "callback_query", raw)
-    message = pressed.message
+    message, game = pressed.message, pressed.data is None
     return InboundMessage(
         account_ref="",
-        provider_id=provider_id,
+        provider_id=f"callback:{pressed.id}",
         provider_time_ms=0,
         addresses=(wire.address(pressed.sender.id),),
         name=pressed.sender.name,
-        kind="button_reply",
+        kind="unsupported" if game else "button_reply",
         provider_kind="callback_query",
         option_id=pressed.data,
-        option_title=wire.button_title(item, pressed.data),
+        option_title=None if pressed.data is None else wire.button_title(item, pressed.data),
         in_reply_to=None if message is None else wire.message_ref(message.chat.id, message.message_id),
+        raw=raw if game else None,
     )
 
 
@@ -212,7 +244,7 @@ def _membership(item: JsonObject, raw: JsonObject) -> Inbound:
         provider_id=f"my_chat_member:{change.chat.id}:{status}:{_update(raw) or at_ms}",
         provider_time_ms=at_ms,
         addresses=(wire.address(change.chat.id),),
-        scope="marketing",
+        scope="all",
         value="stop" if status == "kicked" else "resume",
     )
 
@@ -222,26 +254,17 @@ def _reaction(item: JsonObject, raw: JsonObject) -> Inbound:
     elsewhere = _elsewhere("message_reaction", change.chat, raw)
     if elsewhere is not None:
         return elsewhere
+    if change.emoji is None:
+        return _unsupported("message_reaction", "custom_emoji", raw)
     at_ms = wire.time_ms(change.date)
     ref = wire.message_ref(change.chat.id, change.message_id)
-    return _kept(
-        f"{ref}:reaction:{_update(raw) or at_ms}", at_ms, change.chat.id, change.user, "reaction", raw
-    )
-
-
-def _kept(
-    provider_id: str, at_ms: int, person: int, user: wire.User | None, kind: str, raw: JsonObject
-) -> InboundMessage:
-    """An act of a person that Sealpost does not handle yet, kept whole."""
-    return InboundMessage(
+    return InboundReaction(
         account_ref="",
-        provider_id=provider_id,
+        provider_id=f"{ref}:reaction:{_update(raw) or at_ms}",
         provider_time_ms=at_ms,
-        addresses=(wire.address(person),),
-        name=user.name if user is not None else None,
-        kind="unsupported",
-        provider_kind=kind,
-        raw=raw,
+        addresses=(wire.address(change.chat.id),),
+        target=ref,
+        emoji=change.emoji,
     )
 
 
@@ -258,7 +281,7 @@ functions Sealpost does not use."""
 
 # ---- facts, for the command line ----------------------------------------------------------------------------------
 
-_KINDS = {"stop": "opt_out", "resume": "resume"}
+_SWITCHED = {"stop": "opt_out", "resume": "resume"}
 """`resume` lifts an opt-out and is no consent, so it is neither an opt-out nor an opt-in."""
 
 
@@ -273,9 +296,12 @@ def describe(raw: JsonObject) -> list[JsonObject]:
     except UnparseableFragment as error:
         return [_line("rejected", False, {"reject": True, "why": error.why}, found)]
     if isinstance(one, InboundOptOut):
-        return [_line(_KINDS[one.value], True, {}, found)]
+        return [_line(_SWITCHED[one.value], True, {}, found)]
+    if isinstance(one, InboundEdit | InboundReaction):
+        return [_line("edit" if isinstance(one, InboundEdit) else "reaction", True, {}, found)]
     if isinstance(one, InboundMessage):
-        return [_line("message", one.kind != "unsupported", {}, found)]
+        token = {} if one.token is None else {"token": one.token}
+        return [_line("message", one.kind != "unsupported", token, found)]
     why = getattr(one, "provider_kind", "other")
     return [_line("unsupported", False, {} if why == "other" else {"why": why}, found)]
 

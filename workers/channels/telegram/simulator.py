@@ -33,6 +33,8 @@ from workers.simulation import (
 )
 from workers.simulator import SimulatedAccount, SimulatorSettings
 
+_SPOKEN = frozenset(("message", "edited_message", "callback_query"))
+"""Acts by which a person talks to the bot: whoever does has pressed Start and does not block it."""
 RETRY_AFTER_S = 1.0
 """The wait that an exceeded rate is answered with."""
 
@@ -54,16 +56,26 @@ class BotError(ProviderError):
         return json_answer(body, self.http)
 
 
+# ---- what is asked for --------------------------------------------------------------------------------------------
+
+_FILES = {method.lower(): member for method, member in send.METHODS.values()}
+"""Method, as it is compared → the member with the link."""
+_TEXT = "sendmessage"
+
+
 @dataclass(frozen=True, slots=True)
 class Send:
-    """A request to send that passed validation."""
+    """A request that passed validation. `said`: what the record shows of a message beside who gets it."""
 
     to: str
-    text: str
+    said: JsonObject
 
 
-def read_send(raw: bytes) -> Send:
-    """Validate a `sendMessage` request as the API does; raises BotError."""
+def read_send(method: str, raw: bytes) -> Send:
+    """Validate a request as the API does; raises BotError. Methods are written in any case."""
+    member = _FILES.get(method.lower())
+    if member is None and method.lower() != _TEXT:
+        raise BotError(404, "method not found")
     try:
         body = wire.mapping(orjson.loads(raw))
     except orjson.JSONDecodeError:
@@ -74,12 +86,65 @@ def read_send(raw: bytes) -> Send:
     person = wire.recipient(str(chat)) if isinstance(chat, int | str) else None
     if person is None:
         raise BotError(400, "chat not found")
+    said = _written(body) if member is None else _file(body, member)
+    if "reply_markup" in body:
+        said["buttons"] = _buttons(body["reply_markup"])
+    if "reply_parameters" in body:
+        said["reply_to"] = _answered(body["reply_parameters"], person.value)
+    return Send(person.value, said)
+
+
+def _written(body: Mapping[str, Any]) -> JsonObject:
     text = body.get("text")
     if not isinstance(text, str) or not text.strip():
         raise BotError(400, "message text is empty")
     if len(text) > send.TEXT_MAX_CHARACTERS:
         raise BotError(400, "message is too long")
-    return Send(person.value, text)
+    return {"type": "text", "body": text}
+
+
+def _file(body: Mapping[str, Any], member: str) -> JsonObject:
+    url, caption = body.get(member), body.get("caption", "")
+    if not isinstance(url, str) or not url:
+        raise BotError(400, f"there is no {member} in the request")
+    if not url.startswith(("https://", "http://")):
+        raise BotError(400, "wrong file identifier/HTTP URL specified")
+    if not isinstance(caption, str) or len(caption) > send.CAPTION_MAX_CHARACTERS:
+        raise BotError(400, "message caption is too long")
+    return {"type": member, "body": caption, "url": url}
+
+
+def _buttons(markup: object) -> list[JsonObject]:
+    """Those of an inline keyboard, line by line."""
+    lines = wire.mapping(markup).get("inline_keyboard")
+    if not isinstance(lines, list) or not all(isinstance(line, list) for line in lines):
+        raise BotError(400, "can't parse reply keyboard markup JSON object")
+    found = []
+    for button in (wire.mapping(button) for line in lines for button in line):
+        title, data = button.get("text"), button.get("callback_data")
+        if not isinstance(title, str) or not title.strip():
+            raise BotError(400, "inline keyboard button text must be non-empty")
+        if len(title) > send.TITLE_MAX_CHARACTERS:
+            raise BotError(400, "BUTTON_TEXT_INVALID")
+        if (
+            not isinstance(data, str)
+            or not 1 <= len(data.encode("utf-8", "replace")) <= send.CALLBACK_MAX_BYTES
+        ):
+            raise BotError(400, "BUTTON_DATA_INVALID")
+        found.append({"id": data, "title": title})
+    if len(found) > send.BUTTONS_MAX:
+        raise BotError(400, "reply markup is too long")
+    return found
+
+
+def _answered(parameters: object, chat: str) -> str:
+    number = wire.mapping(parameters).get("message_id")
+    if not isinstance(number, int) or isinstance(number, bool):
+        raise BotError(400, "message to be replied not found")
+    return wire.message_ref(chat, number)
+
+
+# ---- the provider -------------------------------------------------------------------------------------------------
 
 
 class BotSimulator(SimulatedProvider):
@@ -99,9 +164,7 @@ class BotSimulator(SimulatedProvider):
     async def call(self, request: web.Request) -> web.StreamResponse:
         """`POST /bot{token}/{method}`."""
         bot = self._authorised(request.match_info["token"])
-        if request.match_info["method"].lower() != "sendmessage":
-            raise BotError(404, "method not found")
-        asked = read_send(await request.read())
+        asked = read_send(request.match_info["method"], await request.read())
         fault = self.faults.take(asked.to)
         answer = await suffer(request, fault, "before", self.fault_error)
         if answer is not None:
@@ -131,11 +194,10 @@ class BotSimulator(SimulatedProvider):
         now_ms = clock.now_ms()
         message: JsonObject = {
             "to": asked.to,
-            "body": asked.text,
             "at": clock.to_text(now_ms),
             "id": wire.message_ref(asked.to, self._message),
-            "type": "text",
             "account": bot.provider_account_id,
+            **asked.said,
         }
         self.record.add(message)
         _, chat = wire.person_json(int(asked.to), None)
@@ -145,7 +207,7 @@ class BotSimulator(SimulatedProvider):
             "from": sender,
             "chat": chat,
             "date": now_ms // wire.MS_PER_S,
-            "text": asked.text,
+            "text" if asked.said["type"] == "text" else "caption": asked.said["body"],
         }
 
     # ---- control
@@ -160,7 +222,7 @@ class BotSimulator(SimulatedProvider):
         if act.kind == "my_chat_member":
             change = self._blocked.add if body["event"] == "blocked" else self._blocked.discard
             change((own, act.person))
-        elif "group_id" not in body:
+        elif act.kind in _SPOKEN and "group_id" not in body:
             self._started.opened(own, act.person)
             self._blocked.discard((own, act.person))
         status = await self.webhooks.send(wire.update_json(self._update, act.kind, act.item))
@@ -220,6 +282,8 @@ def read_act(body: JsonObject, number: int) -> Act:
     if "group_id" in body:
         chat = {"id": body["group_id"], "type": "supergroup", "title": "Group"}
     ref = wire.message_ref(found.value, given)
+    if "reaction" in body:
+        return Act(found.value, "message_reaction", _reaction(body, user, chat, at_s), ref)
     if "event" in body:
         return Act(found.value, "my_chat_member", _membership(body, user, chat, at_s), ref)
     if "button" in body:
@@ -237,13 +301,25 @@ def read_act(body: JsonObject, number: int) -> Act:
 
 def _said(body: JsonObject) -> JsonObject:
     kind = body.get("type", "text")
+    caption = {"caption": body["caption"]} if isinstance(body.get("caption"), str) else {}
     if kind == "text":
         if not isinstance(body.get("text"), str):
             raise InvalidControl("text: what the person writes")
         return {"text": body["text"]}
     if not isinstance(kind, str):
         raise InvalidControl("type: a kind of message")
-    return {kind: body.get("raw", {"file_id": "AgAD"})}
+    part: Any = {"file_id": f"AgAD{kind}", "file_size": 3_134}
+    part = [part, {"file_id": "AgADlarge", "file_size": 489_108}] if kind == "photo" else part
+    return {kind: body.get("raw", part), **caption}
+
+
+def _reaction(body: JsonObject, user: JsonObject, chat: JsonObject, at_s: int) -> JsonObject:
+    given = wire.mapping(body["reaction"])
+    if not _whole(given.get("message")) or not isinstance(given.get("emoji"), str):
+        raise InvalidControl("reaction: message (a number), and emoji (empty: taken away), are needed")
+    new = [{"type": "emoji", "emoji": given["emoji"]}] if given["emoji"] else []
+    around = {"chat": chat, "message_id": given["message"], "user": user, "date": at_s}
+    return {**around, "old_reaction": [], "new_reaction": new}
 
 
 def _pressed(body: JsonObject, chat: JsonObject, given: int) -> JsonObject:
@@ -257,10 +333,11 @@ def _pressed(body: JsonObject, chat: JsonObject, given: int) -> JsonObject:
 
 def _membership(body: JsonObject, user: JsonObject, chat: JsonObject, at_s: int) -> JsonObject:
     statuses = {"blocked": ("member", "kicked"), "unblocked": ("kicked", "member")}
-    if body["event"] not in statuses:
+    changed = statuses.get(str(body["event"]))
+    if changed is None:
         raise InvalidControl("event: blocked or unblocked")
     bot = {"id": 1, "is_bot": True, "first_name": "Bot"}
-    old, new = ({"user": bot, "status": status} for status in statuses[body["event"]])
+    old, new = ({"user": bot, "status": status} for status in changed)
     return {"chat": chat, "from": user, "date": at_s, "old_chat_member": old, "new_chat_member": new}
 
 

@@ -1,7 +1,7 @@
 """The provider's JSON as pydantic models: only what Sealpost reads, everything else is ignored and stays in the fragment.
 
-Below them `facts`: a flat reading of any update, for `sealpost parse`; it knows more kinds than Sealpost handles yet. Last,
-updates as the provider writes them, for the simulator.
+Below them `facts`: a flat reading of any update, for `sealpost parse`. Last, updates as the provider writes them, for the
+simulator.
 
 Source: https://core.telegram.org/bots/api#update and #message (channel-apis §6.1, 2026-08-19).
 """
@@ -15,7 +15,7 @@ from pydantic import Field, StrictInt
 
 from schemas.addresses import Address
 from workers.channel import UnparseableFragment
-from workers.inbound_values import JsonObject
+from workers.inbound_values import FileKind, JsonObject, Media
 from workers.webhook_body import Part
 
 MS_PER_S = 1000
@@ -24,7 +24,11 @@ TIME_MAX_S = 10**11
 CHAT_ID_MAX = 2**52 - 1
 """Ids have at most 52 bits; those of groups and channels are negative."""
 _CHAT_ID = re.compile(r"[1-9][0-9]{0,15}", re.ASCII)
+_NUMBER = re.compile(r"[1-9][0-9]{0,15}", re.ASCII)
 _START = re.compile(r"/start(?:@\w+)? +(\S.*)", re.ASCII)
+_PAYLOAD = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+PAID_REACTION = "⭐"
+"""What a reaction that was paid for looks like; it has no emoji of its own."""
 
 UPDATES = frozenset((
     "message", "edited_message", "channel_post", "edited_channel_post", "business_connection",
@@ -46,6 +50,13 @@ MESSAGE_KINDS = (
     "video_chat_scheduled", "giveaway", "boost_added",
 )  # fmt: skip
 """Members of a message that say what it is, the more special before those that come along with it for old programs."""
+
+FILES: Mapping[str, FileKind] = {
+    "photo": "image", "video": "video", "animation": "video", "video_note": "video", "audio": "audio", "voice": "voice",
+    "document": "document", "sticker": "sticker",
+}  # fmt: skip
+"""Kinds of messages that are files, and of which kind."""
+PLACES = frozenset(("location", "venue"))
 
 GROUPS = frozenset(("group", "supergroup", "channel"))
 MEMBER_STATUSES = frozenset(("creator", "administrator", "member", "restricted", "left", "kicked"))
@@ -125,6 +136,16 @@ class Reaction(_Wire):
     message_id: StrictInt
     date: Any = None
     user: User | None = None
+    new_reaction: list[dict[str, Any]] = Field(default_factory=list)
+
+    @property
+    def emoji(self) -> str | None:
+        """What she reacts with now, "" for nothing any more; None where none of it can be shown (a picture of some set)."""
+        shown = (
+            PAID_REACTION if one.get("type") == "paid" else one.get("emoji") for one in self.new_reaction
+        )
+        emoji = "".join(one for one in shown if isinstance(one, str))
+        return emoji if emoji or not self.new_reaction else None
 
 
 def time_ms(seconds: object) -> int:
@@ -155,6 +176,12 @@ def message_ref(chat: int | str, message: int) -> str:
     return f"{chat}:{message}"
 
 
+def message_number(chat: str, ref: str) -> int | None:
+    """The number in what we call a message of this chat; None for anything else."""
+    number = ref.removeprefix(f"{chat}:")
+    return int(number) if number != ref and _NUMBER.fullmatch(number) else None
+
+
 def sent_message(body: bytes) -> int | None:
     """The number of the message that an answer says was sent; None when it says none."""
     try:
@@ -169,6 +196,45 @@ def sent_message(body: bytes) -> int | None:
 def message_kind(item: Mapping[str, Any]) -> str:
     """What kind of message it is, a word that may stand in clear."""
     return next((kind for kind in MESSAGE_KINDS if item.get(kind) is not None), "other")
+
+
+def words_of(item: Mapping[str, Any]) -> str | None:
+    """What a message says in words: its text, or what stands under a file."""
+    return next((words for name in ("text", "caption") if isinstance(words := item.get(name), str)), None)
+
+
+def file_of(kind: str, item: Mapping[str, Any]) -> tuple[Media, ...]:
+    """The file that a message of this kind is, called by the id with which the bot can fetch it; of a photo the largest size."""
+    if kind not in FILES:
+        return ()
+    part = largest(item.get(kind)) if kind == "photo" else mapping(item.get(kind))
+    ref, mime_type, name = (
+        value if isinstance(value := part.get(key), str) else None
+        for key in ("file_id", "mime_type", "file_name")
+    )
+    return (Media(FILES[kind], mime_type, ref, name=name),)
+
+
+def largest(sizes: object) -> Mapping[str, Any]:
+    """The largest of a photo's sizes, by bytes, else by pixels; of equals the last."""
+    found: Mapping[str, Any] = {}
+    for size in map(mapping, sizes if isinstance(sizes, list) else ()):
+        if _bulk(size) >= _bulk(found):
+            found = size
+    return found
+
+
+def _bulk(size: Mapping[str, Any]) -> tuple[int, int]:
+    bytes_, width, height = (
+        value if isinstance(value := size.get(name), int) else 0 for name in ("file_size", "width", "height")
+    )
+    return bytes_, width * height
+
+
+def start_token(text: str | None) -> str | None:
+    """What the link carried by which somebody pressed Start; None where the text is no such start."""
+    start = _START.fullmatch(text) if text is not None else None
+    return start[1] if start and _PAYLOAD.fullmatch(start[1]) else None
 
 
 def is_forwarded(item: Mapping[str, Any]) -> bool:
@@ -261,10 +327,8 @@ def _part_facts(type_: str, part: Any) -> JsonObject:
     """What stands in the object that is called like the message's kind."""
     inner = mapping(part)
     if type_ == "photo":
-        sizes = [mapping(size) for size in part] if isinstance(part, list) else []
-        whole = [size for size in sizes if isinstance(size.get("file_size"), int)]
-        largest = max(whole, key=lambda size: size["file_size"], default=sizes[-1] if sizes else {})
-        return {"sizes": len(sizes), "largest_file_size": largest.get("file_size")} | _plain(largest)
+        best, sizes = largest(part), len(part) if isinstance(part, list) else 0
+        return {"sizes": sizes, "largest_file_size": best.get("file_size")} | _plain(best)
     if type_ == "contact":
         return {"phone_number": inner.get("phone_number"), "vcard": inner.get("vcard")} | {
             f"contact_{name}": inner.get(name) for name in ("first_name", "last_name", "user_id")

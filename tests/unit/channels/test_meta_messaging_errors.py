@@ -1,13 +1,13 @@
-"""Codes of Messenger and what they mean for us: the whole table of channel-apis §3.5, written a second time."""
+"""Codes of the Send API and what they mean on both platforms: the whole table of channel-apis §3.5, written a second time."""
 
 from typing import Any
 
 import orjson
 import pytest
 
+from tests.unit.channels.meta_payloads import BOTH, MESSENGER
 from workers.channel import Classified, ProviderResponse
-from workers.channels.messenger import errors
-from workers.channels.messenger.channel import CHANNEL
+from workers.meta_messaging import errors
 
 TABLE: dict[str, list[tuple[int, int | None]]] = {
     "RETRY": [(1, None), (2, None), (1200, None)],
@@ -27,7 +27,10 @@ CODES = [(failure_class, *code) for failure_class, codes in TABLE.items() for co
 
 
 def classify(http: int = 400, headers: dict[str, str] | None = None, **error: Any) -> Classified:
-    return CHANNEL.classify(ProviderResponse(http, headers or {}, orjson.dumps({"error": error})))
+    answer = ProviderResponse(http, headers or {}, orjson.dumps({"error": error}))
+    found, other = (channel.classify(answer) for channel in BOTH)
+    assert found == other
+    return found
 
 
 @pytest.mark.parametrize(("failure_class", "code", "subcode"), CODES)
@@ -60,7 +63,7 @@ def test_the_table_has_no_code_that_this_test_does_not_know() -> None:
 )
 def test_without_a_known_code_the_http_status_decides(http: int, failure_class: str) -> None:
     assert classify(http, code=987654).failure_class == failure_class
-    assert CHANNEL.classify(ProviderResponse(http, {}, b"<html>")).failure_class == failure_class
+    assert MESSENGER.classify(ProviderResponse(http, {}, b"<html>")).failure_class == failure_class
 
 
 def test_what_is_special() -> None:
