@@ -107,6 +107,8 @@ class Capabilities:
     list_rows_max: int = 0
     row_title_max_characters: int = 0
     row_description_max_characters: int = 0
+    text_max_bytes: int = 0
+    """Of a text's UTF-8 form, where the provider counts so (0: it does not). The tighter of both limits holds."""
 
 
 @dataclass(frozen=True, slots=True)
