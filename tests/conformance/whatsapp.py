@@ -14,6 +14,7 @@ from workers.channels.whatsapp.channel import CHANNEL
 from workers.simulator import SimulatedAccount
 
 PERSON = "4915112345678"
+STOP = {"wa_id": PERSON, "category": "marketing_messages", "value": "stop", "timestamp": 1_731_705_721}
 
 
 def sign(body: bytes, connection: ConnectionSecrets, _at_ms: int) -> WebhookRequest:
@@ -75,7 +76,7 @@ UNDER_TEST = ChannelUnderTest(
             ]
         ),
         webhook([change(statuses=[status("failed", errors=[{"code": 131026, "title": "t"}])])]),
-        webhook([change("user_preferences", user_preferences=[{"wa_id": PERSON, "value": "stop"}])]),
+        webhook([change("user_preferences", user_preferences=[STOP])]),
         webhook([change("history", history=[])]),
     ),
     personal=("Hallo", "Noch etwas", "Ada"),

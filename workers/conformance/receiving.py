@@ -31,7 +31,7 @@ from workers.conformance.watch import Watch, WatchedChannel
 from workers.conformance.world import World, address_of
 from workers.inbound_values import Inbound, InboundEntry, InboundMessage, JsonObject
 
-EXAMPLES = 100
+EXAMPLES = 200
 TOKEN = "kit-Token_7d21"  # noqa: S105 - opens nothing
 AN_HOUR_MS = 3_600_000
 SPLIT_GROWTH_MAX = 16
@@ -60,9 +60,19 @@ class Receiving:
         persons = [fragment.sender_ref for fragment in fragments]
         assert all(persons), "a fragment of `batch` names no sender: it would lose its order"
 
+    def test_every_sample_is_read(self, under_test: ChannelUnderTest, watch: Watch) -> None:
+        """Each sample webhook has facts, and none of them shows in clear whom or what it is about."""
+        channel = WatchedChannel(under_test.channel, watch)
+        for body in under_test.bodies:
+            fragments = channel.split(body)
+            assert any(channel.parse(fragment.raw) for fragment in fragments), "a sample webhook says nothing"
+            assert all(channel.describe(fragment.raw) for fragment in fragments), (
+                "describe() says nothing of a sample"
+            )
+
     def test_any_bytes(self, under_test: ChannelUnderTest, watch: Watch) -> None:
         """Whatever bytes come, nothing is raised but what the contract declares."""
-        channel = WatchedChannel(under_test.channel, watch)
+        channel = WatchedChannel(under_test.channel, watch, spoiled=True)
         words = inputs.provider_words(inputs.read_all(under_test.bodies))
         genuine = under_test.sign(under_test.batch, under_test.secrets, now_ms())
         names = st.sampled_from(sorted({*genuine.headers, *_handshake_words(under_test), "x"}))
@@ -79,7 +89,7 @@ class Receiving:
 
     def test_any_json(self, under_test: ChannelUnderTest, watch: Watch) -> None:
         """Proper webhooks and fragments, spoiled anywhere, are read or refused as declared; made-up words never become labels."""
-        channel = WatchedChannel(under_test.channel, watch)
+        channel = WatchedChannel(under_test.channel, watch, spoiled=True)
         documents = inputs.read_all(under_test.bodies)
         fragments = [
             fragment.raw for body in under_test.bodies for fragment in under_test.channel.split(body)
@@ -98,7 +108,7 @@ class Receiving:
 
     def test_any_answer(self, under_test: ChannelUnderTest, watch: Watch) -> None:
         """Whatever the provider answers has a class, and a wait of at most a day."""
-        channel = WatchedChannel(under_test.channel, watch)
+        channel = WatchedChannel(under_test.channel, watch, spoiled=True)
         samples = [
             one
             for one in (under_test.opted_out, under_test.unknown_code, under_test.too_fast)
@@ -125,7 +135,7 @@ class Receiving:
 
     def test_oversize(self, under_test: ChannelUnderTest, watch: Watch) -> None:
         """A body as large as the receiver takes does not become many times larger by being split, nor is it fatal."""
-        channel = WatchedChannel(under_test.channel, watch)
+        channel = WatchedChannel(under_test.channel, watch, spoiled=True)
         bodies = [
             *inputs.oversize(),
             *(body for one in inputs.read_all([under_test.batch]) for body in inputs.grown(one)),
@@ -311,7 +321,10 @@ def read(channel: Channel, raw: JsonObject) -> None:
         return
     for value in values:
         assert isinstance(value, get_args(Inbound)), "parse() gives a value that is none"
-        assert getattr(value, "addresses", (None,)), "parse() gives a value of a person without an address"
+        addresses = getattr(value, "addresses", None)
+        assert addresses != (), "parse() gives a value of a person without an address"
+        known = all(channel.read_address(one.value) == one for one in addresses or ())
+        assert known, "parse() gives an address that read_address() does not read"
         assert getattr(value, "provider_id", None) != "", "parse() gives an empty provider_id"
         labels = [
             getattr(value, name, "") for name in ("field", "provider_kind", "event", "status", "reason")
