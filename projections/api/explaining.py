@@ -255,6 +255,7 @@ REFUSALS: Mapping[RefusalReason, Callable[[Facts], str]] = {
     "unknown_purpose": lambda facts: f"the business has no purpose {facts.purpose}. Define it first.",
     "unknown_account": _unknown_account,
     "unsupported": lambda facts: f"{facts.channel} cannot carry this kind of content.",
+    "part_failed": _fixed("a part of the same text before it was not sent, and a text with a hole is none."),
     "clock": _fixed("the clock of whoever asked for it was wrong by more than is allowed. Set that clock."),
 }
 """One for every reason that exists; a test walks the catalogue."""

@@ -36,7 +36,7 @@ CLEAR_FIELDS = {
     "kind", "provider_kind", "address_kind", "intent", "method", "reason", "requested_by", "delivery", "on_submitted",
     "classes", "evidence", "store", "receipts", "missing", "alg", "reachable", "status", "field", "event",
     # numbers
-    "part", "parts", "attempt", "code", "settings",
+    "part", "parts", "text_from", "text_to", "attempt", "code", "settings",
     # times
     "acted_at", "requested_at", "expires", "t0", "t1", "t2", "tr", "t3", "purged_at", "day", "day_keys_until",
     # of the business, no person: settings
