@@ -97,17 +97,6 @@ def test_what_is_no_send_command_is_refused(event: Event) -> None:
         decode(record_of(event))
 
 
-def test_content_opens_as_what_it_is_and_only_with_its_key() -> None:
-    message = decode(record_of(text_command(PERSON, "Grüß dich")))
-    assert message.block is not None
-    assert rendering.open_content(message, message.block, PERSON.key) == Plain(TextContent(text="Grüß dich"))
-    assert isinstance(rendering.open_content(message, message.block, b"x" * 32), Corrupt)
-    template = decode(record_of(template_command(PERSON, "news")))
-    assert template.block is not None
-    opened = rendering.open_content(template, template.block, PERSON.key)
-    assert opened == Plain(TemplateContent(name="news", language="de", variables=["Ada"]))
-
-
 def test_a_part_is_its_span_of_the_text_and_only_the_first_shows_what_it_answers() -> None:
     whole = text_command(PERSON, "Grüß dich", in_reply_to="wamid.1")
 
@@ -120,6 +109,17 @@ def test_a_part_is_its_span_of_the_text_and_only_the_first_shows_what_it_answers
     assert said(1, 5, 9) == Plain(TextContent(text="dich"))
     assert said(1, 5, 10) == Corrupt("content")
     assert said(1, 4, 5) == Corrupt("content"), "a part of which nothing is seen is no content"
+
+
+def test_content_opens_as_what_it_is_and_only_with_its_key() -> None:
+    message = decode(record_of(text_command(PERSON, "Grüß dich")))
+    assert message.block is not None
+    assert rendering.open_content(message, message.block, PERSON.key) == Plain(TextContent(text="Grüß dich"))
+    assert isinstance(rendering.open_content(message, message.block, b"x" * 32), Corrupt)
+    template = decode(record_of(template_command(PERSON, "news")))
+    assert template.block is not None
+    opened = rendering.open_content(template, template.block, PERSON.key)
+    assert opened == Plain(TemplateContent(name="news", language="de", variables=["Ada"]))
 
 
 @pytest.mark.parametrize("language", ["de", "en"])

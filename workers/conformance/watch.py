@@ -142,7 +142,7 @@ class WatchedChannel:
 
     def deliver(self, content: Content, address: Address, account: AccountAccess, echo: str) -> DeliverySteps:
         """The channel's calls, none of which may leave the machine."""
-        steps = self._channel.deliver(content, address, account, echo)
+        steps = self._checked(lambda: self._channel.deliver(content, address, account, echo))
         try:
             request = self._checked(lambda: next(steps))
             while True:
