@@ -44,9 +44,9 @@ def of_kind(kind: ContentKind, limits: Capabilities) -> Content:
         case "template":
             return TemplateContent(name="kit_template", language="de", variables=[WORDS])
         case "media":
-            return media(min(limits.media_kinds or {"image"}))
+            return media(_captioned(limits))
         case "buttons":
-            return _buttons("Ja")
+            return _two_buttons("Ja")
         case "list":
             return _list("Ja")
         case "read_mark":
@@ -65,10 +65,10 @@ def limited(limits: Capabilities) -> Iterator[Limited]:
         most = min(limits.text_max_characters, limits.text_max_bytes or limits.text_max_characters)
         yield _limited("text", "T", most, lambda text: TextContent(text=text))
     if "media" in kinds and limits.caption_max_characters:
-        kind = min(limits.media_kinds)
+        kind = _captioned(limits)
         yield _limited("caption", "C", limits.caption_max_characters, lambda text: media(kind, text))
     if "buttons" in kinds:
-        yield _limited("button title", "B", limits.button_title_max_characters, _buttons)
+        yield _limited("button title", "B", limits.button_title_max_characters, _two_buttons)
     if "list" in kinds:
         yield _limited("row title", "R", limits.row_title_max_characters, _list)
     if "list" in kinds and limits.row_description_max_characters:
@@ -84,7 +84,7 @@ def too_many(limits: Capabilities) -> Iterator[tuple[str, Content]]:
             (f"media of kind {kind}", media(kind)) for kind in MEDIA_KINDS if kind not in limits.media_kinds
         )
         if not limits.caption_max_characters:
-            yield "a caption", media(min(limits.media_kinds), WORDS)
+            yield "a caption", media(_captioned(limits), WORDS)
     if "buttons" in kinds and limits.buttons_max < _most(ButtonsContent, "buttons"):
         yield "buttons", _buttons(*(f"Ja {number}" for number in range(limits.buttons_max + 1)))
     if "list" in kinds and limits.list_rows_max < _most(ListSection, "rows"):
@@ -113,6 +113,16 @@ def _limited(field: str, filler: str, most: int, make: Callable[[str], Content])
 def _buttons(*titles: str) -> ButtonsContent:
     buttons = [Button(id=f"kit-{number}", title=title) for number, title in enumerate(titles)]
     return ButtonsContent(type="buttons", text=WORDS, buttons=buttons)
+
+
+def _captioned(limits: Capabilities) -> MediaKind:
+    """A kind of file that the channel has: a picture if it can, for not every kind has words."""
+    return next((kind for kind in MEDIA_KINDS if kind in limits.media_kinds), "image")
+
+
+def _two_buttons(title: str) -> ButtonsContent:
+    """As few as every provider shows."""
+    return _buttons(title, "Nein")
 
 
 def _list(title: str, description: str | None = None) -> ListContent:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 from aiohttp import web
@@ -154,7 +155,7 @@ class World:
     async def arrived(self) -> list[str]:
         """The words of all that the person was sent, in order."""
         person = address_of(self._under_test).value
-        found = (await self.control("GET", f"messages?to={person}"))["messages"]
+        found = (await self.control("GET", f"messages?to={quote(person, safe='')}"))["messages"]
         return [str(message["body"]) for message in found]
 
     async def raw(self, request: ProviderRequest) -> ProviderResponse:
