@@ -104,13 +104,13 @@ def _last_wide_stop(text: str, late: int, limit: int) -> int:
 
 def _between_characters(text: str, start: int, limit: int) -> int:
     at = limit
-    while at > start and _are_one(text, at):
+    while at > start and _are_one(text, start, at):
         at -= 1
     return at if at > start else limit
 
 
-def _are_one(text: str, at: int) -> bool:
-    """True when the code points around `at` are (mostly after UAX 29) one character to a reader."""
+def _are_one(text: str, start: int, at: int) -> bool:
+    """True when the code points around `at` are (mostly after UAX 29) one character to a reader. `start`: where one begins."""
     before, behind = text[at - 1], text[at]
     if _JOINER in (before, behind) or unicodedata.category(behind).startswith("M") or _is_extender(behind):
         return True
@@ -118,7 +118,7 @@ def _are_one(text: str, at: int) -> bool:
         return True
     if _is_flag(before) and _is_flag(behind):
         first = at
-        while first and _is_flag(text[first - 1]):
+        while first > start and _is_flag(text[first - 1]):
             first -= 1
         return (at - first) % 2 == 1
     return _is_jamo(before) and _is_jamo(behind)

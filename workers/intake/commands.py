@@ -347,11 +347,17 @@ def _check_limits(channel: Channel, content: Content) -> None:
     limits = channel.capabilities
     if content.type not in limits.content_kinds:
         raise _invalid("/content/type", "is a kind that this channel cannot send")
-    if isinstance(content, TextContent):
-        spans = _spans(channel, content)
-        if len(spans) > PARTS_MAX or not all(_shows(content.text[start:stop]) for start, stop in spans):
-            most = f"{PARTS_MAX} parts of {limits.text_max_characters} characters"
-            raise _invalid("/content/text", f"is longer than this channel takes, {most}")
+    if isinstance(content, TextContent) and not _goes_in_parts(channel, content):
+        most = f"{PARTS_MAX} parts of {limits.text_max_characters} characters"
+        raise _invalid("/content/text", f"is longer than this channel takes, {most}")
+
+
+def _goes_in_parts(channel: Channel, content: TextContent) -> bool:
+    """True for a text that fits into the parts a message may have, in each of which something can be seen."""
+    if len(content.text) > PARTS_MAX * channel.capabilities.text_max_characters:
+        return False
+    spans = _spans(channel, content)
+    return len(spans) <= PARTS_MAX and all(_shows(content.text[start:stop]) for start, stop in spans)
 
 
 def _spans(channel: Channel | None, content: Content) -> Sequence[Span]:
