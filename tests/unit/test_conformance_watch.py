@@ -3,16 +3,20 @@
 import asyncio
 import logging
 import socket
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from schemas.content import TextContent
 from schemas.metrics import gauge
+from sealpost.conformance import Conformance
 from tests.conformance.whatsapp import UNDER_TEST
-from workers.channel import Fragment, ProviderRequest, ProviderResponse, UnsupportedContent
+from workers.channel import Channel, Fragment, ProviderRequest, ProviderResponse, UnsupportedContent
+from workers.channels.whatsapp.channel import WhatsApp
 from workers.conformance.watch import LeftTheMachine, Watch, WatchedChannel
 from workers.conformance.world import World, answered
+from workers.inbound_values import Inbound, InboundStatus, JsonObject
 
 SECRET = "kit-secret-4711"
 
@@ -102,6 +106,32 @@ def test_an_answer_that_nobody_asked_for_is_found(watch: Watch) -> None:
     refused = ProviderResponse(400, {}, b"")
     asyncio.run(answered(UNDER_TEST, watch, TextContent(text="x"), [refused, refused]))
     assert watch.findings() == ["an answer of the provider was not asked for"]
+
+
+class WithoutEcho(WhatsApp):
+    """Loses our id in every status."""
+
+    def parse(self, raw: JsonObject) -> list[Inbound]:
+        found = super().parse(raw)
+        return [replace(one, echo=None) if isinstance(one, InboundStatus) else one for one in found]
+
+
+class OfAnotherMessage(WhatsApp):
+    """Calls what a status is about by a name of its own."""
+
+    def parse(self, raw: JsonObject) -> list[Inbound]:
+        found = super().parse(raw)
+        return [replace(one, provider_id="x") if isinstance(one, InboundStatus) else one for one in found]
+
+
+@pytest.mark.parametrize(
+    ("channel", "words"), [(WithoutEcho(), "our id comes back"), (OfAnotherMessage(), "another message")]
+)
+def test_a_receipt_that_cannot_be_told_whose_it_is_fails_its_case(
+    watch: Watch, channel: Channel, words: str
+) -> None:
+    with pytest.raises(AssertionError, match=words):
+        Conformance().test_each_receipt_is_reported(replace(UNDER_TEST, channel=channel), watch)
 
 
 def test_a_fault_that_nobody_met_is_found(watch: Watch) -> None:

@@ -12,15 +12,17 @@ from workers.channel import Failed, ProviderResponse, Submitted, Unclear, Unsupp
 from workers.conformance import contents
 from workers.conformance.scripted import Break
 from workers.conformance.under_test import TOO_FAST_WAIT_S, ChannelUnderTest
-from workers.conformance.watch import Watch
+from workers.conformance.watch import Watch, WatchedChannel
 from workers.conformance.world import Deliveries, World, answered
+from workers.inbound_values import InboundStatus, InboundWatermark
 from workers.outbound.provider import Attempted, NoAnswer, NotSent
 from workers.parts import cut
 
 NOT_JSON = b"<html><body>Bad gateway</body></html>"
 SENTENCE = f"{contents.WORDS} Ein Satz mit Umlauten: äöü. "
 KINDS: tuple[ContentKind, ...] = get_args(ContentKind)
-UNKNOWN_ANSWERS = (Unclear, NoAnswer)
+RECEIPTS = ("sent", "delivered", "read", "played")
+"""Those that a message has which arrives; a failure is not one of them."""
 
 
 class Sending:
@@ -86,6 +88,36 @@ class Sending:
                     )
 
         asyncio.run(run())
+
+    def test_each_receipt_is_reported(self, under_test: ChannelUnderTest, watch: Watch) -> None:
+        """Every declared receipt of a message comes back as a status of that message, with our id where that is declared."""
+        limits = under_test.channel.capabilities
+        wanted = tuple(word for word in RECEIPTS if word in limits.receipts)
+        channel = WatchedChannel(under_test.channel, watch)
+
+        echoed: set[bool] = set()
+
+        async def run() -> None:
+            async with World(under_test, watch, wanted) as world:
+                await world.says(contents.WORDS)
+                await world.posted()
+                sent = await world.deliveries.send(self._text())
+                assert isinstance(sent, Submitted)
+                missing = set(wanted)
+                while missing:
+                    for value in _receipts_in(channel, (await world.posted()).body):
+                        missing.discard(value.status)
+                        if isinstance(value, InboundStatus):
+                            assert value.provider_id == sent.provider_id, (
+                                "a receipt names another message than was sent"
+                            )
+                            assert value.echo in (None, world.deliveries.echo()), (
+                                "another id comes back than went along"
+                            )
+                            echoed.add(value.echo is not None)
+
+        asyncio.run(run())
+        assert True in echoed or not (wanted and limits.echoes_our_id), "our id comes back in no receipt"
 
     # ---- parts
 
@@ -220,6 +252,12 @@ class Sending:
         assert isinstance(asyncio.run(run()), Submitted), (
             f"{what}: is declared, and the simulator does not take it"
         )
+
+
+def _receipts_in(channel: WatchedChannel, body: bytes) -> list[InboundStatus | InboundWatermark]:
+    """Receipts of one message, and of all up to a time."""
+    values = [value for fragment in channel.split(body) for value in channel.parse(fragment.raw)]
+    return [value for value in values if isinstance(value, InboundStatus | InboundWatermark)]
 
 
 def _refuses(deliveries: Deliveries, content: Content) -> bool:

@@ -58,6 +58,10 @@ class Deliveries:
         self._http_s = http_s
         self._message = ids.message_id(day_of_ms(now_ms()), bytes(32), "kit", "conformance", "message")
 
+    def echo(self, part: int = 0) -> str:
+        """What goes along with a part, to come back in its statuses."""
+        return echo_of(self._message, part)
+
     async def send(self, content: Content, part: int = 0) -> Attempted:
         """One part; what is known of it then."""
         calls = ProviderCalls(self._http_s, boot_s)
@@ -67,7 +71,7 @@ class Deliveries:
                 content,
                 self._address,
                 self.access,
-                echo=echo_of(self._message, part),
+                echo=self.echo(part),
                 deadline_s=boot_s() + self._http_s,
             )
         finally:
@@ -75,7 +79,7 @@ class Deliveries:
 
     def first_request(self, content: Content) -> ProviderRequest:
         """What the channel would call first; UnsupportedContent where it refuses."""
-        steps = self._channel.deliver(content, self._address, self.access, echo_of(self._message, 0))
+        steps = self._channel.deliver(content, self._address, self.access, self.echo())
         try:
             return next(steps)
         finally:
@@ -85,8 +89,9 @@ class Deliveries:
 class World:
     """The simulator of a channel, running, and all webhooks it posts."""
 
-    def __init__(self, under_test: ChannelUnderTest, watch: Watch) -> None:
-        self._under_test, self._watch = under_test, watch
+    def __init__(self, under_test: ChannelUnderTest, watch: Watch, statuses: tuple[str, ...] = ()) -> None:
+        """`statuses`: what the simulator reports of each message that it takes, in this order."""
+        self._under_test, self._watch, self._statuses = under_test, watch, statuses
         self._posted: asyncio.Queue[WebhookRequest] = asyncio.Queue()
         self.base = ""
 
@@ -101,7 +106,7 @@ class World:
             webhook_url=f"http://127.0.0.1:{self._sink.addresses[0][1]}/webhook",
             app_secret=self._under_test.secrets.app_secret,
             accounts=(self._under_test.account,),
-            statuses=(),
+            statuses=self._statuses,
             ready=listens.set_result,
         )
         self._simulator = asyncio.ensure_future(self._under_test.simulator(settings))
