@@ -4,7 +4,7 @@ PYTHON ?= python3
 ARGS ?=
 SEED ?= 20261125
 BIN := .venv/bin
-SOURCES := schemas vault streams workers projections deploy sealpost tests
+SOURCES := schemas vault streams workers projections deploy sealpost tests docs/example_channel
 
 .DEFAULT_GOAL := help
 .PHONY: help venv run test test-deep check format bench bench-receiver pictures lock

@@ -337,6 +337,9 @@ def _content(r: _Reading) -> Row:
 
 
 def _status(r: _Reading, d: statuses.MessageSubmitted) -> None:
+    place = statuses.rank_in_message(d.STATUS, d.part, d.reason)
+    if place is None:
+        return
     acted_at = instant(d.acted_at)
     # A status's own sealed content is the provider's id and error; only a copy of the command's content is shown.
     copied = _content(r) if (r.block("content") or {}).get("sealed_in") else {}
@@ -351,7 +354,7 @@ def _status(r: _Reading, d: statuses.MessageSubmitted) -> None:
         language=d.language,
         first_status_at=acted_at,
         first_status_logged_at=r.logged_at,
-        status_rank=statuses.rank(d.STATUS),
+        status_rank=place,
         reason=d.reason,
         code=d.code,
         **{tables.STATUS_TIMES[d.STATUS]: acted_at},

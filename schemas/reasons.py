@@ -4,7 +4,7 @@ from typing import Literal
 
 RefusalReason = Literal[
     "erased", "restricted", "no_dpa", "no_consent", "consent_withdrawn", "window_closed", "expired", "cancelled",
-    "unreachable", "unknown_purpose", "unknown_account", "unsupported", "clock",
+    "unreachable", "unknown_purpose", "unknown_account", "unsupported", "clock", "part_failed",
     "template_not_approved",
 ]  # fmt: skip
 WaitReason = Literal["vault_behind", "basis", "settings", "busy", "echo", "vault_fault"]

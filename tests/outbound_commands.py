@@ -30,10 +30,17 @@ class Person:
 
 
 def text_command(
-    person: Person, text: str, *, delivery: Delivery = "at_least_once", ttl_s: float = 3600, **changed: Any
+    person: Person,
+    text: str,
+    *,
+    delivery: Delivery = "at_least_once",
+    ttl_s: float = 3600,
+    in_reply_to: str | None = None,
+    **changed: Any,
 ) -> Event:
     """A command whose content is a sealed text."""
-    return _command(person, {"type": "text", "text": text}, delivery, ttl_s, {"kind": "text", **changed})
+    content = {"type": "text", "text": text, "in_reply_to": in_reply_to}
+    return _command(person, content, delivery, ttl_s, {"kind": "text", **changed})
 
 
 def template_command(

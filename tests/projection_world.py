@@ -143,9 +143,13 @@ class Person:
         )
         return self.event(data, second)
 
-    def status(self, status: str, message: str, second: int, reason: str | None = None) -> Event:
+    def status(
+        self, status: str, message: str, second: int, reason: str | None = None, part: int = 0
+    ) -> Event:
         """A status event by the status's name."""
-        fields = {"message": message, "account": ACCOUNT, "acted_at": at(second), "reason": reason}
+        fields = {
+            "message": message, "part": part, "account": ACCOUNT, "acted_at": at(second), "reason": reason,
+        }  # fmt: skip
         return self.event(STATUS_MODELS[status].model_validate(fields), second)
 
     def given(self, second: int, purpose: str = "newsletter") -> Event:

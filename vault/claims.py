@@ -101,6 +101,14 @@ class ClaimsPart(VaultBase):
         cursor.execute(_INFO, [as_json(rows)])
         return {(info.message, info.part): info for info in map(_info, cursor.fetchall())}
 
+    def part_ended(self, message: str, below: int) -> bool:
+        """True when a part of the message before the part `below` is known not to have been sent, and will not be."""
+        if not below or (day := _day(message)) is None:
+            return False
+        with self._statement() as cursor:
+            cursor.execute(_PART_ENDED, {"day": day, "message": message, "below": below})
+            return cursor.fetchone() is not None
+
     def by_provider_id(self, cursor: Cursor, ids: Sequence[ProviderId]) -> Mapping[ProviderId, ClaimInfo]:
         """Claims by the provider's message id, for statuses without echo."""
         wanted = list(dict.fromkeys(ids))
@@ -137,6 +145,9 @@ class ClaimsPart(VaultBase):
             )
 
 
+_PART_ENDED = """select from generate_series(0, %(below)s - 1) as p(part)
+cross join lateral vault.outcome_of(%(day)s, %(message)s, p.part::smallint) o
+where o.class in ('failed', 'rejected', 'expired') limit 1"""
 _INFO = """
 select a.message, a.part, c.tenant, c.subject, c.account, c.purpose, c.attempt, exists (
     select from vault.outcomes o

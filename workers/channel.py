@@ -8,7 +8,7 @@ every `repr`.
 import re
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from schemas.addresses import Address
 from schemas.content import Content, ContentKind, MediaKind
@@ -353,6 +353,16 @@ class Channel(Protocol):
 
     def chat_link(self, account_number: str, token: str) -> str:
         """The click-to-chat link with `token` in the draft; raises InvalidLink."""
+        ...
+
+
+@runtime_checkable
+class SkipsCases(Protocol):
+    """A channel that some cases of the conformance kit do not hold for. A case that holds after all fails as well."""
+
+    @property
+    def skipped_cases(self) -> Mapping[str, str]:
+        """Name of a case (`workers.conformance.cases.SKIPPABLE`) → why it does not hold, in words."""
         ...
 
 

@@ -103,7 +103,7 @@ class SimulatedProvider:
 
     async def state(self, _: web.Request) -> web.StreamResponse:
         """Counts, nothing personal."""
-        counts = {"messages": len(self.record.messages())} | self.counts()
+        counts = {"messages": len(self.record.messages()), "faults": len(self.faults)} | self.counts()
         return json_answer(counts | {"webhooks": self.webhooks.counts()})
 
     async def forget(self, request: web.Request) -> web.StreamResponse:

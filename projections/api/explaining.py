@@ -258,6 +258,7 @@ REFUSALS: Mapping[RefusalReason, Callable[[Facts], str]] = {
     "template_not_approved": _fixed(
         "the provider has rejected, paused or disabled the template. Look into its console, or use another template."
     ),
+    "part_failed": _fixed("a part of the same text before it was not sent, and a text with a hole is none."),
     "clock": _fixed("the clock of whoever asked for it was wrong by more than is allowed. Set that clock."),
 }
 """One for every reason that exists; a test walks the catalogue."""

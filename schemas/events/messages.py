@@ -148,13 +148,16 @@ class MessageRequested(_Asked):
 class SendCommand(_Asked):
     """Send this (message, part). Written in the same step as MessageRequested, after it; lies in an outbound topic.
 
-    Its sealed content is the one of MessageRequested (`sealed_in`). `on_submitted` names what outbound writes beside
-    Submitted once the provider took the message.
+    Its sealed content is the one of MessageRequested (`sealed_in`). Of a text in several parts each command sends the characters
+    from `text_from` up to, without, `text_to`; absent: all. `on_submitted` names what outbound writes beside Submitted once the
+    provider took the message.
     """
 
     TYPE: ClassVar[str] = "sealpost.send.command.v1"
     part: int = 0
     parts: int = 1
+    text_from: int | None = None
+    text_to: int | None = None
     requested_at: str
     on_submitted: Literal["confirmation_sent"] | None = None
     optin: str | None = None

@@ -15,12 +15,28 @@ Status = Literal[
 _RANK: dict[Status, int] = {
     "requested": 0, "unknown": 1, "submitted": 2, "sent": 3, "expired": 4, "failed": 5, "rejected": 6, "delivered": 7, "read": 8,
 }  # fmt: skip
-_STATUS_AT: dict[int, Status] = {place: status for status, place in _RANK.items()}
+_END_OF_LATER_PART: dict[Status, int] = {"expired": 9, "rejected": 10, "failed": 11}
+"""Above everything that becomes of the first part: a message of which a part is missing was not delivered."""
+PART_FAILED = "part_failed"
+"""The reason for which parts behind one that ended are rejected; it is not why the message is incomplete."""
+_STATUS_AT: dict[int, Status] = {
+    place: status for known in (_RANK, _END_OF_LATER_PART) for status, place in known.items()
+}
 
 
 def rank(status: Status) -> int:
     """Place of a status in the lattice; the larger wins. A total order, so a join never depends on the order of arrival."""
     return _RANK[status]
+
+
+def rank_in_message(status: Status, part: int, reason: str | None) -> int | None:
+    """Place in the lattice of the whole message; None for what says nothing about it.
+
+    The first part speaks for the message as long as no later one ended without being sent.
+    """
+    if part == 0:
+        return rank(status)
+    return None if reason == PART_FAILED else _END_OF_LATER_PART.get(status)
 
 
 def of_rank(place: int | None) -> Status | None:

@@ -5,6 +5,9 @@ from string import Formatter
 
 from schemas.metrics_document import page
 from schemas.texts import LANGUAGES, PURPOSE_NAMES, TEXTS
+from sealpost.conformance import Conformance
+from workers import registry
+from workers.channels_document import with_tables
 
 ROOT = Path(__file__).parents[2]
 
@@ -12,6 +15,20 @@ ROOT = Path(__file__).parents[2]
 def test_metrics_page_is_generated() -> None:
     """docs/metrics.md equals what the catalogue gives."""
     assert (ROOT / "docs" / "metrics.md").read_text() == page()
+
+
+def test_the_table_of_channels_is_generated() -> None:
+    """ADDING_CHANNELS.md says of every registered channel what its code says."""
+    page = (ROOT / "ADDING_CHANNELS.md").read_text()
+    assert all(f" {name} |" in page for name in registry.channel_names())
+    assert page == with_tables(page)
+
+
+def test_the_page_about_channels_names_every_case() -> None:
+    """A case of the kit that is added is told of."""
+    page = (ROOT / "ADDING_CHANNELS.md").read_text()
+    cases = {name.removeprefix("test_") for name in dir(Conformance) if name.startswith("test_")}
+    assert {case for case in cases if f"`{case}`" not in page} == set()
 
 
 def test_every_text_has_german_and_english_with_the_same_variables() -> None:

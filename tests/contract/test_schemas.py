@@ -39,7 +39,7 @@ CLEAR_FIELDS = {
     "classes", "evidence", "store", "receipts", "missing", "alg", "reachable", "status", "field", "event",
     "outcome", "draft", "active",
     # numbers
-    "part", "parts", "attempt", "code", "settings",
+    "part", "parts", "text_from", "text_to", "attempt", "code", "settings",
     # times
     "acted_at", "requested_at", "expires", "t0", "t1", "t2", "tr", "t3", "purged_at", "day", "day_keys_until",
     # of the business, no person: settings

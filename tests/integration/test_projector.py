@@ -12,7 +12,7 @@ from schemas.clock import to_ms
 from schemas.envelope import Event
 from schemas.events import registry
 from schemas.events.deletions import StorePurged
-from schemas.events.statuses import join, rank
+from schemas.events.statuses import join, of_rank, rank
 from schemas.ids import random_id
 from streams.kafka import admin
 from streams.kafka.admin import ClusterIdentity
@@ -155,6 +155,31 @@ def test_two_statuses_are_joined_by_the_lattice(
     winner = join(first, second)  # type: ignore[arg-type]  # the keys of STATUS_MODELS are statuses
     assert row["status_rank"] == rank(winner)
     assert row["reason"] == f"why {winner}"
+
+
+@pytest.mark.parametrize("end", ["failed", "rejected", "expired"])
+def test_a_text_of_which_a_part_is_missing_was_not_delivered(
+    models: ReadModels, person: Person, end: str
+) -> None:
+    """Whatever became of the other parts, and in every order; those that were held back for it do not hide why."""
+    story = [
+        ("submitted", 0, None), ("delivered", 0, None), (end, 1, "why"), ("rejected", 2, "part_failed"), ("read", 0, None),
+    ]  # fmt: skip
+    seen = set()
+    for order in permutations(story):
+        message = message_name()
+        models.apply(*(person.status(word, message, 1, reason, part) for word, part, reason in order))
+        row = models.one(MESSAGE, person.tenant, message)
+        seen.add((of_rank(row["status_rank"]), row["reason"]))
+    assert seen == {(end, "why")}
+
+
+def test_the_first_part_speaks_for_a_text_whose_parts_all_went(models: ReadModels, person: Person) -> None:
+    message = message_name()
+    models.apply(person.status("submitted", message, 1), person.status("read", message, 2, part=1))
+    assert models.one(MESSAGE, person.tenant, message)["status_rank"] == rank("submitted")
+    models.apply(person.status("delivered", message, 3))
+    assert models.one(MESSAGE, person.tenant, message)["status_rank"] == rank("delivered")
 
 
 def test_consents_in_every_order_and_repetition(models: ReadModels, person: Person) -> None:

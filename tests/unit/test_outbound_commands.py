@@ -82,6 +82,12 @@ def _broken(event: Event, **data: Any) -> Event:
         _broken(text_command(PERSON, "x"), sealed=None),
         _broken(own_text_command(PERSON), text=None),
         _broken(text_command(PERSON, "x"), unknown=1),
+        _broken(text_command(PERSON, "x"), part=1),
+        _broken(text_command(PERSON, "x"), parts=2),
+        _broken(text_command(PERSON, "x"), parts=2, text_from=0),
+        _broken(text_command(PERSON, "x"), parts=2, text_from=1, text_to=1),
+        _broken(text_command(PERSON, "x"), parts=2, text_from=-1, text_to=1),
+        _broken(template_command(PERSON, "x"), parts=2, text_from=0, text_to=1),
         text_command(PERSON, "x").model_copy(update={"channel": None}),
         text_command(PERSON, "x").model_copy(update={"type": "sealpost.message.requested.v1"}),
     ],
@@ -89,6 +95,20 @@ def _broken(event: Event, **data: Any) -> Event:
 def test_what_is_no_send_command_is_refused(event: Event) -> None:
     with pytest.raises(InvalidEvent):
         decode(record_of(event))
+
+
+def test_a_part_is_its_span_of_the_text_and_only_the_first_shows_what_it_answers() -> None:
+    whole = text_command(PERSON, "Grüß dich", in_reply_to="wamid.1")
+
+    def said(part: int, start: int, stop: int) -> Any:
+        message = decode(record_of(_broken(whole, part=part, parts=2, text_from=start, text_to=stop)))
+        assert message.block is not None
+        return rendering.open_content(message, message.block, PERSON.key)
+
+    assert said(0, 0, 4) == Plain(TextContent(text="Grüß", in_reply_to="wamid.1"))
+    assert said(1, 5, 9) == Plain(TextContent(text="dich"))
+    assert said(1, 5, 10) == Corrupt("content")
+    assert said(1, 4, 5) == Corrupt("content"), "a part of which nothing is seen is no content"
 
 
 def test_content_opens_as_what_it_is_and_only_with_its_key() -> None:

@@ -1,7 +1,7 @@
 """By which way a message came: the token of a form or link in it, looked up in the vault (channel-apis §0).
 
-A hit is never proof of who wrote. Words that are passed on (`forwarded`) hold no token: they are another's. In a conversation that
-another app has (`standby`) nobody is signed up.
+A hit is never proof of who wrote. Words that are passed on (`forwarded`) hold no token: they are another's. In a conversation
+that another app has (`standby`) nobody is signed up.
 """
 
 from typing import Any

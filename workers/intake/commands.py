@@ -3,7 +3,7 @@
 Blocking; the router calls it in a thread. Look-ups take connections of their own and therefore come before the transaction.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 from unicodedata import category
@@ -36,6 +36,7 @@ from vault.vault import Vault
 from workers import registry
 from workers.channel import Channel, UnknownChannel
 from workers.intake.models import SendRequest, ToSubject
+from workers.parts import PARTS_MAX, Span, cut, fits
 
 ROLE = "api"
 SOURCE = "http"
@@ -261,17 +262,8 @@ class Commands:
         requested_id = event_id(identity.ids, message, ROLE, "message_requested")
         block = self._seal(cursor, tenant, subject, requested_id, month_of_ms(now), body.content)
         requested = self._asked(identity, body, recipient, message, now, block)
-        command = SendCommand(
-            **requested.model_dump(exclude={"sealed"}),
-            part=0,
-            parts=1,
-            requested_at=to_text(now),
-            sealed=Sealed(
-                content=block.model_copy(
-                    update={"sealed_in": requested_id, "type": type_name(MessageRequested)}
-                )
-            ),
-        )
+        copied = block.model_copy(update={"sealed_in": requested_id, "type": type_name(MessageRequested)})
+        commands = _commands(requested, copied, now, _spans(self._channel(recipient.channel), body.content))
 
         def event(data: MessageRequested | SendCommand, its_id: str) -> Event:
             return build(
@@ -281,9 +273,12 @@ class Commands:
 
         outputs = (
             _output(topics.MESSAGES, event(requested, requested_id)),
-            _output(
-                topics.outbound(recipient.channel),
-                event(command, event_id(identity.ids, message, ROLE, "send_command")),
+            *(
+                _output(
+                    topics.outbound(recipient.channel),
+                    event(command, event_id(identity.ids, message, ROLE, _slot(command.part))),
+                )
+                for command in commands
             ),
         )
         answer = orjson.dumps({"message_id": message})
@@ -336,7 +331,7 @@ class Commands:
         if isinstance(key, Erased):
             raise self._unknown_recipient(tenant)
         context = SealContext(tenant, subject, event, type_name(MessageRequested), "content", month)
-        return seal(key, context, content.model_dump_json().encode())
+        return seal(key, context, content.model_dump_json(exclude_none=True).encode())
 
     def _count(self, tenant: str, outcome: str) -> None:
         self._requests.labels(DOOR, outcome, tenant).inc()
@@ -352,10 +347,44 @@ def _check_limits(channel: Channel, content: Content) -> None:
     limits = channel.capabilities
     if content.type not in limits.content_kinds:
         raise _invalid("/content/type", "is a kind that this channel cannot send")
-    if isinstance(content, TextContent) and len(content.text) > limits.text_max_characters:
-        raise _invalid(
-            "/content/text", f"is longer than this channel's {limits.text_max_characters} characters"
-        )
+    if isinstance(content, TextContent) and not _goes_in_parts(channel, content):
+        most = f"{PARTS_MAX} parts of {limits.text_max_characters} characters"
+        raise _invalid("/content/text", f"is longer than this channel takes, {most}")
+
+
+def _goes_in_parts(channel: Channel, content: TextContent) -> bool:
+    """True for a text that fits into the parts a message may have, in each of which something can be seen."""
+    if len(content.text) > PARTS_MAX * channel.capabilities.text_max_characters:
+        return False
+    spans = _spans(channel, content)
+    return len(spans) <= PARTS_MAX and all(_shows(content.text[start:stop]) for start, stop in spans)
+
+
+def _spans(channel: Channel | None, content: Content) -> Sequence[Span]:
+    """The parts that a text over the channel's limit is cut into; none where there is nothing to cut."""
+    if channel is None or not isinstance(content, TextContent):
+        return ()
+    limits = channel.capabilities
+    if fits(content.text, limits.text_max_characters, limits.text_max_bytes):
+        return ()
+    return cut(content.text, limits.text_max_characters, limits.text_max_bytes)
+
+
+def _commands(
+    requested: MessageRequested, block: SealedBlock, now: int, spans: Sequence[Span]
+) -> Sequence[SendCommand]:
+    """A command for each part; all name the one sealed content."""
+    asked = requested.model_dump(exclude={"sealed"})
+    whole = SendCommand(**asked, requested_at=to_text(now), sealed=Sealed(content=block))
+    return [
+        whole.model_copy(update={"part": part, "parts": len(spans), "text_from": start, "text_to": stop})
+        for part, (start, stop) in enumerate(spans)
+    ] or [whole]
+
+
+def _slot(part: int) -> str:
+    """A part's number is its name: the request is cut once, and the commands are recorded with it."""
+    return "send_command" if part == 0 else f"send_command.{part}"
 
 
 def _invalid(pointer: str, detail: str) -> Refusal:

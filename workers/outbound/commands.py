@@ -60,9 +60,21 @@ def decode(record: Record) -> Message:
     block = event.block("content") if command.kind != "own_text" else None
     if (command.kind == "own_text") != (command.text is not None) or (command.text is None and block is None):
         raise InvalidEvent(f"{event.type}: content and kind do not go together")
+    if not _is_part(command):
+        raise InvalidEvent(f"{event.type}: part, parts, text_from and text_to do not go together")
     try:
         ids.message_day(command.message)
         requested_ms, expires_ms = clock.to_ms(command.requested_at), clock.to_ms(command.expires)
     except ValueError:
         raise InvalidEvent(f"{event.type}: message, requested_at or expires is not valid") from None
     return Message(record, event, command, event.channel, requested_ms, expires_ms, block)
+
+
+def _is_part(command: SendCommand) -> bool:
+    """True where part and span can be: only a text has more than one part, each with its span."""
+    start, stop = command.text_from, command.text_to
+    if not 0 <= command.part < command.parts:
+        return False
+    if start is None or stop is None:
+        return start is stop and command.parts == 1
+    return command.kind == "text" and 0 <= start < stop

@@ -7,6 +7,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from schemas.content import Content, TextContent
 from schemas.envelope import SealedBlock
+from schemas.events.messages import SendCommand
 from schemas.settings import TenantSettings
 from schemas.wording import wording
 from vault.outcomes import Corrupt, Plain
@@ -32,16 +33,28 @@ def own_text(message: Message, settings: TenantSettings, preferences_url: str = 
 
 
 def open_content(message: Message, block: SealedBlock, key: bytes) -> Plain[Content] | Corrupt:
-    """Open a command's content with its content key; Corrupt also when what it holds is no content."""
+    """Open a command's content with its content key, and cut out the command's part of it; Corrupt also when what it holds is no
+    content, or has no such part."""
     event = message.event
     context = SealContext(event.tenant, event.subject, event.id, event.type, "content", block.gen)
     opened = open_block(key, context, block)
     if isinstance(opened, Corrupt):
         return opened
     try:
-        return Plain(_CONTENT.validate_json(opened.value))
+        content = _part_of(_CONTENT.validate_json(opened.value), message.command)
     except ValidationError:
         return Corrupt("content")
+    return Corrupt("content") if content is None else Plain(content)
+
+
+def _part_of(content: Content, command: SendCommand) -> Content | None:
+    """What this command says of the content; None where there is no such part. Only the first shows what a text answers."""
+    if command.text_from is None or command.text_to is None:
+        return content
+    if not isinstance(content, TextContent) or command.text_to > len(content.text):
+        return None
+    answered = content.in_reply_to if command.part == 0 else None
+    return TextContent(text=content.text[command.text_from : command.text_to], in_reply_to=answered)
 
 
 def seal_personal(

@@ -10,7 +10,7 @@ from typing import Literal
 from schemas import clock, ids
 from schemas.constants import Times
 from schemas.content import Content
-from schemas.events.statuses import MessageRejected
+from schemas.events.statuses import PART_FAILED, MessageRejected
 from schemas.settings import TenantSettings
 from streams.kafka.producer import AsyncProducer, ProduceFailed
 from streams.kafka.settings_follower import SettingsFollower
@@ -66,11 +66,13 @@ class Parts:
 class _Way:
     """What is known of one message on its way. `asked`: tries without a call in a row. `permit`: held and not settled yet.
     `called`: since then the provider may have been called. `fault`: the kind of error for which the message is ended instead of
-    sent; `unclaimed`: and the vault has no claim for it. `vault_faults`: in a row."""
+    sent; `unclaimed`: and the vault has no claim for it. `vault_faults`: in a row. `holed`:
+    a part of the message before this one was not sent."""
 
     asked: int = 0
     permit: Permit | None = None
     called: bool = False
+    holed: bool = False
     fault: str | None = None
     unclaimed: bool = False
     vault_faults: int = 0
@@ -140,11 +142,12 @@ class Sender:
             return Again(decisions.poll_s(way.asked), "settings")
         left_s = (message.expires_ms - clock.now_ms()) / clock.MS_PER_S
         access = None
-        if left_s > 0:
-            try:
+        try:
+            way.holed = await self._part_ended(message)
+            if left_s > 0:
                 access = await self._parts.accounts.credentials(message.command.account)
-            except AWAY:
-                return Again(decisions.POLL_MAX_S, "vault_away")
+        except AWAY:
+            return Again(decisions.POLL_MAX_S, "vault_away")
         turn = left_s > 0 and await self._turn(message, access, waits, left_s)
         try:
             if waits.interrupted and not turn:
@@ -161,6 +164,9 @@ class Sender:
     ) -> tuple[Next, Permit | None]:
         """What needs a turn: permit and call. What its answer means for the whole account takes effect before the turn ends."""
         decided = await self._ask(message, waits, way.asked)
+        if isinstance(decided, Call) and way.holed:
+            verdict = statuses.Verdict(MessageRejected, reason=PART_FAILED)
+            decided = Finish("rejected", verdict, decided.permit.attempt)
         if not isinstance(decided, Call):
             if turn:
                 self._parts.turns.give_back(message.command.account, message.event.subject)
@@ -188,6 +194,16 @@ class Sender:
         attempt = 0 if permit is None or way.unclaimed else permit.attempt
         called = way.called or (permit is not None and permit.again)
         return await self._conclude(message, decisions.on_fault(fault, attempt, called=called), permit, waits)
+
+    async def _part_ended(self, message: Message) -> bool:
+        """True where an earlier part was not sent: what is behind it is not sent either, a text with a hole is none. The lane
+        has ended all earlier parts by now, and what a part ended as stays in the vault."""
+        command = message.command
+        if command.part == 0:
+            return False
+        return await self._parts.gate.look_up(
+            partial(self._parts.vault.part_ended, command.message, command.part)
+        )
 
     async def _turn(
         self, message: Message, access: AccountCredentials | None, waits: Waits, left_s: float

@@ -85,6 +85,40 @@ def test_a_recipient_by_subject_and_a_template(world: ApiWorld, tenant: Tenant) 
     assert b"Birne" not in requested.to_bytes()
 
 
+def test_a_text_over_the_limit_is_cut_once(world: ApiWorld, tenant: Tenant) -> None:
+    """One message, one sealed content, a command for each part in order; asked for again, nothing is cut anew."""
+    person = tenant.person()
+    text = "Ein Satz über Birnen. " * 500
+    reply = tenant.send(person.to, text, idempotency_key="long")
+    assert reply.status == 202, reply
+    assert tenant.send(person.to, text, idempotency_key="long").raw == reply.raw
+    message = reply.body["message_id"]
+    of_message(world.written(topics.MESSAGES, tenant.name), message)
+    written = [
+        event
+        for event in world.written(topics.outbound("whatsapp"), tenant.name)
+        if event.data["message"] == message
+    ]
+    told = [registry.read(event) for event in written]
+    assert all(isinstance(one, messages.SendCommand) for one in told)
+    assert [(event.data["part"], event.data["parts"]) for event in written] == [(0, 3), (1, 3), (2, 3)]
+    assert len({event.id for event in written}) == 3
+    assert len({event.block("content") for event in written}) == 1
+    pieces = [text[event.data["text_from"] : event.data["text_to"]] for event in written]
+    assert " ".join(pieces) == text.strip()
+    assert max(map(len, pieces)) <= 4096
+
+
+def test_a_text_of_more_parts_than_a_message_may_have_is_refused(tenant: Tenant) -> None:
+    """Ten parts go; the answer to more names the field and the limit, not the text."""
+    person = tenant.person()
+    assert tenant.send(person.to, "a" * 40_960).status == 202
+    reply = tenant.send(person.to, "a" * 40_961)
+    assert (reply.status, reply.problem) == (422, "invalid")
+    assert "10 parts of 4096 characters" in reply.raw.decode()
+    assert "aaa" not in reply.raw.decode()
+
+
 @pytest.mark.parametrize("in_header", [False, True])
 @pytest.mark.finding(28)
 def test_idempotency(world: ApiWorld, tenant: Tenant, in_header: bool) -> None:

@@ -88,13 +88,13 @@ def read_send(raw: bytes, headers: Mapping[str, str]) -> Send:
 
 
 def _shown_text(body: Mapping[str, Any]) -> str | None:
-    return wire.word(body.get("body"))
+    return _word(body.get("body"), send.TEXT_MAX_CHARACTERS)
 
 
 def _shown_link(body: Mapping[str, Any]) -> str | None:
     link = wire.mapping(body.get("richLinkData"))
     whole = wire.mapping(link.get("assets")) and urlsplit(str(link.get("url"))).scheme == "https"
-    return wire.word(link.get("title")) if whole else None
+    return _word(link.get("title"), send.CAPTION_MAX_CHARACTERS) if whole else None
 
 
 def _shown_interactive(body: Mapping[str, Any]) -> str | None:
@@ -107,15 +107,29 @@ def _shown_interactive(body: Mapping[str, Any]) -> str | None:
     quick = wire.mapping(data.get("quick-reply"))
     if quick:
         items = wire.objects(quick.get("items"))
-        whole = send.BUTTONS_MIN <= len(items) <= send.BUTTONS_MAX and _items_whole(items)
+        whole = send.BUTTONS_MIN <= len(items) <= send.BUTTONS_MAX
+        whole = whole and _items_whole(items, send.BUTTON_TITLE_MAX_CHARACTERS)
         return wire.word(quick.get("summaryText")) if whole else None
     sections = wire.objects(wire.mapping(data.get("listPicker")).get("sections"))
-    whole = bool(sections) and all(_items_whole(wire.objects(one.get("items"))) for one in sections)
+    whole = bool(sections) and all(
+        _items_whole(wire.objects(one.get("items")), send.BUBBLE_TITLE_MAX_CHARACTERS) for one in sections
+    )
     return wire.word(wire.mapping(interactive.get("receivedMessage")).get("title")) if whole else None
 
 
-def _items_whole(items: list[Mapping[str, Any]]) -> bool:
-    return bool(items) and all(wire.word(one.get(name)) for one in items for name in ("identifier", "title"))
+def _items_whole(items: list[Mapping[str, Any]], title_max_characters: int) -> bool:
+    return bool(items) and all(
+        wire.word(one.get("identifier"))
+        and _word(one.get("title"), title_max_characters)
+        and len(wire.word(one.get("subtitle")) or "") <= send.BUBBLE_SUBTITLE_MAX_CHARACTERS
+        for one in items
+    )
+
+
+def _word(value: object, max_characters: int) -> str | None:
+    """Text that a bubble shows whole; None for none, or for more."""
+    found = wire.word(value)
+    return found if found is not None and len(found) <= max_characters else None
 
 
 _READERS = {"text": _shown_text, "richLink": _shown_link, "interactive": _shown_interactive}

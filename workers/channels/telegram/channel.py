@@ -1,6 +1,6 @@
 """Telegram as a channel: what it can do, who processes what, and where its parts are."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from schemas.addresses import Address
 from schemas.content import Content
@@ -79,6 +79,11 @@ class Telegram:
     name = "telegram"
     capabilities = CAPABILITIES
     processing: Sequence[Processing] = PROCESSING
+    skipped_cases: Mapping[str, str] = {
+        "every_fragment_of_a_batch": "a webhook of Telegram is one update, which holds one fact",
+        "changed_body": "Telegram's proof is a shared secret in a header, no signature of the body",
+        "handshake": "Telegram has none: setWebhook is told the secret and the address",
+    }
 
     def read_address(self, text: str) -> Address | None:
         """The id of a private chat; None for a group's, a channel's, and for a user name."""
