@@ -137,6 +137,13 @@ def _address_unbound(r: _Reading, d: subscriptions.AddressUnbound) -> None:
     )
 
 
+def _reach_changed(r: _Reading, d: subscriptions.ReachChanged) -> None:
+    changed_at = instant(d.acted_at)
+    r.into.add(
+        tables.REACH, channel=r.channel, account=d.account, reachable=d.reachable, changed_at=changed_at
+    )
+
+
 def _profile_updated(r: _Reading, _d: subscriptions.ProfileUpdated) -> None:
     r.into.add(
         tables.SUBJECT,
@@ -422,6 +429,7 @@ _READERS: dict[type[EventData], Callable[[_Reading, Any], None]] = {
     subscriptions.SubjectCreated: _subject_created,
     subscriptions.AddressBound: _address_bound,
     subscriptions.AddressUnbound: _address_unbound,
+    subscriptions.ReachChanged: _reach_changed,
     subscriptions.ProfileUpdated: _profile_updated,
     subscriptions.SubscriptionActivated: _subscription_activated,
     subscriptions.SubscriptionEnded: _subscription_ended,

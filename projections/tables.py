@@ -181,6 +181,14 @@ ADDRESS = Table(
         "sealed": ("json", FIRST),
     },
 )
+REACH = Table(
+    "reach",
+    (*_PERSON, "channel", "account"),
+    {
+        "reachable": ("boolean", along("changed_at", equal=True)),
+        "changed_at": ("timestamptz", GREATEST),
+    },
+)
 CONSENT = Table(
     "consent",
     (*_PERSON, "event"),
@@ -281,7 +289,7 @@ UNKNOWN_EVENT = Table(
 )
 FENCE = Table("fence", _PERSON, {"erasure": ("text", FIRST), "erased_at": ("timestamptz", LEAST)})
 
-OF_A_PERSON = (SUBJECT, ADDRESS, CONSENT, PERMISSION, SUBSCRIPTION, MESSAGE, UNKNOWN_EVENT)
+OF_A_PERSON = (SUBJECT, ADDRESS, REACH, CONSENT, PERMISSION, SUBSCRIPTION, MESSAGE, UNKNOWN_EVENT)
 """Tables that a purge empties of a subject; their first key columns are tenant and subject."""
 OF_ERASURES = (ERASURE, RECEIPT)
 """Tables that outlive the subject; they name no person."""

@@ -130,6 +130,11 @@ class Person:
         )
         return self.event(data, second)
 
+    def reach_changed(self, second: int, *, reachable: bool) -> Event:
+        """ReachChanged."""
+        data = subscriptions.ReachChanged(account=ACCOUNT, reachable=reachable, acted_at=at(second))
+        return self.event(data, second)
+
     def asked(self, message: str, second: int) -> Event:
         """MessageRequested, of a text."""
         data = messages.MessageRequested(
@@ -257,6 +262,8 @@ class Person:
             self.echoed(message_name(), 14),
             self.revoked(message_name(), 14),
             self.unbound(15),
+            self.reach_changed(15, reachable=False),
+            self.reach_changed(16, reachable=True),
         ]
 
 

@@ -23,7 +23,7 @@ EMPTIED: dict[str, tuple[str, frozenset[str]]] = {
         frozenset(
             f"projections.{table}"
             for table in (
-                "address", "consent", "message", "permission", "subject", "subscription", "unknown_event",
+                "address", "consent", "message", "permission", "reach", "subject", "subscription", "unknown_event",
             )
         ),
     ),

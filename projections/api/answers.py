@@ -112,6 +112,8 @@ class Answers:
             answer.created_at = _text(created_at)
         if row.get("language"):
             answer.language = row["language"]
+        if blocks := self._reader.blocks(tenant, subject):
+            answer.blocked = [_shown_block(one) for one in blocks]
         if row.get("stale"):
             answer.stale = True
         if opening.met_unreadable:
@@ -212,6 +214,10 @@ def _shown_addresses(rows: list[Row], opening: Opening) -> list[models.ShownAddr
             entry = models.ShownAddress(channel=row["channel"], kind=row["kind"], address=address)
             shown.setdefault(place, entry)
     return list(shown.values())
+
+
+def _shown_block(row: Row) -> models.ShownBlock:
+    return models.ShownBlock(channel=row["channel"], account=row["account"], since=_text(row["changed_at"]))
 
 
 def _shown_subscription(row: Row) -> models.ShownSubscription:

@@ -41,6 +41,14 @@ class ShownAddress(Answer):
     address: str | None = Field(examples=["4915123456789"])
 
 
+class ShownBlock(Answer):
+    """An account that the person has blocked: nothing reaches them from it until they write again."""
+
+    channel: str
+    account: str
+    since: str = Field(examples=[TIME_EXAMPLE])
+
+
 class ShownSubscription(Answer):
     """Membership in a list; `since` is when the state began."""
 
@@ -72,6 +80,7 @@ class SubjectAnswer(Answer):
     erased_at: str | None = None
     profile: Profile | None = None
     addresses: list[ShownAddress] | None = None
+    blocked: list[ShownBlock] | None = Field(default=None, description="Left out where there is none.")
     subscriptions: list[ShownSubscription] | None = None
     permissions: list[ShownPermission] | None = None
     language: str | None = None

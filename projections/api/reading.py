@@ -84,6 +84,11 @@ class Reader:
         """What was bound and unbound, in the order of the log; rows of before the log's place was kept come first."""
         return self._rows_of("address", "log_offset nulls first, bound_at, event", tenant, subject)
 
+    def blocks(self, tenant: str, subject: str) -> list[Row]:
+        """Accounts that the person has blocked."""
+        rows = self._rows_of("reach", "changed_at, channel, account", tenant, subject)
+        return [row for row in rows if not row["reachable"]]
+
     def subscriptions(self, tenant: str, subject: str) -> list[Row]:
         """Memberships, oldest first."""
         return self._rows_of("subscription", "activated_at, subscription", tenant, subject)

@@ -2,6 +2,8 @@
 
 import re
 from base64 import b64decode, b64encode, urlsafe_b64encode
+from functools import partial
+from typing import Any
 from urllib.parse import quote
 
 import psycopg
@@ -249,6 +251,26 @@ def test_an_address_that_is_theirs_no_more_is_not_shown(tenant: Tenant) -> None:
     assert f"An address on {CHANNEL} is theirs no more." in words
     tenant.world.produce(person.event(other, {"identity": identity}))
     person.until("", lambda body: {one["address"] for one in body["addresses"]} == {number, "4915100000001"})
+
+
+def shows_blocked(blocked: object, body: Any) -> bool:
+    """The answer names these accounts as blocked."""
+    return bool(body.get("blocked") == blocked)
+
+
+def test_a_block_is_shown_until_it_ends(tenant: Tenant) -> None:
+    """With the account and since when; of who blocked nobody nothing is said."""
+    person = tenant.person()
+    person.introduce()
+    person.until("", lambda body: body["addresses"] and "blocked" not in body)
+    for reachable in (False, True):
+        at = to_text(now_ms())
+        data = subscriptions.ReachChanged(account=tenant.account, reachable=reachable, acted_at=at)
+        tenant.world.produce(person.event(data, {}))
+        blocked = None if reachable else [{"channel": CHANNEL, "account": tenant.account, "since": at}]
+        person.until("", partial(shows_blocked, blocked))
+        words = f"They blocked the account {tenant.account} on {CHANNEL}."
+        assert (words in [item["words"] for item in person.get("/timeline")["items"]]) is not reachable
 
 
 def a_cursor(*parts: str) -> str:
