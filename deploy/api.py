@@ -12,6 +12,7 @@ from fastapi import APIRouter, FastAPI
 from deploy.role_server import VERSION
 from deploy.settings import Settings
 from projections.api.answers import Answers
+from projections.api.provider_ids import provider_ids
 from projections.api.reading import Reader, open_pool
 from projections.api.router import QueryParts
 from projections.api.router import create_router as create_queries
@@ -74,6 +75,7 @@ class Api:
                             tokens.check_or_recall,
                             times,
                             self._settings.public_url,
+                            provider_ids(self._vault, Reader(pool)),
                         )
                     ),
                     *self._optin_routers(producer, follower, tokens),

@@ -89,12 +89,16 @@ class Sentence:
     words: str
 
 
+KINDS: Mapping[str, str] = {
+    "text": "A text", "template": "A template", "own_text": "One of Sealpost's own texts", "media": "A file",
+    "buttons": "A text with buttons", "list": "A list to choose from", "read_mark": "A mark that a message was read",
+}  # fmt: skip
+
+
 def chain(facts: Facts) -> list[Sentence]:
     """Everything that happened, in the order in which it can only have done: the provider's clock is not ours. Each with the time
     since the step before."""
-    kind = {"text": "A text", "template": "A template", "own_text": "One of Sealpost's own texts"}.get(
-        facts.kind, "A message"
-    )
+    kind = KINDS.get(facts.kind, "A message")
     steps = [
         Sentence(
             facts.requested_at_ms,

@@ -15,7 +15,7 @@ from schemas import topics
 from schemas.addresses import Address
 from schemas.clock import MS_PER_S, day_of_ms, month_of_ms, now_ms, to_text
 from schemas.constants import Times
-from schemas.content import Content, TemplateContent, TextContent
+from schemas.content import Content, ReadMarkContent, TemplateContent, TextContent
 from schemas.envelope import Event, Sealed, SealedBlock
 from schemas.errors import SealpostError
 from schemas.events.deletions import ErasureRequested
@@ -35,6 +35,7 @@ from vault.sealing import SealContext, seal
 from vault.vault import Vault
 from workers import registry
 from workers.channel import Channel, UnknownChannel
+from workers.intake.limits import misfit
 from workers.intake.models import SendRequest, ToSubject
 from workers.parts import PARTS_MAX, Span, cut, fits
 
@@ -101,9 +102,11 @@ class Commands:
         settings: SettingsSource,
         times: Times,
         find_channel: Callable[[str], Channel] = registry.channel,
+        find_provider_id: Callable[[str, str, str], str | None] = lambda _tenant, _subject, _message: None,
     ) -> None:
+        """`find_provider_id`: (tenant, subject, message) → what the provider calls a message that the person wrote."""
         self._vault, self._settings, self._times = vault, settings, times
-        self._find_channel = find_channel
+        self._find_channel, self._find_provider_id = find_channel, find_provider_id
         self._id_keys: dict[str, bytes] = {}
         self._requests = counter("sealpost_requests_total")
 
@@ -119,9 +122,10 @@ class Commands:
         address = self._check_content(body)
         self._check_agreement_and_purpose(tenant, body.purpose)
         recipient = self._recipient(tenant, body, address)
+        content = self._answering(tenant, recipient, body)
         try:
             with self._vault.transaction() as cursor:
-                recorded = self._record(cursor, identity, body, recipient)
+                recorded = self._record(cursor, identity, body, recipient, content)
         except _Recorded as earlier:
             return self._repeated(identity, earlier.recorded)
         self._count(tenant, "accepted")
@@ -231,6 +235,26 @@ class Commands:
             _check_limits(channel, body.content)
         return recipient
 
+    def _answering(self, tenant: str, recipient: _Recipient, body: SendRequest) -> Content:
+        """The content with the provider's id of the message it answers, or marks as read, where the request names one."""
+        content, channel = body.content, self._channel(recipient.channel)
+        named = isinstance(content, ReadMarkContent) and content.of is not None
+        if body.reply_to is None:
+            if isinstance(content, ReadMarkContent) and not named:
+                raise _invalid("/reply_to", "must name the message that was read")
+            return content
+        if isinstance(content, TemplateContent):
+            raise _invalid("/reply_to", "a template answers no message")
+        found = self._find_provider_id(tenant, recipient.subject, body.reply_to)
+        if found is None:
+            raise _invalid("/reply_to", "is no message that this person wrote, or it is not known yet")
+        if isinstance(content, ReadMarkContent):
+            return content.model_copy(update={"of": found})
+        answering = content.model_copy(update={"in_reply_to": found})
+        if channel is not None:
+            _check_limits(channel, answering)
+        return answering
+
     def _by_settings(self, tenant: str, subject: str, channel: str) -> _Recipient:
         """The person never wrote on this channel, or the vault has forgotten where: the tenant's first account of it."""
         settings = self._settings.tenant(tenant)
@@ -250,7 +274,12 @@ class Commands:
             return None
 
     def _record(
-        self, cursor: Cursor, identity: _Identity, body: SendRequest, recipient: _Recipient
+        self,
+        cursor: Cursor,
+        identity: _Identity,
+        body: SendRequest,
+        recipient: _Recipient,
+        content: Content,
     ) -> Recorded:
         """Hold the subject, seal the content, record; leaves by `_Recorded` when the identity is known by now."""
         tenant, subject = identity.tenant, recipient.subject
@@ -260,10 +289,10 @@ class Commands:
         now = self._time(cursor, tenant)
         message = message_id(day_of_ms(now), identity.ids, identity.request, ROLE, "message")
         requested_id = event_id(identity.ids, message, ROLE, "message_requested")
-        block = self._seal(cursor, tenant, subject, requested_id, month_of_ms(now), body.content)
+        block = self._seal(cursor, tenant, subject, requested_id, month_of_ms(now), content)
         requested = self._asked(identity, body, recipient, message, now, block)
         copied = block.model_copy(update={"sealed_in": requested_id, "type": type_name(MessageRequested)})
-        commands = _commands(requested, copied, now, _spans(self._channel(recipient.channel), body.content))
+        commands = _commands(requested, copied, now, _spans(self._channel(recipient.channel), content))
 
         def event(data: MessageRequested | SendCommand, its_id: str) -> Event:
             return build(
@@ -300,12 +329,11 @@ class Commands:
     ) -> MessageRequested:
         ttl_s = self._times.ttl_default_s if body.ttl_seconds is None else body.ttl_seconds
         settings = self._settings.tenant(identity.tenant)
-        is_template = isinstance(body.content, TemplateContent)
         return MessageRequested(
             message=message,
             account=recipient.account,
             purpose=body.purpose,
-            kind="template" if is_template else "text",
+            kind=body.content.type,
             template=body.content.name if isinstance(body.content, TemplateContent) else None,
             language=body.content.language if isinstance(body.content, TemplateContent) else None,
             delivery=body.delivery,
@@ -345,8 +373,9 @@ def _shows(text: str) -> bool:
 def _check_limits(channel: Channel, content: Content) -> None:
     """What the channel declares."""
     limits = channel.capabilities
-    if content.type not in limits.content_kinds:
-        raise _invalid("/content/type", "is a kind that this channel cannot send")
+    wrong = misfit(limits, content)
+    if wrong is not None:
+        raise Refusal("invalid", "", [wrong])
     if isinstance(content, TextContent) and not _goes_in_parts(channel, content):
         most = f"{PARTS_MAX} parts of {limits.text_max_characters} characters"
         raise _invalid("/content/text", f"is longer than this channel takes, {most}")

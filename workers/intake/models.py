@@ -84,6 +84,11 @@ class SendRequest(Body):
     idempotency_key: str | None = Field(default=None, min_length=1, max_length=200, repr=False)
     delivery: Annotated[Delivery, BeforeValidator(_or_default)] = DELIVERY
     ttl_seconds: int | None = Field(default=None, ge=1, description="The message expires unsent after this.")
+    reply_to: str | None = Field(
+        default=None,
+        pattern=r"^[0-9a-f]{32}$",
+        description="A message of the person that this one answers, or marks as read.",
+    )
 
 
 class Accepted(BaseModel):

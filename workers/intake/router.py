@@ -42,7 +42,8 @@ SETTINGS_S = 5.0
 @dataclass(frozen=True, slots=True)
 class CommandParts:
     """What the commands need. `check`: whose token it is (`vault.check_token`), `check_or_recall`: the same also while the
-    vault's database is away; `producer` serves the API's event loop. `public_url`: where people reach the API's pages."""
+    vault's database is away; `producer` serves the API's event loop. `public_url`: where people reach the API's pages.
+    `find_provider_id`: what the provider calls a message that a person wrote."""
 
     vault: Vault
     producer: Sends
@@ -51,6 +52,7 @@ class CommandParts:
     check_or_recall: Callable[[str], Caller | None]
     times: Times
     public_url: str = ""
+    find_provider_id: Callable[[str, str, str], str | None] = lambda _tenant, _subject, _message: None
 
 
 def create_router(parts: CommandParts) -> APIRouter:
@@ -67,7 +69,7 @@ def create_router(parts: CommandParts) -> APIRouter:
 
 
 def _add_messages(router: APIRouter, parts: CommandParts, gate: Gate) -> None:
-    commands = Commands(parts.vault, parts.settings, parts.times)
+    commands = Commands(parts.vault, parts.settings, parts.times, find_provider_id=parts.find_provider_id)
     producer = Counted(parts.producer)
     asks = Depends(gate.of_tenant("producer", "agent"))
     erases = Depends(Gate(parts.check_or_recall).of_tenant("officer"))
