@@ -29,6 +29,11 @@ _CONSENT_TYPES = {
     for model, topic in registry.TOPIC_OF.items()
     if topic == CONSENTS
 }
+_CLEAR_OF_CONSENT = (
+    "optin", "account", "language", "legal_basis", "entry_point", "message", "method", "requested_at", "text_hash",
+    "notice_hash", "form", "link", "campaign",
+)  # fmt: skip
+"""What is shown of a consent event as it stands in it."""
 
 
 class SettingsSource(Protocol):
@@ -287,7 +292,7 @@ def _consent(row: Row, evidence: Fields, settings: TenantSettings) -> models.Con
         acted_at=_text_or_none(row["acted_at"]),
         recorded_at=_text(row["recorded_at"]),
     )
-    for name in ("optin", "account", "language", "legal_basis", "entry_point", "message", "method"):
+    for name in _CLEAR_OF_CONSENT:
         if data.get(name) is not None:
             setattr(item, name, data[name])
     reference = TextReference.model_validate(data["text"]) if data.get("text") else None

@@ -79,8 +79,10 @@ def offer_of(
     settings: TenantSettings, form: Form, language: str | None, channel: Callable[[str], Channel]
 ) -> Offer | Missing:
     """As `offer`, for a form that may not be published."""
-    spoken = language_for(language, settings)
-    notice, text = settings.notice_for(spoken), settings.consent_text(SIGNUP, spoken)
+    text = settings.consent_text(SIGNUP, language_for(language, settings))
+    # What is agreed to decides the language of all: nobody is asked in one for a text in another.
+    spoken = text.language if text is not None else language_for(language, settings)
+    notice = settings.notice_for(spoken)
     purposes = [p for p in form.purposes if p in settings.consent_purposes()]
     if not settings.dpa:
         return "no_dpa"

@@ -32,6 +32,12 @@ ASSETS: Mapping[str, str] = {
     "page.css": "text/css; charset=utf-8",
 }
 ASSET_AGE_S = 300
+SAID = (
+    "title", "intro", "notice_accept", "notice", "notice_opens", "next", "wait", "choose", "away", "busy", "changed",
+    "unavailable",
+)  # fmt: skip
+"""Words that the widget says itself; what comes after a sign-up, the answer to it brings."""
+FOREIGN = "This site is none of the form's origins: sealpost forms create --origin."
 
 
 class SignUpBody(BaseModel):
@@ -121,7 +127,9 @@ class _Forms:
         )  # fmt: skip
         done = await self._sign(request, shown, body)
         if isinstance(done, _Away):
-            return html(pages.form_page(shown, done.word), done.status)
+            # What has changed is to be read and ticked anew.
+            kept = (body.purposes, body.accepted) if done.word != "changed" else ((), False)
+            return html(pages.form_page(shown, done.word, kept[0], accepted=kept[1]), done.status)
         titles = {a.channel: pages.channel_title(self._parts.channel(a.channel)) for a in shown.accounts}
         return html(pages.write_page(shown.business, shown.language, done.links, titles, done.expires_at))
 
@@ -130,22 +138,12 @@ class _Forms:
         shown = self._offer(request, tenant, form, request.query_params.get("language"))
         if isinstance(shown, _Away):
             return self._json(request, None, {"why": shown.why or shown.word}, shown.status)
+        if not self._may_embed(request, shown):
+            return self._json(request, None, {"why": FOREIGN}, 403)
         words = words_for(shown.language, business=shown.business)
-        said = (
-            "title",
-            "intro",
-            "notice_accept",
-            "notice",
-            "notice_opens",
-            "next",
-            "choose",
-            "away",
-            "busy",
-            "changed",
-        )
         answer = {
             "language": shown.language,
-            "words": {name: words[name] for name in said},
+            "words": {name: words[name] for name in SAID},
             "boxes": [{"purpose": box.purpose, "label": box.label} for box in shown.boxes],
             "notice": {"reference": shown.notice.reference, "url": shown.notice.url},
             "text": shown.text.reference,
@@ -163,7 +161,7 @@ class _Forms:
         if isinstance(shown, _Away):
             return self._json(request, None, {"why": shown.why or shown.word}, shown.status)
         if not self._may_embed(request, shown):
-            return self._json(request, None, {"why": "this site is none of the form's origins"}, 403)
+            return self._json(request, None, {"why": FOREIGN}, 403)
         done = await self._sign(request, shown, body)
         if isinstance(done, _Away):
             return self._json(request, shown, {"word": done.word}, done.status)
@@ -226,6 +224,7 @@ class _Forms:
             "links": [
                 {
                     "url": link.url,
+                    "channel": titles[link.channel],
                     "open": words["open"].replace("{channel}", titles[link.channel]),
                     "qr": {
                         "path": link.qr,
