@@ -4,13 +4,15 @@ import time
 from typing import Any
 
 import orjson
+import psycopg
 import pytest
 
 from deploy.http_client import call
 from deploy.settings import for_command
 from deploy.setup import ProviderAccount, connect_account
 from schemas import topics
-from schemas.entry_tokens import ALPHABET, make_token
+from schemas.clock import now_ms
+from schemas.entry_tokens import ALPHABET, make_token, token_hash
 from tests.acceptance_instance import RunningInstance, topic_records, until
 from tests.signup_world import NOTICE_URL, SignUpForm, approve_texts, draft_of
 
@@ -141,6 +143,20 @@ def test_the_token_of_an_ended_form_leads_to_the_question(instance: RunningInsta
     number, subject = wrote(instance, token)
     is_asked(instance, number, subject)
     until("the end of the form", lambda: short.offer().status == 404)
+
+
+def test_a_token_whose_seven_days_are_over_leads_to_the_question(
+    instance: RunningInstance, form: SignUpForm
+) -> None:
+    """Its end is moved to a moment ago."""
+    token = form.tick()
+    with psycopg.connect(instance.ready["vault_dsn"]) as connection:
+        moved = connection.execute(
+            "update vault.entry_tokens set expires_ms = %s where hash = %s", [now_ms() - 1, token_hash(token)]
+        )
+        assert moved.rowcount == 1
+    number, subject = wrote(instance, token)
+    is_asked(instance, number, subject)
 
 
 def test_another_tenants_token_leads_to_the_question(instance: RunningInstance) -> None:

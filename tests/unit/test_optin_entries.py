@@ -54,7 +54,7 @@ def test_what_events_say_of_a_token() -> None:
     assert [one.optin for one in entry.purposes] == ["1" * 32]
 
 
-@pytest.mark.parametrize("token", [TOKEN, None])
+@pytest.mark.parametrize("token", [TOKEN, None], ids=["whole", "edited"])
 def test_the_proof_shows_which_token_it_was_and_not_the_token(token: str | None) -> None:
     found = FoundToken(token, "")
     evidence = entry_evidence(found, entry_of(found, UsedToken("form", "used", FACTS) if token else None))

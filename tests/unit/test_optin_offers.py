@@ -8,9 +8,11 @@ import segno
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas.content import TextReference
 from schemas.default_wording import SIGNUP, SIGNUPS, wording_hash
 from schemas.settings import Account, ConsentText, Form, Notice, TenantSettings
 from schemas.texts import LANGUAGES
+from schemas.wording import wording
 from workers.channel import Channel, UnknownChannel
 from workers.optin import pages, public
 from workers.optin.offers import WHY, Missing, Offer, language_for, offer, offer_of
@@ -100,6 +102,19 @@ def test_nobody_is_asked_in_one_language_for_a_text_in_another() -> None:
     found = shown(settings, language="en")
     assert (found.language, found.text.language, found.notice.language) == ("de", "de", "de")
     assert shown(SETTINGS, language="en").notice.language == "en"
+
+
+def test_the_proof_shows_the_words_that_stood_beside_the_box() -> None:
+    """In the tenant's own version, whatever was approved since; a version that nobody approved shows none."""
+    own = replace(text("de"), version=2, body="Ja zu „{purpose}“ von {business}.")
+    settings = replace(SETTINGS, consent_texts={**SETTINGS.consent_texts, own.reference: own})
+    for version, words in (
+        (1, shown(SETTINGS).boxes[0].label),
+        (2, "Ja zu „Newsletter“ von Obsthof."),
+        (3, None),
+    ):
+        reference = TextReference(id=SIGNUP, version=version, language="de")
+        assert wording(settings, reference, "newsletter", None) == words
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,7 @@ def write_page(
             "url": link.url,
             "path": link.qr,
             "modules": link.qr_modules,
+            "channel": titles[link.channel],
             "open": words["open"].replace("{channel}", titles[link.channel]),
             "qr_label": words["qr"].replace("{channel}", titles[link.channel]),
         }

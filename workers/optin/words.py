@@ -15,7 +15,8 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "again": "Noch einmal versuchen",
         "choose": "Bitte kreuzen Sie mindestens ein Thema an und bestätigen Sie die Datenschutzhinweise.",
         "write_title": "Jetzt schreiben Sie uns",
-        "write": "Öffnen Sie den Chat und senden Sie die vorbereitete Nachricht ab. Damit ist Ihre Anmeldung bestätigt.",
+        "write": "Öffnen Sie den Chat und senden Sie die vorbereitete Nachricht ab, oder tippen Sie dort auf Start. Damit ist"
+        " Ihre Anmeldung bestätigt.",
         "open": "{channel} öffnen",
         "scan": "Oder scannen Sie den Code mit dem Telefon:",
         "qr": "QR-Code, der {channel} öffnet",
@@ -49,7 +50,7 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "again": "Try again",
         "choose": "Please tick at least one subject and accept the privacy notice.",
         "write_title": "Now you write to us",
-        "write": "Open the chat and send the message that is prepared there. That confirms your sign-up.",
+        "write": "Open the chat and send the message that is prepared there, or press Start. That confirms your sign-up.",
         "open": "Open {channel}",
         "scan": "Or scan the code with your phone:",
         "qr": "QR code that opens {channel}",
