@@ -29,11 +29,6 @@ _CONSENT_TYPES = {
     for model, topic in registry.TOPIC_OF.items()
     if topic == CONSENTS
 }
-_CLEAR_OF_CONSENT = (
-    "optin", "account", "language", "legal_basis", "entry_point", "message", "method", "requested_at", "text_hash",
-    "notice_hash", "form", "link", "campaign",
-)  # fmt: skip
-"""What is shown of a consent event as it stands in it."""
 
 
 class SettingsSource(Protocol):
@@ -280,6 +275,13 @@ def _times(row: Row, is_incoming: bool) -> dict[str, str]:
     first = {"received" if is_incoming else "requested": row["asked_at"]}
     reached: Mapping[str, Any] = {**first, **{status: row[column] for status, column in STATUS_TIMES.items()}}
     return {status: _text(at) for status, at in reached.items() if at is not None}
+
+
+_CLEAR_OF_CONSENT = (
+    "optin", "account", "language", "legal_basis", "entry_point", "message", "method", "requested_at", "text_hash",
+    "notice_hash", "form", "link", "campaign",
+)  # fmt: skip
+"""What is shown of a consent event as it stands in it."""
 
 
 def _consent(row: Row, evidence: Fields, settings: TenantSettings) -> models.ConsentItem:
