@@ -17,10 +17,10 @@ CARRIERS = frozenset(("message_text", "payload"))
 """Channels that bring a link's token back."""
 WHY: dict[Missing, str] = {
     "unknown_form": "There is no such form, or it has ended.",
-    "no_dpa": "The business has no data-processing agreement on record: sealpost tenant dpa sign TENANT.",
-    "no_notice": "No privacy notice is published: an officer approves the draft (sealpost wording approve TENANT) or"
-    " publishes one (sealpost tenant notice TENANT).",
-    "no_text": "The sign-up text is a draft: an officer approves it (sealpost wording approve TENANT).",
+    "no_dpa": "The business has no data-processing agreement on record: sealpost tenant dpa TENANT --version VERSION.",
+    "no_notice": "No privacy notice is published: an officer approves the draft (sealpost wording approve notice REFERENCE) or"
+    " publishes one (sealpost wording publish notice).",
+    "no_text": "The sign-up text is a draft: an officer approves it (sealpost wording approve text REFERENCE).",
     "no_purpose": "None of the form's purposes needs a consent of this business.",
     "no_channel": "None of the form's accounts can be written to by a link: it is not approved, or its number or name is not"
     " recorded (sealpost connections add --handle).",

@@ -12,6 +12,8 @@ import pytest
 from schemas import topics
 from schemas.clock import now_ms, to_text
 from schemas.entry_tokens import find_token, token_hash
+from schemas.events import registry, tenants
+from schemas.ids import random_id
 from tests.api_world import CHANNEL, ApiWorld
 from tests.form_world import (
     FOREIGN,
@@ -101,6 +103,32 @@ def test_a_sign_up_is_recorded_and_leads_to_the_chat(world: ApiWorld, form: Sign
     assert (event.data["acted_at"], event.data["text_hash"]) == (facts["requested_at"], facts["text_hash"])
     assert found.token.encode() not in event.to_bytes()
     assert "set-cookie" not in reply.headers
+
+
+def test_what_is_not_ticked_is_not_recorded(world: ApiWorld) -> None:
+    """Two purposes have a box each; one ticked is one opt-in. The order of the boxes is the form's."""
+    tenant = complete(world).tenant
+    defined = tenants.PurposeDefined(purpose="events", legal_basis="consent")
+    world.produce(
+        registry.build(
+            defined, id=random_id(), role="test", tenant=tenant.name, subject=tenant.name, at_ms=now_ms()
+        )
+    )
+    wanted = {"purposes": ["newsletter", "events"]}
+    await_until(
+        lambda: tenant.call("POST", "/v1/forms", "officer", wanted).status == 201,
+        SETTLED_S,
+        "the purpose is known",
+    )
+    form = SignUps(tenant, make_form(tenant, **wanted)["form"])
+    boxes = form.offer().body["boxes"]
+    assert [box["purpose"] for box in boxes] == ["newsletter", "events"]
+    assert boxes[0]["label"] != boxes[1]["label"]
+    page = world.call("GET", form.place).raw.decode()
+    assert (page.count('type="checkbox"'), page.count(" checked")) == (3, 0)
+    assert form.send(form.body(purposes=["events", "events"])).status == 200
+    requested = [e for e in world.written(topics.CONSENTS, tenant.name) if e.data.get("form") == form.form]
+    assert [event.data["purpose"] for event in requested] == ["events"]
 
 
 def test_the_plain_page_leads_there_too(world: ApiWorld, form: SignUps) -> None:
