@@ -23,6 +23,8 @@ DAMAGED_CHARACTERS = range(9, 18)
 """Lengths at which something like a token is one that was edited."""
 DAMAGED_DIGITS_MIN = 2
 """What has fewer digits is a word with a hyphen."""
+DIGITS_MIN = DAMAGED_DIGITS_MIN + 1
+"""A token has so many, so that one which lost a digit is still told from a word. Five in six that are drawn do."""
 _LOOKS_ALIKE = str.maketrans("ILO", "110")
 _HYPHENS = "-\u2010\u2011\u2012\u2013\u2014\u2212"
 _TOKEN = re.compile(rf"(?<![0-9A-Za-z])sp[{_HYPHENS}]([0-9A-Za-z]+)", re.IGNORECASE)
@@ -41,11 +43,14 @@ class FoundToken:
 
 def make_token() -> str:
     """A fresh token."""
-    number, digits = int.from_bytes(random_bytes(RANDOM_BYTES)), ""
-    while len(digits) < RANDOM_CHARACTERS:
-        number, digit = divmod(number, len(ALPHABET))
-        digits += ALPHABET[digit]
-    return PREFIX + digits + _check(digits)
+    while True:
+        number, digits = int.from_bytes(random_bytes(RANDOM_BYTES)), ""
+        while len(digits) < RANDOM_CHARACTERS:
+            number, digit = divmod(number, len(ALPHABET))
+            digits += ALPHABET[digit]
+        body = digits + _check(digits)
+        if _digits(body) >= DIGITS_MIN:
+            return PREFIX + body
 
 
 def read_token(text: str) -> str | None:
@@ -62,8 +67,7 @@ def find_token(text: str) -> FoundToken | None:
         rest = (text[: match.start()] + text[match.end() :]).strip()
         if len(body) == CHARACTERS and set(body) <= set(ALPHABET) and _check(body[:-1]) == body[-1]:
             return FoundToken(PREFIX + body, rest)
-        digits = sum(character.isdigit() for character in match[1])
-        if damaged is None and len(body) in DAMAGED_CHARACTERS and digits >= DAMAGED_DIGITS_MIN:
+        if damaged is None and len(body) in DAMAGED_CHARACTERS and _digits(match[1]) >= DAMAGED_DIGITS_MIN:
             damaged = FoundToken(None, rest)
     return damaged
 
@@ -71,6 +75,10 @@ def find_token(text: str) -> FoundToken | None:
 def token_hash(token: str) -> bytes:
     """What is stored of a token (32 bytes)."""
     return sha256(token.encode()).digest()
+
+
+def _digits(body: str) -> int:
+    return sum(character.isdigit() for character in body)
 
 
 def _check(digits: str) -> str:

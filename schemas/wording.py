@@ -21,9 +21,13 @@ def wording(
 ) -> str | None:
     """Render a text for a tenant. `purpose` is what the text speaks of, `notice` a notice's reference (`id/version/language`).
 
-    A text that names a notice and has no place for it shows it in a line of its own. None when this version does not know the
-    text, or when the text shows a notice and the tenant has published none.
+    A text that names a notice and has no place for it shows it in a line of its own. What stood beside the box of a sign-up is
+    the tenant's own. None when this version does not know the text, or when the text shows a notice and the tenant has published
+    none.
     """
+    own = settings.consent_texts.get(f"{text.id}/{text.version}/{text.language}")
+    if own is not None:
+        return signup_wording(settings, own, purpose)
     shown = notice_of(settings, notice, text.language)
     variables = {
         "business": settings.name,

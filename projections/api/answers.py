@@ -313,6 +313,13 @@ def _times(row: Row, is_incoming: bool) -> dict[str, str]:
     return {status: _text(at) for status, at in reached.items() if at is not None}
 
 
+_CLEAR_OF_CONSENT = (
+    "optin", "account", "language", "legal_basis", "entry_point", "message", "method", "requested_at", "text_hash",
+    "notice_hash", "form", "link", "campaign",
+)  # fmt: skip
+"""What is shown of a consent event as it stands in it."""
+
+
 def _consent(row: Row, evidence: Fields, settings: TenantSettings) -> models.ConsentItem:
     data: dict[str, Any] = row["data"]
     item = models.ConsentItem(
@@ -323,7 +330,7 @@ def _consent(row: Row, evidence: Fields, settings: TenantSettings) -> models.Con
         acted_at=_text_or_none(row["acted_at"]),
         recorded_at=_text(row["recorded_at"]),
     )
-    for name in ("optin", "account", "language", "legal_basis", "entry_point", "message", "method"):
+    for name in _CLEAR_OF_CONSENT:
         if data.get(name) is not None:
             setattr(item, name, data[name])
     reference = TextReference.model_validate(data["text"]) if data.get("text") else None

@@ -148,7 +148,8 @@ class ShownNotice(Answer):
 
 
 class ConsentItem(Answer):
-    """One event of the consent history."""
+    """One event of the consent history. `requested_at`: when it was ticked on a page; `text_hash`, `notice_hash`: SHA-256 of
+    what was shown, where Sealpost keeps the words; `form`, `link`, `campaign`: how the person came."""
 
     event: str
     type: str = Field(examples=["ConsentGiven"])
@@ -163,8 +164,14 @@ class ConsentItem(Answer):
     entry_point: str | None = None
     message: str | None = None
     method: str | None = None
+    requested_at: str | None = None
     text: ShownText | None = None
+    text_hash: str | None = None
     notice: ShownNotice | None = None
+    notice_hash: str | None = None
+    form: str | None = None
+    link: str | None = None
+    campaign: str | None = None
     evidence: dict[str, Any] | None = Field(
         default=None,
         description='What the person wrote, opened; {"state": "erased"} when nobody can open it again.',

@@ -17,10 +17,10 @@ CARRIERS = frozenset(("message_text", "payload"))
 """Channels that bring a link's token back."""
 WHY: dict[Missing, str] = {
     "unknown_form": "There is no such form, or it has ended.",
-    "no_dpa": "The business has no data-processing agreement on record: sealpost tenant dpa sign TENANT.",
-    "no_notice": "No privacy notice is published: an officer approves the draft (sealpost wording approve TENANT) or"
-    " publishes one (sealpost tenant notice TENANT).",
-    "no_text": "The sign-up text is a draft: an officer approves it (sealpost wording approve TENANT).",
+    "no_dpa": "The business has no data-processing agreement on record: sealpost tenant dpa TENANT --version VERSION.",
+    "no_notice": "No privacy notice is published: an officer approves the draft (sealpost wording approve notice REFERENCE) or"
+    " publishes one (sealpost wording publish notice).",
+    "no_text": "The sign-up text is a draft: an officer approves it (sealpost wording approve text REFERENCE).",
     "no_purpose": "None of the form's purposes needs a consent of this business.",
     "no_channel": "None of the form's accounts can be written to by a link: it is not approved, or its number or name is not"
     " recorded (sealpost connections add --handle).",
@@ -79,8 +79,10 @@ def offer_of(
     settings: TenantSettings, form: Form, language: str | None, channel: Callable[[str], Channel]
 ) -> Offer | Missing:
     """As `offer`, for a form that may not be published."""
-    spoken = language_for(language, settings)
-    notice, text = settings.notice_for(spoken), settings.consent_text(SIGNUP, spoken)
+    text = settings.consent_text(SIGNUP, language_for(language, settings))
+    # What is agreed to decides the language of all: nobody is asked in one for a text in another.
+    spoken = text.language if text is not None else language_for(language, settings)
+    notice = settings.notice_for(spoken)
     purposes = [p for p in form.purposes if p in settings.consent_purposes()]
     if not settings.dpa:
         return "no_dpa"

@@ -1,6 +1,6 @@
 """The pages as HTML: values in, text out. Every value is escaped; nothing is loaded but the one style sheet beside them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ FOLDER = Path(__file__).parent
 HEADERS: Mapping[str, str] = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none';"
     " frame-ancestors 'none'",
-    "Referrer-Policy": "no-referrer",
+    # Not `no-referrer`: browsers then send a page's own form with the origin `null`, as another site's would be.
+    "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cache-Control": "no-store",
@@ -49,10 +50,13 @@ _MONTHS = (
 )  # fmt: skip
 
 
-def form_page(offer: Offer, problem: str | None = None) -> str:
-    """The sign-up form; `problem` is a word of `words`."""
+def form_page(
+    offer: Offer, problem: str | None = None, ticked: Container[str] = (), *, accepted: bool = False
+) -> str:
+    """The sign-up form. `problem` is a word of `words`; `ticked`, `accepted`: what the person had ticked when it arose."""
     words = words_for(offer.language, business=offer.business)
-    return _page("form", offer.language, words["title"], words=words, offer=offer, problem=problem)
+    shown = {"offer": offer, "problem": problem, "ticked": ticked, "accepted": accepted}
+    return _page("form", offer.language, words["title"], words=words, **shown)
 
 
 def write_page(
@@ -65,6 +69,7 @@ def write_page(
             "url": link.url,
             "path": link.qr,
             "modules": link.qr_modules,
+            "channel": titles[link.channel],
             "open": words["open"].replace("{channel}", titles[link.channel]),
             "qr_label": words["qr"].replace("{channel}", titles[link.channel]),
         }

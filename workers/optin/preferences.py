@@ -4,6 +4,8 @@ for messengers fetch links to show what is behind them.
 Withdrawing takes effect at once. Signing up leads to the chat as a form does: the person writes first.
 """
 
+import logging
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +18,7 @@ from schemas.settings import Form, TenantSettings
 from vault.errors import UnknownTenant
 from vault.permissions import Permission
 from workers.channel import UnknownChannel
+from workers.intake.router import UNAVAILABLE
 from workers.optin import pages
 from workers.optin.limiter import Limit, Limiter
 from workers.optin.offers import Offer, language_for, offer_of
@@ -23,6 +26,8 @@ from workers.optin.signing_up import SignUps, ticked_on
 from workers.optin.web import PRODUCE_LIMIT_S, PublicParts, form_fields, html, same_origin
 from workers.optin.withdrawing import Withdrawal, Withdrawals
 from workers.optin.words import words_for
+
+log = logging.getLogger(__name__)
 
 LOOKS = Limit(burst=60, every_s=1.0)
 """Pages of one source: keys cannot be guessed, and nobody shall try."""
@@ -54,11 +59,31 @@ class Preferences:
 
     async def look(self, request: Request, tenant: str, key: str) -> Response:
         """Show every consent."""
-        person = await self._person(request, tenant, key)
-        return person if isinstance(person, Response) else self._page(person)
+        return await self._in_words(request, tenant, self._look(request, tenant, key))
 
     async def change(self, request: Request, tenant: str, key: str) -> Response:
         """Withdraw one or all, or begin to sign up."""
+        return await self._in_words(request, tenant, self._change(request, tenant, key))
+
+    # ---- inside -----------------------------------------------------------------------------------------------------
+
+    async def _in_words(self, request: Request, tenant: str, answer: Awaitable[Response]) -> Response:
+        """What a person reads while a part is away."""
+        try:
+            return await answer
+        except UNAVAILABLE as error:
+            log.warning("a preference page cannot be shown: %s", type(error).__name__)
+            return html(pages.told_page(self._language(request, tenant), "", "away"), 503)
+
+    def _language(self, request: Request, tenant: str) -> str:
+        settings = self._parts.settings.tenant(tenant) or TenantSettings(tenant)
+        return language_for(request.headers.get("accept-language"), settings)
+
+    async def _look(self, request: Request, tenant: str, key: str) -> Response:
+        person = await self._person(request, tenant, key)
+        return person if isinstance(person, Response) else self._page(person)
+
+    async def _change(self, request: Request, tenant: str, key: str) -> Response:
         fields = {name: values[0] for name, values in (await form_fields(request)).items()}
         person = await self._person(request, tenant, key)
         if isinstance(person, Response):
@@ -74,12 +99,12 @@ class Preferences:
         if fields.get("act") == "give" and wanted in person.consents:
             if (fields.get("ticked"), fields.get("accepted")) != ("yes", "yes"):
                 return self._page(person, problem="choose", status=422)
-            return await self._give(person, *wanted)
+            shown = fields.get("notice", ""), fields.get("text", "")
+            return await self._give(person, *wanted, shown)
         return self._page(person, problem="away", status=422)
 
     async def _person(self, request: Request, tenant: str, key: str) -> _Person | Response:
-        settings = self._parts.settings.tenant(tenant)
-        language = language_for(request.headers.get("accept-language"), settings or TenantSettings(tenant))
+        settings, language = self._parts.settings.tenant(tenant), self._language(request, tenant)
         if not self._limiter.allows(self._parts.source_of(request)):
             return html(pages.told_page(language, "", "busy"), 429)
         subject = await run_in_threadpool(self._subject, tenant, key) if settings is not None else None
@@ -120,10 +145,13 @@ class Preferences:
             _Person(person.settings, person.subject, person.language, consents), done=bool(places)
         )
 
-    async def _give(self, person: _Person, channel: str, purpose: str) -> Response:
+    async def _give(self, person: _Person, channel: str, purpose: str, shown: tuple[str, str]) -> Response:
+        """`shown`: references of the notice and the text that stood on the page."""
         offered = self._offered(person, channel, purpose)
         if offered is None:
             return self._page(person, problem="unavailable", status=409)
+        if shown != (offered.notice.reference, offered.text.reference):
+            return self._page(person, problem="changed", status=409)
         done, outputs = await run_in_threadpool(
             self._sign_ups.record, ticked_on(offered, [purpose]), offered.accounts
         )
@@ -151,11 +179,9 @@ class Preferences:
     ) -> Response:
         words = words_for(person.language, business=person.settings.name)
         rows = [self._row(person, words, place, one) for place, one in person.consents.items()]
-        notice = person.settings.notice_for(person.language)
         shown: dict[str, Any] = {
             "rows": rows,
             "some_active": sum(row["active"] for row in rows) > 1,
-            "notice_url": notice.url if notice else "",
             "done": done,
             "problem": problem,
         }
@@ -177,5 +203,5 @@ class Preferences:
             "active": active,
             "state": words["given"].replace("{since}", since) if active else words["not_given"],
             "withdraw_label": words["withdraw_named"].replace("{purpose}", name).replace("{channel}", title),
-            "label": offered.boxes[0].label if offered else "",
+            "offered": offered,
         }

@@ -4,6 +4,7 @@ No cookie and no address of a person; how often one source may ask is limited. W
 language, and to whoever runs the form in the answer's `why`.
 """
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from schemas.http import Refusal
+from workers.intake.router import UNAVAILABLE
 from workers.optin import pages
 from workers.optin.limiter import Limit, Limiter
 from workers.optin.offers import WHY, Offer, language_for, offer
@@ -23,8 +25,10 @@ from workers.optin.signing_up import SignUp, SignUps, ticked_on
 from workers.optin.web import PRODUCE_LIMIT_S, PublicParts, form_fields, html, same_origin
 from workers.optin.words import WORDS, words_for
 
-SIGN_UPS = Limit(burst=10, every_s=60.0)
-"""Sign-ups of one source: a family behind one address gets through, a script does not."""
+log = logging.getLogger(__name__)
+
+SIGN_UPS = Limit(burst=30, every_s=6.0)
+"""Sign-ups of one source: a shop's guests or a class behind one address get through, a script does not."""
 READS = Limit(burst=120, every_s=0.5)
 """Pages and offers of one source."""
 ASSETS: Mapping[str, str] = {
@@ -32,6 +36,12 @@ ASSETS: Mapping[str, str] = {
     "page.css": "text/css; charset=utf-8",
 }
 ASSET_AGE_S = 300
+SAID = (
+    "title", "intro", "notice_accept", "notice", "notice_opens", "next", "wait", "choose", "away", "busy", "changed",
+    "unavailable",
+)  # fmt: skip
+"""Words that the widget says itself; what comes after a sign-up, the answer to it brings."""
+FOREIGN = "This site is none of the form's origins: sealpost forms create --origin."
 
 
 class SignUpBody(BaseModel):
@@ -43,6 +53,16 @@ class SignUpBody(BaseModel):
     accepted: bool
     notice: str = Field(max_length=200)
     text: str = Field(max_length=200)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """What was ticked, as the plain page or the widget says; nothing of it is checked yet."""
+
+    purposes: frozenset[str]
+    accepted: bool
+    notice: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,14 +134,15 @@ class _Forms:
             return self._told(request, tenant, shown)
         if not same_origin(request):
             return self._told(request, tenant, _Away("unavailable", 403))
-        body = SignUpBody(
-            language=shown.language, purposes=fields.get("purpose") or ["-"],
-            accepted=fields.get("accepted") == ["yes"], notice=fields.get("notice", [""])[0],
-            text=fields.get("text", [""])[0],
+        sent = _Sent(
+            frozenset(fields.get("purpose", ())), fields.get("accepted") == ["yes"],
+            fields.get("notice", [""])[0], fields.get("text", [""])[0],
         )  # fmt: skip
-        done = await self._sign(request, shown, body)
+        done = await self._sign(request, shown, sent)
         if isinstance(done, _Away):
-            return html(pages.form_page(shown, done.word), done.status)
+            # What has changed is to be read and ticked anew.
+            kept = (sent.purposes, sent.accepted) if done.word != "changed" else ((), False)
+            return html(pages.form_page(shown, done.word, kept[0], accepted=kept[1]), done.status)
         titles = {a.channel: pages.channel_title(self._parts.channel(a.channel)) for a in shown.accounts}
         return html(pages.write_page(shown.business, shown.language, done.links, titles, done.expires_at))
 
@@ -130,22 +151,12 @@ class _Forms:
         shown = self._offer(request, tenant, form, request.query_params.get("language"))
         if isinstance(shown, _Away):
             return self._json(request, None, {"why": shown.why or shown.word}, shown.status)
+        if not self._may_embed(request, shown):
+            return self._json(request, None, {"why": FOREIGN}, 403)
         words = words_for(shown.language, business=shown.business)
-        said = (
-            "title",
-            "intro",
-            "notice_accept",
-            "notice",
-            "notice_opens",
-            "next",
-            "choose",
-            "away",
-            "busy",
-            "changed",
-        )
         answer = {
             "language": shown.language,
-            "words": {name: words[name] for name in said},
+            "words": {name: words[name] for name in SAID},
             "boxes": [{"purpose": box.purpose, "label": box.label} for box in shown.boxes],
             "notice": {"reference": shown.notice.reference, "url": shown.notice.url},
             "text": shown.text.reference,
@@ -163,8 +174,9 @@ class _Forms:
         if isinstance(shown, _Away):
             return self._json(request, None, {"why": shown.why or shown.word}, shown.status)
         if not self._may_embed(request, shown):
-            return self._json(request, None, {"why": "this site is none of the form's origins"}, 403)
-        done = await self._sign(request, shown, body)
+            return self._json(request, None, {"why": FOREIGN}, 403)
+        sent = _Sent(frozenset(body.purposes), body.accepted, body.notice, body.text)
+        done = await self._sign(request, shown, sent)
         if isinstance(done, _Away):
             return self._json(request, shown, {"word": done.word}, done.status)
         return self._json(request, shown, self._way_on(shown, done), 200)
@@ -182,12 +194,14 @@ class _Forms:
         }
         return Response(None, 204, headers)
 
-    async def notice(self, tenant: str, notice: str, version: str, language: str) -> Response:
-        """A notice that Sealpost keeps, whatever was published since; a draft only where it is marked as one: nowhere."""
+    async def notice(
+        self, request: Request, tenant: str, notice: str, version: str, language: str
+    ) -> Response:
+        """A notice that Sealpost keeps, whatever was published since; a draft is shown to nobody."""
         settings = self._parts.settings.tenant(tenant)
         found = settings.notice_history.get(f"{notice}/{version}/{language}") if settings else None
         if settings is None or found is None or found.body is None:
-            raise Refusal("not_found")
+            return self._told(request, tenant, _Away("no_page", 404))
         return html(pages.notice_page(found, settings.name))
 
     # ---- inside -----------------------------------------------------------------------------------------------------
@@ -201,18 +215,22 @@ class _Forms:
             return shown
         return _Away("unavailable", 404 if shown == "unknown_form" else 409, WHY[shown])
 
-    async def _sign(self, request: Request, shown: Offer, body: SignUpBody) -> SignUp | _Away:
+    async def _sign(self, request: Request, shown: Offer, sent: _Sent) -> SignUp | _Away:
         """Record a sign-up, or why not."""
         known = {box.purpose for box in shown.boxes}
-        if not body.accepted or not set(body.purposes) <= known:
+        if not sent.accepted or not sent.purposes or not sent.purposes <= known:
             return _Away("choose", 422)
-        if (body.notice, body.text) != (shown.notice.reference, shown.text.reference):
+        if (sent.notice, sent.text) != (shown.notice.reference, shown.text.reference):
             return _Away("changed", 409)
         if not self._few.allows(self._parts.source_of(request)):
             return _Away("busy", 429)
-        ticked = ticked_on(shown, sorted(set(body.purposes)))
-        done, outputs = await run_in_threadpool(self._sign_ups.record, ticked, shown.accounts)
-        await self._parts.producer.send_all(outputs, PRODUCE_LIMIT_S)
+        ticked = ticked_on(shown, sorted(sent.purposes))
+        try:
+            done, outputs = await run_in_threadpool(self._sign_ups.record, ticked, shown.accounts)
+            await self._parts.producer.send_all(outputs, PRODUCE_LIMIT_S)
+        except UNAVAILABLE as error:
+            log.warning("a sign-up could not be recorded: %s", type(error).__name__)
+            return _Away("away", 503)
         return done
 
     def _way_on(self, shown: Offer, done: SignUp) -> dict[str, Any]:
@@ -226,6 +244,7 @@ class _Forms:
             "links": [
                 {
                     "url": link.url,
+                    "channel": titles[link.channel],
                     "open": words["open"].replace("{channel}", titles[link.channel]),
                     "qr": {
                         "path": link.qr,

@@ -31,6 +31,7 @@ CAPABILITIES = Capabilities(
     rate_per_s=80.0,
     pair_interval_s=6.0,
     pair_burst=45,
+    title="WhatsApp",
     token_carrier="message_text",  # noqa: S106 - names a place, is no secret
     echoes_our_id=True,
     api_base_url=meta.API_BASE_URL,
