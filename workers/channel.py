@@ -351,8 +351,9 @@ class Channel(Protocol):
         """
         ...
 
-    def chat_link(self, account_number: str, token: str) -> str:
-        """The click-to-chat link with `token` in the draft; raises InvalidLink."""
+    def chat_link(self, account_number: str, token: str, words: str = "") -> str:
+        """The click-to-chat link with `token`; raises InvalidLink. `words` stand before it where it rides in a draft that the
+        person reads and sends."""
         ...
 
 

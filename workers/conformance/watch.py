@@ -162,9 +162,9 @@ class WatchedChannel:
         """The channel's facts."""
         return self._channel.describe(raw)
 
-    def chat_link(self, account_number: str, token: str) -> str:
+    def chat_link(self, account_number: str, token: str, words: str = "") -> str:
         """The channel's link."""
-        return self._checked(lambda: self._channel.chat_link(account_number, token))
+        return self._checked(lambda: self._channel.chat_link(account_number, token, words))
 
     def _seen(self, what: str, value: Given) -> Given:
         """Its repr shows what is routed by, and what may be a label, as it is."""

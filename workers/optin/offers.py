@@ -1,6 +1,6 @@
 """What a sign-up form shows a person, or why it shows nothing: pure."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,6 +10,7 @@ from schemas.settings import Account, ConsentText, Form, Notice, TenantSettings
 from schemas.texts import LANGUAGES
 from schemas.wording import signup_wording
 from workers.channel import Channel, UnknownChannel
+from workers.optin.words import words_for
 
 Missing = Literal["unknown_form", "no_dpa", "no_notice", "no_text", "no_purpose", "no_channel"]
 
@@ -54,6 +55,12 @@ class Offer:
     def text_reference(self) -> TextReference:
         """How events name the text."""
         return TextReference(id=self.text.text, version=self.text.version, language=self.text.language)
+
+
+def draft_words(shown: Offer, purposes: Collection[str]) -> str:
+    """What stands before the token in a draft, where the person sees it: her own yes, to be sent or to be changed."""
+    named = ", ".join(box.name for box in shown.boxes if box.purpose in purposes)
+    return words_for(shown.language, business=shown.business, purposes=named)["draft"]
 
 
 def language_for(wanted: str | None, settings: TenantSettings) -> str:

@@ -21,7 +21,7 @@ from workers.channel import UnknownChannel
 from workers.intake.router import UNAVAILABLE
 from workers.optin import pages
 from workers.optin.limiter import Limit, Limiter
-from workers.optin.offers import Offer, language_for, offer_of
+from workers.optin.offers import Offer, draft_words, language_for, offer_of
 from workers.optin.signing_up import SignUps, ticked_on
 from workers.optin.web import PRODUCE_LIMIT_S, PublicParts, form_fields, html, same_origin
 from workers.optin.withdrawing import Withdrawal, Withdrawals
@@ -153,7 +153,10 @@ class Preferences:
         if shown != (offered.notice.reference, offered.text.reference):
             return self._page(person, problem="changed", status=409)
         done, outputs = await run_in_threadpool(
-            self._sign_ups.record, ticked_on(offered, [purpose]), offered.accounts
+            self._sign_ups.record,
+            ticked_on(offered, [purpose]),
+            offered.accounts,
+            draft_words(offered, [purpose]),
         )
         await self._parts.producer.send_all(outputs, PRODUCE_LIMIT_S)
         titles = {channel: self._title(channel)}

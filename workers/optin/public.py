@@ -19,7 +19,7 @@ from schemas.http import Refusal
 from workers.intake.router import UNAVAILABLE
 from workers.optin import pages
 from workers.optin.limiter import Limit, Limiter
-from workers.optin.offers import WHY, Offer, language_for, offer
+from workers.optin.offers import WHY, Offer, draft_words, language_for, offer
 from workers.optin.preferences import Preferences
 from workers.optin.signing_up import SignUp, SignUps, ticked_on
 from workers.optin.web import PRODUCE_LIMIT_S, PublicParts, form_fields, html, same_origin
@@ -226,7 +226,9 @@ class _Forms:
             return _Away("busy", 429)
         ticked = ticked_on(shown, sorted(sent.purposes))
         try:
-            done, outputs = await run_in_threadpool(self._sign_ups.record, ticked, shown.accounts)
+            done, outputs = await run_in_threadpool(
+                self._sign_ups.record, ticked, shown.accounts, draft_words(shown, ticked.purposes)
+            )
             await self._parts.producer.send_all(outputs, PRODUCE_LIMIT_S)
         except UNAVAILABLE as error:
             log.warning("a sign-up could not be recorded: %s", type(error).__name__)

@@ -21,10 +21,11 @@ from workers.intake.commands import SettingsSource
 from workers.intake.producing import PRODUCE_LIMIT_S, Counted, FromThread, Sends
 from workers.intake.tenants import Registrar, UnknownTenantId, own_notice_url
 from workers.optin import models
-from workers.optin.offers import WHY, Offer, offer_of
+from workers.optin.offers import WHY, Offer, draft_words, offer_of
 from workers.optin.qr import qr_svg
 from workers.optin.signing_up import SignUps, Ticked
 from workers.optin.withdrawing import Withdrawal, Withdrawals
+from workers.optin.words import words_for
 
 SETTINGS_S = 5.0
 
@@ -117,8 +118,8 @@ class _Desk:
             raise _invalid("/purpose", "no purpose of this tenant needs a consent")
         preferred = "newsletter" if "newsletter" in purposes else purposes[0]
         link = Link(random_id(), body.account, body.campaign, body.purpose or preferred)
-        token = make_token()
-        made = self.sign_ups.links([settings.accounts[body.account]], token)
+        token, words = make_token(), words_for(settings.default_language, business=settings.name)
+        made = self.sign_ups.links([settings.accounts[body.account]], token, words["draft_link"])
         if not made:
             raise _invalid("/account", "has no number or name recorded that a link can be made of")
         days = body.expires_in_days
@@ -309,7 +310,9 @@ def _add_people(router: APIRouter, parts: OptInParts, desk: _Desk) -> None:
     async def opt_in(body: models.OptInRequest, access: Annotated[Access, asks]) -> models.OptInAnswer:
         """Nothing is given by it: the person must write first, by one of the links, within seven days."""
         ticked, offered = await run_in_threadpool(desk.ticked, access.tenant, body)
-        done, outputs = await run_in_threadpool(desk.sign_ups.record, ticked, offered.accounts)
+        done, outputs = await run_in_threadpool(
+            desk.sign_ups.record, ticked, offered.accounts, draft_words(offered, ticked.purposes)
+        )
         await producer.send_all(outputs, PRODUCE_LIMIT_S)
         links = [
             models.ChatLinkAnswer(

@@ -85,8 +85,11 @@ class SignUps:
         self._vault, self._times, self._channel = vault, times, channel
         self._steps = counter("sealpost_optin_steps_total")
 
-    def record(self, ticked: Ticked, accounts: Sequence[Account]) -> tuple[SignUp, tuple[Output, ...]]:
-        """Record what was ticked; what has to be produced before the answer is given. The token is told this once."""
+    def record(
+        self, ticked: Ticked, accounts: Sequence[Account], words: str = ""
+    ) -> tuple[SignUp, tuple[Output, ...]]:
+        """Record what was ticked; what has to be produced before the answer is given. The token is told this once.
+        `words` stand before it in drafts."""
         token, optins = make_token(), {purpose: random_id() for purpose in ticked.purposes}
         expires_ms = ticked.requested_ms + round(self._times.optin_s * MS_PER_S)
         facts: dict[str, Any] = {
@@ -108,15 +111,16 @@ class SignUps:
             )
         outputs = tuple(_requested(ticked, ids, purpose, optin) for purpose, optin in optins.items())
         self._steps.labels(ticked.kind, "ticked", ticked.tenant).inc(len(optins))
-        links = self.links(accounts, token)
+        links = self.links(accounts, token, words)
         return SignUp(tuple(optins.values()), links, to_text(expires_ms)), outputs
 
-    def links(self, accounts: Sequence[Account], token: str) -> tuple[ChatLink, ...]:
-        """Links to accounts with a token in their draft; an account whose number or name makes no link is left out."""
+    def links(self, accounts: Sequence[Account], token: str, words: str = "") -> tuple[ChatLink, ...]:
+        """Links to accounts with a token in their draft, behind words where a person sees them; an account whose number or name
+        makes no link is left out."""
         found: list[ChatLink] = []
         for account in accounts:
             try:
-                url = self._channel(account.channel).chat_link(account.handle or "", token)
+                url = self._channel(account.channel).chat_link(account.handle or "", token, words)
             except InvalidLink as error:
                 log.warning("account %s: %s", account.account, error)
                 continue

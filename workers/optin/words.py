@@ -5,6 +5,8 @@ from collections.abc import Mapping
 WORDS: Mapping[str, Mapping[str, str]] = {
     "de": {
         "title": "Nachrichten von {business}",
+        "draft": "Ja, {business} darf mir schreiben: {purposes}. Code:",
+        "draft_link": "Hallo {business}, ich komme über Ihren Link. Code:",
         "intro": "Kreuzen Sie an, was Sie erhalten möchten. Danach schreiben Sie uns zuerst: erst Ihre Nachricht bestätigt die"
         " Anmeldung.",
         "notice_accept": "Ich habe die Datenschutzhinweise gelesen und akzeptiere sie.",
@@ -41,6 +43,8 @@ WORDS: Mapping[str, Mapping[str, str]] = {
     },
     "en": {
         "title": "Messages from {business}",
+        "draft": "Yes, {business} may write to me: {purposes}. Code:",
+        "draft_link": "Hello {business}, I come by your link. Code:",
         "intro": "Tick what you would like to receive. Then you write to us first: only your message confirms the sign-up.",
         "notice_accept": "I have read the privacy notice and accept it.",
         "notice": "Privacy notice",

@@ -72,7 +72,7 @@ class Letterbox:
     def describe(self, raw: sp.JsonObject) -> list[sp.JsonObject]:
         return [{"kind": "mail" if raw.get("type") == "mail" else "other"}]
 
-    def chat_link(self, account_number: str, token: str) -> str:
+    def chat_link(self, account_number: str, token: str, words: str = "") -> str:
         sp.check_token(token)
         return f"https://letterbox.example/{account_number}?text={token}"
 

@@ -310,6 +310,8 @@ def test_echoes() -> None:
 
 def test_links_and_addresses() -> None:
     assert CHANNEL.chat_link("+49 151 1234-5678", "aB_9-") == "https://wa.me/4915112345678?text=aB_9-"
+    with_words = CHANNEL.chat_link("4915112345678", "aB_9-", "Ja, gern & gleich:")
+    assert with_words == "https://wa.me/4915112345678?text=Ja%2C%20gern%20%26%20gleich%3A%20aB_9-"
     for number, token in (
         ("0151 1234567", "a"),
         ("49151", "a"),

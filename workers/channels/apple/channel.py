@@ -22,6 +22,7 @@ from workers.channels.apple import errors, receive, send, wire
 from workers.inbound_values import Inbound, JsonObject
 
 CAPABILITIES = Capabilities(
+    title="Apple Messages",
     content_kinds=frozenset(("text", "media", "buttons", "list")),
     address_kinds=frozenset(("opaque",)),
     text_max_characters=send.TEXT_MAX_CHARACTERS,
@@ -123,7 +124,7 @@ class Apple:
         """Facts of one fragment, for the command line."""
         return receive.describe(raw)
 
-    def chat_link(self, account_number: str, token: str) -> str:
+    def chat_link(self, account_number: str, token: str, words: str = "") -> str:
         """`https://bcrw.apple.com/…`."""
         return send.chat_link(account_number, token)
 

@@ -115,7 +115,7 @@ class Instagram:
         """Facts of one fragment, for the command line."""
         return receive.describe(raw)
 
-    def chat_link(self, account_number: str, token: str) -> str:
+    def chat_link(self, account_number: str, token: str, words: str = "") -> str:
         """`https://ig.me/m/…`."""
         return send.chat_link(account_number, token)
 

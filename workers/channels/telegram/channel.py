@@ -119,7 +119,7 @@ class Telegram:
         """Facts of one fragment, for the command line."""
         return receive.describe(raw)
 
-    def chat_link(self, account_number: str, token: str) -> str:
+    def chat_link(self, account_number: str, token: str, words: str = "") -> str:
         """`https://t.me/…`."""
         return send.chat_link(account_number, token)
 

@@ -110,9 +110,9 @@ class WhatsApp:
         """Facts of one fragment, for the command line."""
         return facts.describe(raw)
 
-    def chat_link(self, account_number: str, token: str) -> str:
+    def chat_link(self, account_number: str, token: str, words: str = "") -> str:
         """`https://wa.me/…`."""
-        return send.chat_link(account_number, token)
+        return send.chat_link(account_number, token, words)
 
 
 CHANNEL: Channel = WhatsApp()

@@ -73,15 +73,15 @@ def deliver(
     return meta.outcome_of(response, errors.classify, lambda answer: _marked(answer, mark))
 
 
-def chat_link(account_number: str, token: str) -> str:
-    """`https://wa.me/<digits>?text=<token>`; InvalidLink when the number is not international or the token
+def chat_link(account_number: str, token: str, words: str = "") -> str:
+    """`https://wa.me/<digits>?text=<words token>`; InvalidLink when the number is not international or the token
     cannot ride.
     """
     digits = re.sub(r"[\s()+\-./]", "", account_number)
     if not _NUMBER.fullmatch(digits):
         raise InvalidLink("the account's number is not an international phone number")
     check_token(token)
-    return f"https://wa.me/{digits}?text={quote(token, safe='')}"
+    return f"https://wa.me/{digits}?text={quote(f'{words} {token}'.strip(), safe='')}"
 
 
 def _recipient(address: Address) -> JsonObject:
