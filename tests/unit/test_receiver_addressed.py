@@ -24,8 +24,17 @@ def connection(**accounts: Any) -> Connection:
 
 
 def test_a_channel_that_names_accounts_is_left_alone() -> None:
-    """News about the whole connection stay without an account."""
-    assert addressed(WHATSAPP, connection(one="1"), FRAGMENTS) == FRAGMENTS
+    """News about the whole connection stay without an account; what names one keeps it."""
+    news = [Fragment("", "", {"n": 1}), Fragment("other", "2", {"n": 2})]
+    assert addressed(WHATSAPP, connection(one="1"), news) == news
+    assert addressed(WHATSAPP, connection(one="1", two="2"), FRAGMENTS) == FRAGMENTS
+    assert addressed(WHATSAPP, connection(), FRAGMENTS) == FRAGMENTS
+
+
+def test_what_a_person_did_is_the_only_accounts_where_the_provider_leaves_it_out() -> None:
+    """Apple does, when somebody closes the chat."""
+    found = addressed(WHATSAPP, connection(one="1"), FRAGMENTS)
+    assert [fragment.account_ref for fragment in found] == ["one", "one"]
 
 
 def test_the_only_account_gets_everything() -> None:

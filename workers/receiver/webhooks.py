@@ -268,9 +268,16 @@ def untimely(age_s: float, replay_s: float, skew_s: float) -> str | None:
 
 
 def addressed(channel: Channel, connection: Connection, fragments: Sequence[Fragment]) -> list[Fragment]:
-    """The fragments with the account they are for: where webhooks name none, it is the connection's only one."""
+    """The fragments with the account they are for: where webhooks name none, it is the connection's only one. So is what a person
+    did where the provider leaves the account out; news about the whole connection stay without one."""
     if channel.capabilities.names_account:
-        return list(fragments)
+        if len(connection.accounts) != 1:
+            return list(fragments)
+        (only,) = connection.accounts
+        return [
+            replace(one, account_ref=only) if one.sender_ref and not one.account_ref else one
+            for one in fragments
+        ]
     if len(connection.accounts) > 1:
         raise NotStored("several accounts on a connection whose webhooks name none")
     only = next(iter(connection.accounts), NO_ACCOUNT)
