@@ -23,8 +23,9 @@ def approve_texts(instance: RunningInstance) -> None:
 
 
 def draft_of(link: str) -> str:
-    """What the chat shows ready to be sent."""
-    return parse_qs(urlsplit(link).query)["text"][0]
+    """What the chat shows ready to be sent, or sends when Start is pressed."""
+    carried = parse_qs(urlsplit(link).query)
+    return carried["text"][0] if "text" in carried else f"/start {carried['start'][0]}"
 
 
 @dataclass(frozen=True, slots=True)

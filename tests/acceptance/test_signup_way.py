@@ -174,7 +174,7 @@ def other_tenant(instance: RunningInstance) -> SignUpForm:
     assert instance.api("POST", f"/v1/tenants/{OTHER}/dpa", "admin", {"version": "1"}).status == 202
     account = ProviderAccount(
         OTHER, "whatsapp", "obsthof-whatsapp", "200000000000002", "s" * 32, "v" * 32, "a" * 32,
-        instance.whatsapp["simulator_url"], "4940000000",
+        instance.whatsapp["simulator_url"], handle="4940000000",
     )  # fmt: skip
     connect_account(for_command(instance.data), account)
     for kind, reference in (("notice", "privacy/1/de"), ("text", "signup/1/de")):
