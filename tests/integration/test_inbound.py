@@ -284,9 +284,9 @@ def test_a_stranger_who_lifts_the_providers_switch_stays_one(world: ReceivingWor
 def test_what_is_not_understood(world: ReceivingWorld, running: Running) -> None:
     """Unsupported kinds are kept sealed; news about the account is counted; what is malformed is a dead letter."""
     site, number = world.site(), new_number()
-    image = {
-        "from": number, "id": f"wamid.{random_id()}", "timestamp": str(now_ms() // 1000), "type": "image",
-        "image": {"id": "4711", "mime_type": "image/jpeg", "caption": "STOP"},
+    new = {
+        "from": number, "id": f"wamid.{random_id()}", "timestamp": str(now_ms() // 1000), "type": "hologram",
+        "hologram": {"id": "4711", "caption": "STOP"},
     }  # fmt: skip
     error = {"code": 131005, "title": "Access denied"}
     update = {"field": "account_update", "value": {"event": "DISABLED_UPDATE"}}
@@ -294,11 +294,11 @@ def test_what_is_not_understood(world: ReceivingWorld, running: Running) -> None
     bad = change(site)
     bad["value"]["errors"] = [error]
     before = sample("sealpost_inbound_values_total", channel="whatsapp", kind="account_error")
-    handle(world, running, site, webhook(change(site, image), bad, update, change(site, broken)))
+    handle(world, running, site, webhook(change(site, new), bad, update, change(site, broken)))
     (said,) = world.events(topics.MESSAGES, site.tenant)
-    assert (said.data["kind"], said.data["provider_kind"]) == ("unsupported", "image")
+    assert (said.data["kind"], said.data["provider_kind"]) == ("unsupported", "other")
     assert "intent" not in said.data
-    assert plain(world, said, "content")["raw"]["value"]["messages"][0]["image"]["id"] == "4711"
+    assert plain(world, said, "content")["raw"]["value"]["messages"][0]["hologram"]["id"] == "4711"
     assert world.events(topics.CONSENTS, site.tenant) == []
     (letter,) = world.letters(site.tenant)
     assert (letter["role"], letter["reason"]) == ("inbound", "UnparseableFragment")

@@ -21,7 +21,7 @@ from streams.step.contract import Record
 from vault.errors import CorruptFragment, KeyRefused, UnknownTenant
 from vault.ingress import INGRESS_ALGORITHM
 from vault.vault import Vault
-from workers.channel import Channel, ChannelError
+from workers.channel import Channel, ChannelError, UnparseableFragment
 from workers.inbound_values import (
     Inbound,
     InboundAccountError,
@@ -38,6 +38,7 @@ from workers.inbound_values import (
     InboundTemplateStatus,
     InboundUnsupported,
     InboundWatermark,
+    JsonObject,
 )
 
 _OF_A_PERSON = (
@@ -146,7 +147,7 @@ class FragmentReader:
             raw = orjson.loads(plaintext)["fragment"]
         except (orjson.JSONDecodeError, KeyError, TypeError):
             raise StrangeFragment("no fragment inside") from None
-        values = channel.parse(raw)
+        values = _values(channel, data.account, raw)
         if len(values) > 1:
             raise StrangeFragment("more than one value")
         value = _timed(values[0], record.time_ms) if values else None
@@ -181,6 +182,17 @@ class FragmentReader:
             raise
         keys.opened += 1
         return plaintext
+
+
+def _values(channel: Channel, account: str, raw: JsonObject) -> list[Inbound]:
+    """What the channel reads. What is as documented, but names nobody who could be reached, is nobody's: kept as long as raw
+    fragments are, and counted."""
+    try:
+        return channel.parse(raw)
+    except UnparseableFragment as error:
+        if error.why != "no_address":
+            raise
+        return [InboundUnsupported(account, "unattributed", error.why, None, raw)]
 
 
 def _timed(value: Inbound, received_ms: int) -> Inbound:
