@@ -2,12 +2,12 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import uvicorn
 import uvloop
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, FastAPI, Request
 
 from deploy.role_server import VERSION
 from deploy.settings import Settings
@@ -31,6 +31,7 @@ from workers.optin.public import create_public_router
 from workers.optin.router import OptInParts
 from workers.optin.router import create_router as create_optin
 from workers.optin.web import PublicParts, source_of
+from workers.receiver.limits import read_networks
 from workers.registry import address_reader, channel
 
 DRAIN_S = 10
@@ -89,12 +90,15 @@ class Api:
             pool.close()
             follower.stop()
 
+    def _source_of(self) -> Callable[[Request], str]:
+        return source_of(read_networks(self._settings.trusted_proxies))
+
     def _optin_routers(
         self, producer: AsyncProducer, follower: SettingsFollower, tokens: TokenMemory
     ) -> tuple[APIRouter, APIRouter]:
         times, url = self._settings.times(), self._settings.public_url
         managed = OptInParts(self._vault, producer, follower, tokens.check, times, channel, url)
-        public = PublicParts(self._vault, Counted(producer), follower, times, channel, source_of)
+        public = PublicParts(self._vault, Counted(producer), follower, times, channel, self._source_of())
         return create_optin(managed), create_public_router(public)
 
     def _feeds(self, pool: Connections, follower: SettingsFollower, stop: threading.Event) -> Feeds:

@@ -1,6 +1,6 @@
 """What the public routes share: what they need, pages as answers, forms as they come."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import parse_qs
@@ -14,6 +14,8 @@ from streams.step.contract import Output
 from vault.vault import Vault
 from workers.channel import Channel
 from workers.optin import pages
+from workers.receiver import sources
+from workers.receiver.limits import Network
 
 PRODUCE_LIMIT_S = 10.0
 FORM_MAX_BYTES = 8_192
@@ -53,9 +55,15 @@ def html(text: str, status: int = 200) -> Response:
     return Response(text, status, dict(pages.HEADERS), "text/html; charset=utf-8")
 
 
-def source_of(request: Request) -> str:
-    """The address a request counts for, for the limits alone: it is neither kept nor logged."""
-    return request.client.host if request.client is not None else ""
+def source_of(trusted: Sequence[Network]) -> Callable[[Request], str]:
+    """Tells which address a request counts for, for the limits alone: it is neither kept nor logged. `trusted`: proxies whose
+    X-Forwarded-For is believed."""
+
+    def found(request: Request) -> str:
+        peer = request.client.host if request.client is not None else ""
+        return sources.source_of(peer, request.scope["headers"], trusted)
+
+    return found
 
 
 def same_origin(request: Request) -> bool:

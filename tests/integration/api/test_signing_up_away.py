@@ -46,7 +46,7 @@ def asked(
 
     async def ask() -> list[Reply]:
         producer = AsyncProducer(kafka, client_id="test-away", delivery_timeout_s=0.5)
-        parts = PublicParts(vault, Counted(producer), settings, TIMES, channel, source_of)
+        parts = PublicParts(vault, Counted(producer), settings, TIMES, channel, source_of(()))
         app = create_app("test", "0", [create_public_router(parts)], unavailable=UNAVAILABLE)
         replies = [await asgi_call(app, *request) for request in requests]
         await producer.close(0)
