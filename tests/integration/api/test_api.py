@@ -213,7 +213,8 @@ def test_without_agreement_nothing_is_taken(world: ApiWorld) -> None:
 
 
 def test_registering_a_tenant(world: ApiWorld) -> None:
-    """Keys, default purposes, day keys four days long; again the same: no new events; another name: 409."""
+    """Keys, default purposes, the default wording as drafts, day keys four days long; again the same: no new events; another
+    name: 409."""
     name = f"t-{random_id()[:8]}"
     body = {"id": name, "name": "Obsthof", "default_language": "de"}
     first = world.call("POST", "/v1/tenants", world.admin, body)
@@ -225,7 +226,9 @@ def test_registering_a_tenant(world: ApiWorld) -> None:
     events = world.written(topics.TENANTS, name)
     assert [event.type for event in events] == [
         "sealpost.tenant.registered.v1", "sealpost.tenant.purpose_defined.v1", "sealpost.tenant.purpose_defined.v1",
+        *("sealpost.tenant.notice_published.v1", "sealpost.tenant.consent_text_published.v1") * 2,
     ]  # fmt: skip
+    assert all(event.data["draft"] and len(event.data["hash"]) == 64 for event in events[3:])
     assert len(world.written(topics.INGRESS_KEYS, name)) == 4
     for change, pointer in (
         ({"id": "No Good"}, "/id"),
