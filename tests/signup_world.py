@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 import orjson
 
 from deploy.http_client import Answer, call
+from schemas.entry_tokens import find_token
 from tests.acceptance_instance import RunningInstance
 
 NOTICE_URL = "https://sandbox.example/datenschutz"
@@ -59,6 +60,13 @@ class SignUpForm:
     def offer(self, language: str = "de") -> Answer:
         """What the widget asks for."""
         return call("GET", f"{self.url}/offer?language={language}")
+
+    def token(self, language: str = "de") -> str:
+        """Tick everything as the widget does; the token of the first link, without the words before it."""
+        found = find_token(self.tick(language))
+        assert found is not None
+        assert found.token is not None
+        return found.token
 
     def tick(self, language: str = "de") -> str:
         """Tick everything as the widget does; the draft of the first link."""

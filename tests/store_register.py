@@ -51,6 +51,7 @@ STAYS: dict[str, dict[str, str]] = {
         "vault.connections": "of the tenant",
         "vault.accounts": "of the tenant",
         "vault.tokens": "of who uses Sealpost",
+        "vault.entry_tokens": "by which way somebody came: hashes of tokens and ids of messages, no subject",
         "vault.signing_keys": "of the installation",
         "vault.master_key": "of the installation: a check value, no key",
     },

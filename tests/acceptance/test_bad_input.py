@@ -105,7 +105,7 @@ def test_api_names_the_field(instance: RunningInstance) -> None:
         ({**good, "colour": "red-4711"}, "colour"),
         ({**good, "to": {"channel": "whatsapp", "address": "red-4711"}}, "address"),
         ({**good, "content": {"type": "text", "text": ""}}, "text"),
-        ({**good, "content": {"type": "text", "text": "ab" * 2049}}, "text"),
+        ({**good, "content": {"type": "text", "text": "ab" * 20_481}}, "text"),
         ({**good, "purpose": "red-4711"}, "purpose"),
         ({"purpose": "service", "content": text}, "to"),
     ]

@@ -54,7 +54,7 @@ def test_parse_gives_one_object_a_value() -> None:
         "491701234567",
         True,
     )
-    assert (sticker["type"], sticker["supported"]) == ("sticker", False)
+    assert (sticker["type"], sticker["supported"]) == ("sticker", True)
     assert sealpost("parse", "whatsapp", "-", given=b"no json", code=2) == ""
     assert sealpost("parse", "whatsup", "-", given=b"{}", code=2) == ""
 

@@ -221,7 +221,7 @@ def be_refused(instance: RunningInstance, number: str) -> None:
         (number, {"colour": f"{number} {WORD}"}),
         (number, {"purpose": f"{WORD}"}),
         (number, {"ttl_seconds": f"{number} {WORD}"}),
-        (number, {"content": {"type": "text", "text": f"{WORD}" * 400}}),
+        (number, {"content": {"type": "text", "text": f"{WORD}" * 4_000}}),
         (number, {"content": {"type": "text", "text": {WORD: number}}}),
     ]
     for address, more in wrong:

@@ -150,7 +150,7 @@ def test_strange_text_is_shown_as_text(instance: RunningInstance, browser: Brows
                 sandbox.sees(".chat .theirs", count).last.locator("p").evaluate("(p) => p.textContent")
                 == text
             )
-        sandbox.send("service", STRANGE[-1])
+        sandbox.send("service", STRANGE[-1] * 10)
         expect(page.locator("#send-problem")).to_contain_text("/content")
         expect(page.locator(".events .words", has_text="onerror").first).to_be_visible()
         assert page.title() == title

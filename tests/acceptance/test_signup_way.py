@@ -64,7 +64,7 @@ def test_who_only_ticks_gets_nothing_and_is_nobody(instance: RunningInstance, fo
     """One event under the opt-in's own random id, with nothing sealed; no message is asked for, no subject comes into being."""
     known, sent = len(subjects_of(instance, topics.SUBSCRIPTIONS)), len(instance.record())
     before = subjects_of(instance, topics.CONSENTS)
-    token = form.tick()
+    token = form.token()
     (optin,) = subjects_of(instance, topics.CONSENTS) - before
     found = [one for one in events_of(instance, topics.CONSENTS) if one["subject"] == optin]
     assert [one["type"] for one in found] == ["sealpost.optin.requested.v1"]
@@ -101,7 +101,7 @@ def test_who_only_writes_the_words_is_asked(instance: RunningInstance, words: st
 
 def test_a_token_is_found_in_a_sentence_in_any_spelling(instance: RunningInstance, form: SignUpForm) -> None:
     """Lower case, another hyphen, words around it."""
-    token = form.tick().lower().replace("-", "–")
+    token = form.token().lower().replace("-", "–")
     _, subject = wrote(instance, f"Hallo, hier bin ich ({token}), liebe Grüße")
     is_given(instance, subject)
     assert [item["type"] for item in items(instance, subject)] == [
@@ -129,7 +129,7 @@ def edited(token: str) -> str:
 def test_an_edited_token_and_one_made_up_lead_to_the_question(
     instance: RunningInstance, form: SignUpForm
 ) -> None:
-    for token in (edited(form.tick()), make_token()):
+    for token in (edited(form.token()), make_token()):
         number, subject = wrote(instance, token)
         is_asked(instance, number, subject)
 
@@ -149,7 +149,7 @@ def test_a_token_whose_seven_days_are_over_leads_to_the_question(
     instance: RunningInstance, form: SignUpForm
 ) -> None:
     """Its end is moved to a moment ago."""
-    token = form.tick()
+    token = form.token()
     with psycopg.connect(instance.ready["vault_dsn"]) as connection:
         moved = connection.execute(
             "update vault.entry_tokens set expires_ms = %s where hash = %s", [now_ms() - 1, token_hash(token)]

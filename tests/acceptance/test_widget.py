@@ -33,7 +33,7 @@ def site(instance: RunningInstance) -> Iterator[EmbeddingSite]:
 @pytest.fixture(scope="module")
 def form(instance: RunningInstance, site: EmbeddingSite) -> SignUpForm:
     """A form that the site may embed."""
-    return SignUpForm.make(instance, (site.origin,))
+    return SignUpForm.make(instance, (site.origin,), accounts=[instance.whatsapp["account"]])
 
 
 def signed_up(browser: Browser, site: EmbeddingSite, form: SignUpForm) -> str:

@@ -9,10 +9,11 @@ alter table vault.reach
     add column delivered_upto_ms bigint,
     add column read_upto_ms bigint;
 
--- A message and a block of the same moment: the block was the last thing.
+-- A message and a block of the same moment: the block was the last thing. A block and its end of the same moment: she is reached,
+-- for some providers know whole seconds only, and a message too many is refused by the provider.
 create function vault.is_blocked(blocked_ms bigint, last_inbound_ms bigint, resumed_ms bigint) returns boolean
 language sql immutable as $$
-    select coalesce(blocked_ms >= coalesce(greatest(last_inbound_ms, resumed_ms), 0), false)
+    select coalesce(blocked_ms >= coalesce(last_inbound_ms, 0) and blocked_ms > coalesce(resumed_ms, 0), false)
 $$;
 
 -- What was sent to one person, for a provider that reports a time instead of a message.

@@ -107,7 +107,7 @@ MESSAGES: list[tuple[dict[str, Any], list[str]]] = [
     ({"purpose": RED, "colour": RED, "content": {"type": RED}}, ["/colour", "/content/type"]),
 ]  # fmt: skip
 OF_THE_CHANNEL: list[tuple[dict[str, Any], list[str]]] = [
-    ({"content": {"type": "text", "text": RED * 600}}, ["/content/text"]),
+    ({"content": {"type": "text", "text": RED * 6_000}}, ["/content/text"]),
     ({"purpose": RED}, ["/purpose"]),
 ]
 """What is found only once the recipient's channel is known."""

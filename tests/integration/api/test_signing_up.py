@@ -3,7 +3,7 @@ a business's own form, withdrawals."""
 
 from http.client import HTTPConnection
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import unquote, urlencode, urlsplit
 
 import orjson
 import psycopg
@@ -86,7 +86,7 @@ def test_a_sign_up_is_recorded_and_leads_to_the_chat(world: ApiWorld, form: Sign
     reply = form.send(form.body(), ORIGIN)
     assert reply.status == 200, reply
     (link,) = reply.body["links"]
-    found = find_token(link["url"])
+    found = find_token(unquote(link["url"]))
     assert found is not None
     assert found.token is not None
     assert (link["channel"], link["qr"]["label"]) == ("WhatsApp", "QR-Code, der WhatsApp öffnet")
@@ -306,7 +306,9 @@ def test_a_businesss_own_form_gets_links(form: SignUps) -> None:
     reply = form.tenant.call("POST", "/v1/optins", "producer", own_form(campaign="herbst"))
     assert reply.status == 201, reply
     assert len(reply.body["optins"]) == 1
-    assert reply.body["links"][0]["url"].startswith(f"https://wa.me/{NUMBER}?text=sp-")
+    link = unquote(reply.body["links"][0]["url"])
+    assert link.startswith(f"https://wa.me/{NUMBER}?text=Ja, ")
+    assert find_token(link) is not None
     for role in ("agent", "officer", "legal"):
         assert form.tenant.call("POST", "/v1/optins", role, own_form()).problem == "forbidden"
 
@@ -342,7 +344,7 @@ def test_links_of_a_campaign(world: ApiWorld, form: SignUps) -> None:
     tenant = form.tenant
     reply = tenant.call("POST", "/v1/links", "producer", {"account": tenant.account, "campaign": "plakat"})
     assert reply.status == 201, reply
-    found = find_token(reply.body["url"])
+    found = find_token(unquote(reply.body["url"]))
     assert found is not None
     assert reply.body["qr_svg"].startswith("<svg")
     events = [

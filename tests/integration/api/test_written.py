@@ -50,6 +50,8 @@ def test_api_vault_and_projector_count_what_they_write(world: ApiWorld) -> None:
     expected = {
         (topics.TENANTS, "sealpost.tenant.registered.v1"): 1,
         (topics.TENANTS, "sealpost.tenant.purpose_defined.v1"): 2,
+        (topics.TENANTS, "sealpost.tenant.notice_published.v1"): 2,
+        (topics.TENANTS, "sealpost.tenant.consent_text_published.v1"): 2,
         (topics.TENANTS, "sealpost.tenant.dpa_signed.v1"): 1,
         (topics.TENANTS, "sealpost.tenant.dpa_ended.v1"): 1,
         (topics.INGRESS_KEYS, "sealpost.ingresskey.published.v1"): 4,
