@@ -4,6 +4,7 @@ Events name a text by id, version and language; the words are rendered by outbou
 a new version: old versions stay, for they are what a person once agreed to. The consent question holds no advertising.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -92,9 +93,16 @@ KEYWORDS: Mapping[Intent, Mapping[str, str | None]] = {
 }  # fmt: skip
 """Keyword → the language it shows, or None when both languages use it."""
 
+NEGATIONS = frozenset(
+    ("nicht", "kein", "keine", "keinen", "nie", "niemals", "not", "don't", "dont", "never", "none")
+)
+"""Words that turn a prepared yes into its opposite."""
 LATEST = {text: max(versions) for text, versions in TEXTS.items()}
 _PUNCTUATION = " \t\r\n.!?,;:\"'„“”‚‘’()*_/"
 """Around a keyword, not part of it. The stroke is how commands begin where people press a button for them: `/start`, `/stop`."""
+
+
+_WORDS = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +120,16 @@ def recognise(text: str) -> Recognised | None:
         if word in words:
             return Recognised(intent, words[word])
     return None
+
+
+def refusal_in(text: str) -> Recognised | None:
+    """A stop or a no anywhere in words that stand beside a token: whoever changes a prepared yes like that has not said it."""
+    said = [word.casefold() for word in _WORDS.findall(text)]
+    for intent in ("stop", "no"):
+        for word in said:
+            if word in KEYWORDS[intent]:
+                return Recognised(intent, KEYWORDS[intent][word])
+    return Recognised("no", None) if NEGATIONS.intersection(said) else None
 
 
 def render(text: str, version: int, language: str, variables: Mapping[str, str]) -> str:

@@ -18,12 +18,14 @@ that used it (seen ids live as long) is known."""
 
 
 class TokenUse(NamedTuple):
-    """A message that holds a token: `act` is the message's id, `at_ms` the time of the person's act."""
+    """A message that holds a token: `act` is the message's id, `at_ms` the time of the person's act. `look_only`: the token is
+    not used up by it."""
 
     tenant: str
     token_hash: bytes
     act: str
     at_ms: int
+    look_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,7 @@ class EntryTokensPart(VaultBase):
                 continue
             kind, facts, expires_ms, _ = row
             outcome = _outcome(expires_ms, acts[place], use)
-            if kind != "link" and outcome == "fresh" and acts[place] is None:
+            if kind != "link" and outcome == "fresh" and acts[place] is None and not use.look_only:
                 acts[place] = use.act
                 cursor.execute(
                     "update vault.entry_tokens set used_ms = %s, used_act = %s where hash = %s and tenant = %s",

@@ -47,11 +47,11 @@ WAYS = {
     ),
     "instagram": Way(
         SimulatedAccount("17841400000000077", "obsthof.birnbaum", "token-i"), "/v25.0", "56789012345678077", "sent",
-        said={"ref": "{token}"},
+        said={"text": "Guten Tag", "ref": "{token}"},
     ),
     "messenger": Way(
         SimulatedAccount("123456789077", "123456789077", "token-m"), "/v25.0", "56789012345678078", "delivered",
-        said={"ref": "{token}"},
+        said={"text": "Guten Tag", "ref": "{token}"},
     ),
     "telegram": Way(
         SimulatedAccount("7000000077", "Obsthof_bot", "7000000077:token-t"), "", "7077", "submitted",

@@ -7,8 +7,10 @@ import orjson
 import pytest
 
 from schemas.addresses import Address
+from schemas.content import TextReference
+from schemas.entry_tokens import find_token, make_token
 from schemas.events.consents import ConsentWithdrawn
-from schemas.events.messages import MessageReceived
+from schemas.events.messages import AskedPurpose, Entry, MessageReceived
 from schemas.events.statuses import (
     MessageDelivered,
     MessageFailed,
@@ -19,9 +21,18 @@ from schemas.events.statuses import (
 from schemas.events.subscriptions import AddressBound, ProfileUpdated, SubjectCreated
 from streams.step.contract import Record
 from vault.claims import ClaimInfo
+from vault.entry_tokens import UsedToken
 from vault.permissions import Lower
 from vault.subjects import ResolvedSender
-from workers.inbound.decisions import Draft, decide_message, decide_opt_out, decide_status, submitted_by_echo
+from workers.inbound.decisions import (
+    Came,
+    Draft,
+    decide_message,
+    decide_opt_out,
+    decide_status,
+    submitted_by_echo,
+)
+from workers.inbound.entries import entry_evidence, entry_of, token_in, words_beside
 from workers.inbound.fragments import Received, identity, kind_word
 from workers.inbound_values import InboundMessage, InboundOptOut, InboundStatus, ReportedStatus
 
@@ -283,3 +294,96 @@ def test_in_another_apps_conversation_a_stop_holds_and_nothing_is_asked_for() ->
     (only,) = decide_message(received(asked), asked, who, ("newsletter",)).drafts
     assert isinstance(only.data, MessageReceived)
     assert only.data.intent is None
+
+
+DRAFT = "Ja, Backhaus darf mir schreiben: No Limits. Code:"
+TEXT = TextReference(id="signup", version=1, language="de")
+FACTS = {
+    "form": "f" * 32, "purposes": [{"purpose": "newsletter", "optin": "1" * 32}], "text": TEXT.model_dump(),
+    "notice": "privacy/1/de", "language": "de", "requested_at": AT, "draft": DRAFT,
+}  # fmt: skip
+
+
+def came_by(value: InboundMessage, outcome: Any = "fresh") -> Came:
+    """What the vault says of the token in a message: a form's."""
+    found = token_in(value)
+    assert found is not None
+    used = UsedToken("form", outcome, FACTS)
+    entry = entry_of(found, used)
+    return Came(entry, entry_evidence(found, entry), words_beside(found, used))
+
+
+def intent_of(value: InboundMessage, outcome: Any = "fresh") -> tuple[str | None, list[str]]:
+    """The intent, and what is withdrawn."""
+    decision = decide_message(
+        received(value), value, ResolvedSender(SUBJECT), ("newsletter",), came_by(value, outcome)
+    )
+    said = decision.drafts[-1].data
+    assert isinstance(said, MessageReceived)
+    return said.intent, [lower.purpose for lower in decision.lowers]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        DRAFT, f"Hallo! {DRAFT}", "", "Ja gern", "ja bitte, Code:", f"{DRAFT} Danke, liebe Grüße",
+    ],
+)  # fmt: skip
+def test_a_fresh_token_signs_up_with_the_prepared_words_or_others(words: str) -> None:
+    """What was prepared may hold any name; it is no word of the person's."""
+    assert intent_of(message(f"{words} {make_token()}".strip())) == ("signup", [])
+
+
+@pytest.mark.parametrize(
+    ("words", "intent"),
+    [
+        ("Nein, Backhaus darf mir nicht schreiben: No Limits. Code:", "no"),
+        ("Nein. Code:", "no"),
+        (f"NEIN\n\n{DRAFT}", "no"),
+        ("I don't want that. Code:", "no"),
+        ("Bitte keine Werbung. Code:", "no"),
+        ("STOPP Code:", "stop"),
+        (f"stop {DRAFT}", "stop"),
+    ],
+)
+def test_a_no_or_stop_beside_a_token_is_what_counts(words: str, intent: str) -> None:
+    """Wherever it stands: who changed the prepared sentence has not said yes."""
+    withdrawn = ["newsletter"] if intent == "stop" else []
+    assert intent_of(message(f"{words} {make_token()}")) == (intent, withdrawn)
+
+
+def test_a_link_that_was_only_opened_signs_nobody_up() -> None:
+    """The chat asks; whoever writes with the token is signed up."""
+    opened = message(None, kind="unsupported", provider_kind="entry", token=make_token())
+    assert intent_of(opened) == ("start", [])
+    assert intent_of(message("Hallo", token=make_token())) == ("signup", [])
+
+
+def test_of_a_token_that_counts_no_more_no_opt_in_is_named() -> None:
+    """It may be another person's, or that of somebody who was erased."""
+    for outcome in ("used", "expired"):
+        entry = came_by(message(make_token()), outcome).entry
+        assert (entry.purposes, entry.requested_at) == ([AskedPurpose(purpose="newsletter", optin="")], None)
+        assert entry.form == "f" * 32
+    fresh = came_by(message(make_token())).entry
+    assert fresh.purposes[0].optin == "1" * 32
+    assert isinstance(fresh, Entry)
+    assert find_token(make_token()) is not None
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        message(None, kind="button_reply", option_id="STOP"),
+        message("STOP", kind="unsupported", provider_kind="other"),
+        message(f"STOP {make_token()}", standby=True),
+    ],
+)
+def test_a_stop_is_heard_where_little_can_be_read(value: InboundMessage) -> None:
+    """A button without its title, a caption under something unknown, a token in another app's conversation."""
+    decision = decide_message(received(value), value, ResolvedSender(SUBJECT), ("newsletter",))
+    assert [lower.purpose for lower in decision.lowers] == ["newsletter"]
+    other = message(None, kind="button_reply", option_id="START")
+    (said,) = decide_message(received(other), other, ResolvedSender(SUBJECT), ("newsletter",)).drafts
+    assert isinstance(said.data, MessageReceived)
+    assert said.data.intent is None, "an id is no word of the person's own, unless it forbids"

@@ -7,7 +7,7 @@ import pytest
 from schemas.clock import to_text
 from schemas.envelope import Event
 from schemas.events import consents, messages, registry
-from tests.optin_world import CHANNEL, SETTINGS, START_MS, World, said, ticked, withdrawn
+from tests.optin_world import CHANNEL, SETTINGS, START_MS, World, as_event, said, ticked, withdrawn
 
 TWO = replace(SETTINGS, purposes={"service": "contract", "newsletter": "consent", "offers": "consent"})
 CONFIRMED = ["OptInRequested", "OptInConfirmed", "ConsentGiven", "SubscriptionActivated"]
@@ -133,3 +133,36 @@ def test_the_word_for_preferences_is_answered_with_their_text() -> None:
     world = World()
     world.give(said("preferences", 60, "en"))
     assert world.texts() == [("preferences", "en")]
+
+
+def test_tokens_in_another_order_are_both_confirmed() -> None:
+    """Two forms of one person, the later message first: each stands by itself."""
+    world = World(settings=TWO)
+    world.give(came(60, ticked("offers", START_MS + 50_000, ("offers",)), "signup"))
+    world.give(came(50, ticked("news", START_MS + 40_000, ("newsletter",)), "signup"))
+    assert world.state.consent(CHANNEL, "newsletter").active
+    assert world.state.consent(CHANNEL, "offers").active
+
+
+def test_a_question_after_a_dead_tick_is_known_from_consents_alone() -> None:
+    """`messages` is kept for 13 months: the yes must not depend on it."""
+    world = World()
+    world.give(withdrawn(50))
+    world.give(said("late_signup", 60))
+    world.give(said("yes", 70))
+    assert world.state.consent(CHANNEL, "newsletter").active
+    again = World()
+    again.give(withdrawn(50))
+    for new in world.written:
+        if type(new.data).__module__ == consents.__name__:
+            again.give(as_event(new, START_MS + 80_000))
+    assert again.state.consent(CHANNEL, "newsletter").active
+
+
+def test_what_was_shown_in_the_chat_is_proved_by_its_hash() -> None:
+    world = World()
+    world.give(said("start", 10))
+    world.give(said("yes", 30))
+    given = next(new.data for new in world.written if isinstance(new.data, consents.ConsentGiven))
+    assert given.text_hash is not None
+    assert len(given.text_hash) == 64

@@ -17,8 +17,8 @@ from vault.subjects import ResolvedSender, Sender
 from vault.vault import Vault
 from workers.channel import read_echo
 from workers.inbound.decisions import NOTHING, Came, Decision
-from workers.inbound.entries import entry_evidence, entry_of, token_in
-from workers.inbound.fragments import Received
+from workers.inbound.entries import entry_evidence, entry_of, token_in, words_beside
+from workers.inbound.fragments import ENTRY, Received
 from workers.inbound_values import (
     InboundAddressChange,
     InboundEcho,
@@ -156,15 +156,26 @@ def use_tokens(vault: Vault, cursor: Cursor, inputs: Sequence[Input]) -> None:
             found = token_in(value)
             held += [(one, found)] if found is not None else []
     asked = [
-        (one, TokenUse(one.received.tenant, token_hash(found.token), one.received.id, one.received.at_ms))
+        (one, _use(one.received, found.token, look_only=_only_came(one)))
         for one, found in held
         if found.token is not None
     ]
     answers = vault.use_entry_tokens(cursor, [use for _, use in asked]) if asked else []
     used = {one.received.id: answer for (one, _), answer in zip(asked, answers, strict=True)}
     for one, found in held:
-        entry = entry_of(found, used.get(one.received.id))
-        one.came = Came(entry, entry_evidence(found, entry), found.rest)
+        known = used.get(one.received.id)
+        entry = entry_of(found, known)
+        one.came = Came(entry, entry_evidence(found, entry), words_beside(found, known))
+
+
+def _only_came(one: Input) -> bool:
+    """Whoever opens a link has said nothing yet: a link can be opened unawares, and must sign nobody up."""
+    value = one.received.value
+    return isinstance(value, InboundMessage) and value.provider_kind == ENTRY
+
+
+def _use(received: Received, token: str, *, look_only: bool) -> TokenUse:
+    return TokenUse(received.tenant, token_hash(token), received.id, received.at_ms, look_only)
 
 
 def find_claims(vault: Vault, cursor: Cursor, inputs: Sequence[Input]) -> None:

@@ -28,6 +28,7 @@ from workers.inbound.decisions import (
     lowers_of,
     reach_draft,
 )
+from workers.inbound.entries import without_token
 from workers.inbound.fragments import Received
 from workers.inbound_values import (
     InboundAccountNews,
@@ -46,6 +47,12 @@ _RECEIPTS: dict[str, type[MessageDelivered] | type[MessageRead]] = {
 }
 
 
+def _about(received: Received, target: str, who: ResolvedSender) -> str:
+    """The message that an act is about. Who becomes known by the act itself may have been erased before: then the message is not
+    named by its id, which stands in clear under the erased subject."""
+    return received.event_id("target") if who.created else received.message_of(target)
+
+
 def decide_edit(
     received: Received, value: InboundEdit, who: ResolvedSender, purposes: Sequence[str]
 ) -> Decision:
@@ -53,10 +60,10 @@ def decide_edit(
     if who.dropped:
         return ERASED
     at = clock.to_text(received.at_ms)
-    data = MessageEdited(message=received.message_of(value.target), account=received.account, acted_at=at)
+    data = MessageEdited(message=_about(received, value.target, who), account=received.account, acted_at=at)
     about = {"text": value.text, "target": value.target, "raw": value.raw}
     edit = Draft(received.id, who.subject, data, content=_content(value, **about))
-    found = texts.recognise(value.text) if value.text else None
+    found = texts.recognise(without_token(value.text)) if value.text else None
     if found is None or found.intent != "stop":
         return Decision((*introduction(received, None, who), edit))
     evidence = evidence_of_act(
@@ -83,7 +90,7 @@ def decide_revoke(received: Received, value: InboundRevoke, who: ResolvedSender)
     if who.dropped:
         return ERASED
     data = MessageRevoked(
-        message=received.message_of(value.target),
+        message=_about(received, value.target, who),
         account=received.account,
         acted_at=clock.to_text(received.at_ms),
     )
@@ -98,7 +105,7 @@ def decide_reaction(
     if who.dropped:
         return ERASED
     data = MessageReacted(
-        message=None if ours is not None else received.message_of(value.target),
+        message=None if ours is not None else _about(received, value.target, who),
         account=received.account,
         acted_at=clock.to_text(received.at_ms),
     )

@@ -25,7 +25,8 @@ from schemas.events.subscriptions import AddressBound, ProfileUpdated, ReachChan
 from vault.claims import ClaimInfo
 from vault.permissions import Lower
 from vault.subjects import ResolvedSender
-from workers.inbound.fragments import Received
+from workers.inbound.entries import without_token
+from workers.inbound.fragments import ENTRY, Received
 from workers.inbound_values import InboundMessage, InboundOptOut, InboundStatus, Media
 
 ENTRY_POINT = "chat"
@@ -87,8 +88,8 @@ def decide_message(
     """A person wrote. `purposes` are those of the tenant that need consent: STOP withdraws each of them, first."""
     if who.dropped:
         return Decision(why="erased")
-    found = texts.recognise(came.rest if came else value.words) if value.kind != "unsupported" else None
-    intent, language = _intent(found, came)
+    found = _found(value, came)
+    intent, language = _intent(found, came, only_came=value.provider_kind == ENTRY)
     proved = intent is not None
     if value.standby:
         # Another app has the conversation: what she forbids holds, and nothing is answered.
@@ -135,14 +136,30 @@ def decide_message(
     return Decision(drafts, lowers_of(received, who.subject, stopped))
 
 
-def _intent(found: texts.Recognised | None, came: Came | None) -> tuple[ReceivedIntent | None, str | None]:
+def _found(value: InboundMessage, came: Came | None) -> texts.Recognised | None:
+    """What the words say. Beside a token a no anywhere counts; where nothing can be read (a kind that is not known, a button
+    without its title) a STOP does, and nothing else."""
+    words = came.rest if came else without_token(value.words)
+    found = texts.recognise(words)
+    if came is not None and (found is None or found.intent not in ("stop", "no")):
+        found = texts.refusal_in(words) or found
+    if value.words and value.kind != "unsupported":
+        return found
+    if found is None and not value.forwarded:
+        found = texts.recognise(value.option_id or "")
+    return found if found is not None and found.intent == "stop" else None
+
+
+def _intent(
+    found: texts.Recognised | None, came: Came | None, *, only_came: bool
+) -> tuple[ReceivedIntent | None, str | None]:
     """What a message asks for, and the language it shows. A token says that somebody wants to be signed up, unless the words
-    beside it say no; one that counts no more leads to the question in the chat."""
+    beside it say no; one that counts no more, and a link that was only opened, lead to the question in the chat."""
     if came is None or (found is not None and found.intent in ("stop", "no")):
         return (found.intent, found.language) if found is not None else (None, None)
     entry = came.entry
     language = (found.language if found is not None else None) or entry.language
-    ticked = entry.kind in ("form", "api") and entry.outcome == "fresh"
+    ticked = entry.kind in ("form", "api") and entry.outcome == "fresh" and not only_came
     return ("signup" if ticked else "start"), language
 
 

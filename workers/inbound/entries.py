@@ -25,12 +25,29 @@ def token_in(value: InboundMessage) -> FoundToken | None:
 
 
 def entry_of(found: FoundToken, used: UsedToken | None) -> Entry:
-    """What events say of a token; `used` is what the vault knows of it."""
+    """What events say of a token; `used` is what the vault knows of it. Of a token that counts no more no opt-in is named: it may
+    be another person's, or that of somebody who was erased."""
     if found.token is None:
         return Entry(outcome="edited")
     if used is None:
         return Entry(outcome="unknown")
-    return Entry.model_validate({**used.facts, "kind": used.kind, "outcome": used.outcome})
+    entry = Entry.model_validate({**used.facts, "kind": used.kind, "outcome": used.outcome})
+    if entry.outcome == "fresh":
+        return entry
+    unnamed = [asked.model_copy(update={"optin": ""}) for asked in entry.purposes]
+    return entry.model_copy(update={"purposes": unnamed, "requested_at": None})
+
+
+def words_beside(found: FoundToken, used: UsedToken | None) -> str:
+    """What the person herself put beside a token: the prepared words are no act of hers unless she changed them."""
+    draft = str(used.facts.get("draft", "")) if used is not None else ""
+    return found.rest.replace(draft, "").strip() if draft else found.rest
+
+
+def without_token(words: str) -> str:
+    """Words as they read without a token: it is no part of what somebody says."""
+    found = find_token(words)
+    return words if found is None else found.rest
 
 
 def entry_evidence(found: FoundToken, entry: Entry) -> dict[str, Any]:

@@ -165,8 +165,10 @@ class Registrar:
             with self._vault.transaction() as cursor:
                 self._vault.end_entry_tokens(cursor, tenant, form.form, now_ms())
 
-    def publish_link(self, tenant: str, link: Link, token: str | None, expires_ms: int | None = None) -> None:
-        """Publish a click-to-chat link with its token, or end it (`token` None)."""
+    def publish_link(
+        self, tenant: str, link: Link, token: str | None, expires_ms: int | None = None, draft: str = ""
+    ) -> None:
+        """Publish a click-to-chat link with its token, or end it (`token` None). `draft`: the words before the token."""
         self._require(tenant)
         with self._vault.transaction() as cursor:
             if token is None:
@@ -176,6 +178,7 @@ class Registrar:
                     "link": link.link,
                     "campaign": link.campaign,
                     "purposes": [{"purpose": link.purpose, "optin": ""}],
+                    "draft": draft,
                 }
                 self._vault.add_entry_token(
                     cursor, tenant, token_hash(token), "link", link.link, facts, expires_ms

@@ -124,7 +124,9 @@ class _Desk:
             raise _invalid("/account", "has no number or name recorded that a link can be made of")
         days = body.expires_in_days
         expires_ms = None if days is None else now_ms() + days * DAY_S * MS_PER_S
-        self._published(lambda: self.registrar.publish_link(tenant, link, token, expires_ms))
+        self._published(
+            lambda: self.registrar.publish_link(tenant, link, token, expires_ms, words["draft_link"])
+        )
         return models.LinkAnswer(link=link.link, url=made[0].url, qr_svg=qr_svg(made[0].url))
 
     def end_link(self, tenant: str, link: str) -> None:

@@ -102,6 +102,7 @@ class SignUps:
             "notice_hash": ticked.notice_hash,
             "language": ticked.language,
             "requested_at": to_text(ticked.requested_ms),
+            "draft": words or None,
         }
         known = {name: value for name, value in facts.items() if value is not None}
         with self._vault.transaction() as cursor:

@@ -26,24 +26,24 @@ from streams.processors.subscriber.machine import (
     started_purpose,
     withdraw,
 )
-from streams.processors.subscriber.own_text import Ask, ask_for
-from streams.processors.subscriber.state import Consent, Request, State
+from streams.processors.subscriber.own_text import Ask, ask_for, own_text_hash
+from streams.processors.subscriber.state import SIGNUP_ACT, Consent, Request, State
 
 
 def wrote(machine: Machine, state: State, event: Event, said: messages.MessageReceived) -> Outcome:
     """The person wrote something in which inbound found an intent."""
     acted_at = to_ms(said.acted_at)
-    if said.intent is None or not state.is_new(said.intent, acted_at, event.id):
+    if said.intent is None or not state.is_new(_act_name(said), acted_at, event.id):
         return Outcome(state)
     state, may_answer = state.with_turn(said.intent, acted_at, machine.now_ms)
-    state = state.with_act(said.intent, acted_at, event.id)
+    state = state.with_act(_act_name(said), acted_at, event.id)
     if said.language in LANGUAGES:
         state = state.model_copy(update={"language": said.language})
     act: Callable[[Machine, State, Event, messages.MessageReceived], Outcome] = {
         "start": _start, "yes": _yes, "no": _no, "stop": _stop, "signup": _signup, "preferences": _preferences,
     }[said.intent]  # fmt: skip
     entry = said.entry
-    machine = replace(machine, may_answer=may_answer, entry_point=_entry_point(entry))
+    machine = replace(machine, may_answer=may_answer, entry_point=_entry_point(said))
     outcome = act(machine, state, event, said)
     if entry is not None:
         outcome = replace(outcome, counts=(*outcome.counts, machine.step(f"token_{entry.outcome}")))
@@ -52,11 +52,19 @@ def wrote(machine: Machine, state: State, event: Event, said: messages.MessageRe
     return replace(outcome, counts=(*outcome.counts, machine.step("flood")))
 
 
-def _entry_point(entry: messages.Entry | None) -> str:
-    """How somebody came. A form's token that counts no more leads to the question as a link does."""
-    if entry is None or entry.kind is None:
+def _act_name(said: messages.MessageReceived) -> str:
+    """What an act is compared with: the newest of its kind, and each token of a form by itself, for what it confirms was asked
+    elsewhere and is no less true when it comes late."""
+    if said.intent == "signup" and said.entry is not None and said.entry.purposes:
+        return f"{SIGNUP_ACT}{said.entry.purposes[0].optin}"
+    return said.intent or ""
+
+
+def _entry_point(said: messages.MessageReceived) -> str:
+    """How somebody came. A form's token that does not confirm leads to the question as a link does."""
+    if said.entry is None or said.entry.kind is None:
         return ENTRY_KEYWORD
-    return entry.kind if entry.outcome == "fresh" else ENTRY_LINK
+    return said.entry.kind if said.intent == "signup" else ENTRY_LINK
 
 
 def _start(machine: Machine, state: State, event: Event, said: messages.MessageReceived) -> Outcome:
@@ -118,7 +126,7 @@ def _signup(machine: Machine, state: State, event: Event, said: messages.Message
             return outcome
         return machine.said(outcome, Ask("already", language, channel, said.account, SERVICE))
     # A withdrawal is later than the tick: the page counts no more, and what she writes now is a START.
-    return _start(machine, state, event, said)
+    return _start(replace(machine, entry_point=ENTRY_LINK), state, event, said)
 
 
 def _confirm_ticked(
@@ -251,8 +259,10 @@ def _yes(machine: Machine, state: State, event: Event, said: messages.MessageRec
     assert request.notice is not None
     language = state.language or request.language
     method: consents.Method = "keyword" if said.kind == "text" else "button"
+    shown = machine.settings.notice_history.get(request.notice)
     confirmed = consents.OptInConfirmed(
         optin=request.optin, purpose=purpose, account=said.account, text=request.text, notice=request.notice,
+        text_hash=own_text_hash(request.text), notice_hash=shown.hash if shown else None,
         method=method, acted_at=said.acted_at, sealed=evidence_of(event),
     )  # fmt: skip
     given = consents.ConsentGiven(

@@ -9,9 +9,10 @@ from typing import Literal
 from schemas.clock import MS_PER_S, day_of_ms, to_text
 from schemas.constants import Times
 from schemas.content import TextReference
+from schemas.default_wording import wording_hash
 from schemas.events.messages import MessageRequested, SendCommand
 from schemas.settings import TenantSettings
-from schemas.texts import LATEST
+from schemas.texts import LATEST, TEXTS
 from streams.processors.contract import Ids, NewEvent
 
 PARTS = 1
@@ -54,6 +55,12 @@ class Asked:
 def reference_to(text: str, language: str) -> TextReference:
     """The current wording of a text."""
     return TextReference(id=text, version=LATEST[text], language=language)
+
+
+def own_text_hash(text: TextReference) -> str | None:
+    """SHA-256 (hex) of the words as they stand in the catalogue, before anything is filled in; None for one that is not known."""
+    words = TEXTS.get(text.id, {}).get(text.version, {}).get(text.language)
+    return None if words is None else wording_hash(words)
 
 
 def ask_for(

@@ -16,6 +16,9 @@ ANSWERS_MAX_PER_HOUR = 10
 """Automatic answers to one subject in an hour (protocols §8): two machines that answer one another come to rest. A welcome and
 the confirmation of a STOP that ends something count, but are never left out; each needs a START that was within the limit."""
 
+SIGNUP_ACT = "signup/"
+"""Before the opt-in's id: the name of the act by which a form's token was used."""
+TOKENS_KEPT = 20
 Outcome = Literal["open", "given", "refused", "expired", "withdrawn"]
 
 
@@ -93,10 +96,16 @@ class State(BaseModel):
         return last is None or acted_at > last.at or (acted_at == last.at and event not in last.ids)
 
     def with_act(self, intent: str, acted_at: int, event: str) -> "State":
-        """This state after an act that `is_new`."""
+        """This state after an act that `is_new`. Of tokens the newest are kept: each counts once in the vault, too."""
         last = self.acts.get(intent)
         ids = (*last.ids, event) if last is not None and last.at == acted_at else (event,)
-        return self.model_copy(update={"acts": {**self.acts, intent: Act(at=acted_at, ids=ids)}})
+        acts = {**self.acts, intent: Act(at=acted_at, ids=ids)}
+        tokens = sorted(
+            (name for name in acts if name.startswith(SIGNUP_ACT)), key=lambda name: acts[name].at
+        )
+        for name in tokens[:-TOKENS_KEPT]:
+            del acts[name]
+        return self.model_copy(update={"acts": acts})
 
     def with_turn(self, intent: str, acted_at: int, now_ms: int) -> tuple["State", bool]:
         """Count an act that may be answered, before it is noted by `with_act`; False when its answer is left out because the

@@ -164,7 +164,7 @@ def _message(item: JsonObject, raw: JsonObject) -> Inbound:
         name=head.sender.name if head.sender is not None else None,
         kind=kind,
         provider_kind=word,
-        text=text if kind != "unsupported" else None,
+        text=text,
         in_reply_to=wire.message_ref(head.chat.id, answered) if isinstance(answered, int) else None,
         raw=None if kind == "text" else raw,
         forwarded=forwarded,
