@@ -28,6 +28,8 @@ class Person:
     subject: str = ""
     created: bool = False
     dropped: bool = False
+    returning: bool = False
+    """An address of hers was an erased person's within the days for which that is known."""
     unknown: bool = False
     reachable_again: bool = False
     state: State = "active"

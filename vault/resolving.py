@@ -56,6 +56,7 @@ class ResolvingPart(VaultBase):
                 p.state,
                 p.unknown,
                 p.reachable_again,
+                p.returning,
             )
             for p in people
         ]
@@ -139,6 +140,7 @@ def _look_up(cursor: Cursor, people: list[Person]) -> dict[Entry, str]:
         person.dropped = bool(erased) and any(
             person.acted_ms <= erased.get(entry, -1) for entry in person.all_entries
         )
+        person.returning = not person.dropped and any(entry in erased for entry in person.all_entries)
         # The first address that is known decides; a second subject is linked when addresses are bound.
         person.subject = "" if person.dropped else next(iter(person.hits.values()), "")
     return bound

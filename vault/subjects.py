@@ -66,6 +66,8 @@ class ResolvedSender(NamedTuple):
     state: State = "active"
     unknown: bool = False
     reachable_again: bool = False
+    returning: bool = False
+    """Her address was an erased person's until lately: what she did before may be in the log under the erased subject."""
 
 
 class SubjectsPart(VaultBase):

@@ -192,3 +192,17 @@ def test_news_belong_to_the_tenant() -> None:
     assert news.data == AccountNews(account="", field="account_update", event="other")
     assert {template.subject, news.subject} == {"acme"}
     assert (template.content, news.content) == (None, None)
+
+
+def test_what_an_erased_person_wrote_is_not_named_under_her_new_subject() -> None:
+    """Nor by an edit, nor by a reaction, nor by taking it back; the target stays in the sealed part."""
+    back = ResolvedSender(KNOWN.subject, created=True, returning=True)
+    for value, decision in (
+        (EDIT, decide_edit(received(EDIT), EDIT, back, ())),
+        (REVOKE, decide_revoke(received(REVOKE), REVOKE, back)),
+        (REACTION, decide_reaction(received(REACTION), REACTION, back, None)),
+    ):
+        draft = decision.drafts[-1]
+        named = draft.data.model_dump()["message"]
+        assert named != received(value).message_of(value.target)
+        assert value.target in orjson.loads(draft.content or b"").values()

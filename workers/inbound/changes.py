@@ -48,9 +48,9 @@ _RECEIPTS: dict[str, type[MessageDelivered] | type[MessageRead]] = {
 
 
 def _about(received: Received, target: str, who: ResolvedSender) -> str:
-    """The message that an act is about. Who becomes known by the act itself may have been erased before: then the message is not
-    named by its id, which stands in clear under the erased subject."""
-    return received.event_id("target") if who.created else received.message_of(target)
+    """The message that an act is about. Of somebody who was erased it is not named by its id: that may stand in clear under the
+    erased subject, and would join the two (docs/privacy/what-remains.md)."""
+    return received.event_id("target") if who.returning else received.message_of(target)
 
 
 def decide_edit(
