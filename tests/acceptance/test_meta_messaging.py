@@ -28,6 +28,8 @@ from tests.acceptance_quiet import await_quiet
 from tests.simulator_thread import SimulatorThread
 from tests.unit.channels.meta_payloads import FIXTURES, NO_FIXTURES
 from workers import registry
+from workers.channel import UnparseableFragment
+from workers.inbound_values import InboundEntry, InboundMessage
 from workers.simulator import SimulatedAccount, SimulatorSettings
 
 ACCOUNTS = {
@@ -211,18 +213,62 @@ def test_every_webhook_counts_once_however_often_and_in_whatever_order(platform:
     assert len(dead_letters(instance)) == letters
 
 
+def ours(webhook: dict[str, Any], account: str) -> dict[str, Any]:
+    """A webhook with our account in place of the one it was for."""
+    for entry in webhook["entry"]:
+        entry["id"] = account
+        for element in [*entry.get("messaging", []), *entry.get("standby", [])]:
+            side = "sender" if element.get("message", {}).get("is_echo") else "recipient"
+            element[side] = {"id": account}
+    return webhook
+
+
+def facts_in(platform: Platform, webhooks: list[dict[str, Any]]) -> set[str]:
+    """The provider's ids of everything that people wrote, or came by."""
+    channel, found = registry.channel(platform.channel), set()
+    for webhook in webhooks:
+        for fragment in channel.split(json.dumps(webhook).encode()):
+            try:
+                values = channel.parse(fragment.raw)
+            except UnparseableFragment as error:
+                assert error.why == "no_address"
+                continue
+            found |= {one.provider_id for one in values if isinstance(one, InboundMessage | InboundEntry)}
+    return found
+
+
+def received(platform: Platform) -> list[str]:
+    """Ids of everything that people wrote on this channel, as the log has it."""
+    records = topic_records(platform.instance.ready["kafka"], "sealpost.messages")
+    events = [json.loads(record.value or b"{}") for record in records]
+    return [
+        event["id"]
+        for event in events
+        if (event.get("type"), event.get("channel")) == ("sealpost.message.received.v1", platform.channel)
+    ]
+
+
 @pytest.mark.skipif(not FIXTURES.exists(), reason=NO_FIXTURES)
-def test_real_webhooks_are_taken_whatever_they_are(platform: Platform) -> None:
-    """Each of them three times, as it stands: 200, and nothing is dead-lettered but what its author marks so."""
+def test_real_webhooks_say_each_fact_once(platform: Platform) -> None:
+    """For our account, alone and in one batch, three times, in random order: each fact once, and no dead letter but what its
+    author marks so."""
     paths = [p for p in FIXTURES.glob(f"{platform.channel}-*.json") if "-error-" not in p.name]
     fixtures = [json.loads(path.read_bytes()) for path in sorted(paths)]
     good = [one["payload"] for one in fixtures if not one["expect"].get("reject")]
-    assert good
-    letters = len(dead_letters(platform.instance))
-    for payload in good * 3:
-        body = json.dumps(payload).encode()
+    object_word, account = ACCOUNTS[platform.channel][0], platform.account.provider_account_id
+    whole = [ours(one, account) for one in good if isinstance(one, dict) and one.get("object") == object_word]
+    assert whole
+    batch = {"object": object_word, "entry": [entry for one in whole for entry in one["entry"]]}
+    bodies = [json.dumps(one).encode() for one in [*good, *whole, batch]] * 3
+    random.Random(9).shuffle(bodies)
+    letters, before = len(dead_letters(platform.instance)), set(received(platform))
+    for body in bodies:
         assert post_raw(platform.webhook_url, body, signature(APP_SECRET, body)) == 200
+    facts = facts_in(platform, whole)
+    until("all are read", lambda: len(set(received(platform)) - before) >= len(facts))
     await_quiet(platform.instance)
+    new = [one for one in received(platform) if one not in before]
+    assert len(new) == len(set(new)) == len(facts)
     assert len(dead_letters(platform.instance)) == letters
 
 

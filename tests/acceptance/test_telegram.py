@@ -1,6 +1,7 @@
 """The double opt-in over Telegram, from outside: bots are connected to the running instance as a tenant would connect them."""
 
 import os
+import random
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -211,7 +212,7 @@ def test_a_connection_has_one_bot(bot: Bot) -> None:
 
 @pytest.mark.skipif(not FIXTURES.exists(), reason=NO_FIXTURES)
 def test_real_updates_are_taken_whatever_they_are(bot: Bot) -> None:
-    """Each of them, three times: 200, and nothing is dead-lettered."""
+    """Each of them three times, in random order: 200, each fact once, and nothing is dead-lettered."""
     command = [SEALPOST, "deadletters", "list", "--data", str(bot.instance.data)]
 
     def letters() -> int:
@@ -219,13 +220,17 @@ def test_real_updates_are_taken_whatever_they_are(bot: Bot) -> None:
         return listed.count(b"sealpost.inbound.telegram")
 
     assert letters() == 0
-    for path in sorted(FIXTURES.glob("telegram-[io]*.json")) * 3:
+    paths = sorted(FIXTURES.glob("telegram-[io]*.json")) * 3
+    random.Random(7).shuffle(paths)
+    for path in paths:
         assert bot.post(orjson.dumps(orjson.loads(path.read_bytes())["payload"])) == 200
     subject = bot.subject_of("1111111")
-    until("it is read", lambda: "Bold and italics" in bot.texts_in(subject))
+    until("it is read", lambda: bot.texts_in(subject))
     await_quiet(bot.instance)
     assert letters() == 0
-    assert bot.texts_in(subject) == ["Bold and italics"], "the document has the same number"
+    assert len(bot.texts_in(subject)) == 1, (
+        "the text and the document have the same number: the first one counts"
+    )
 
 
 def test_nothing_personal_or_secret_is_in_clear(instance: RunningInstance, bot: Bot) -> None:
