@@ -8,6 +8,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from workers.channel import UnparseableBody, UnparseableFragment
 
+PARTS_MAX = 250_000
+"""Objects and lists of one body. The largest real one, 3 MB of statuses, has some 100,000; what has more was made to cost time:
+three million empty lists fit into a body, and are a second's work to build."""
 NESTED_MAX = 254
 """Levels that orjson writes; it reads 1,024."""
 NESTED_SPARE = 24
@@ -18,8 +21,11 @@ def load_body(body: bytes) -> Any:
     """JSON that can be written again; a lone surrogate (half an emoji in a name that was cut) becomes `?`
     instead of losing the whole body. UnparseableBody when it is none, or nested deeper than any provider nests.
     """
+    opened = body.count(b"[") + body.count(b"{")
+    if opened > PARTS_MAX:
+        raise UnparseableBody("an authentic body has more parts than any provider sends")
     found = _loads(body)
-    if body.count(b"[") + body.count(b"{") > NESTED_MAX - NESTED_SPARE:
+    if opened > NESTED_MAX - NESTED_SPARE:
         probe = found
         for _ in range(NESTED_SPARE):
             probe = [probe]

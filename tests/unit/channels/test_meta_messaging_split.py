@@ -176,3 +176,9 @@ def test_times(channel: Channel) -> None:
     ):
         with pytest.raises(UnparseableFragment, match="timestamp"):
             one(channel, {**text(), "timestamp": timestamp})
+
+
+def test_a_body_of_more_parts_than_anybody_sends_is_none(channel: Channel) -> None:
+    """Three million empty lists are a second's work to build: they are counted before."""
+    with pytest.raises(UnparseableBody, match="more parts"):
+        channel.split(b'{"object":"page","entry":[' + b"[]," * 300_000 + b"[]]}")
