@@ -13,8 +13,8 @@ KEPT_MAX = 20_000
 """Sources remembered; of more the one that was longest silent is forgotten."""
 MINUTE_S = 60.0
 PROVED_S = 3_600.0
-"""A source that sent a right proof so lately is not refused unread: a provider's machines, or a proxy that nobody declared, send
-for many, and forged requests among theirs must not cost a webhook."""
+"""A source that sent a right proof so lately is no stranger, and is not refused unread: a provider's machines, or a proxy that
+nobody declared, send for many, and forged requests among theirs must not cost a webhook."""
 IPV6_PREFIX = 64
 """One customer of a network has that many bits for themselves."""
 HOPS_MAX = 20
@@ -97,8 +97,12 @@ class Forgeries:
         record = self._records.get(key)
         if not self._a_minute or record is None or record.forged < self._a_minute:
             return False
-        now_s = clock.boot_s()
-        return now_s < record.since_s + MINUTE_S and now_s >= record.proved_s + PROVED_S
+        return clock.boot_s() < record.since_s + MINUTE_S and not self.has_proved(key)
+
+    def has_proved(self, key: bytes) -> bool:
+        """True when this source sent a right proof within the hour."""
+        record = self._records.get(key)
+        return record is not None and clock.boot_s() < record.proved_s + PROVED_S
 
     def forged(self, key: bytes) -> None:
         """It sent one."""
