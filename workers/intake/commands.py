@@ -37,6 +37,7 @@ from workers import registry
 from workers.channel import Channel, UnknownChannel
 from workers.intake.limits import misfit
 from workers.intake.models import SendRequest, ToSubject
+from workers.intake.rehearsing import objection
 from workers.parts import PARTS_MAX, Span, cut, fits
 
 ROLE = "api"
@@ -206,7 +207,7 @@ class Commands:
         address = channel.read_address(body.to.address)
         if address is None:
             raise _invalid("/to/address", "is not an address of this channel")
-        _check_limits(channel, body.content)
+        check_limits(channel, body.content, address)
         return address
 
     def _check_agreement_and_purpose(self, tenant: str, purpose: str) -> None:
@@ -232,7 +233,7 @@ class Commands:
             recipient = self._by_settings(tenant, subject, wanted or "")
         channel = self._channel(recipient.channel)
         if channel is not None and address is None:
-            _check_limits(channel, body.content)
+            check_limits(channel, body.content)
         return recipient
 
     def _answering(self, tenant: str, recipient: _Recipient, body: SendRequest) -> Content:
@@ -252,7 +253,7 @@ class Commands:
             return content.model_copy(update={"of": found})
         answering = content.model_copy(update={"in_reply_to": found})
         if channel is not None:
-            _check_limits(channel, answering)
+            check_limits(channel, answering)
         return answering
 
     def _by_settings(self, tenant: str, subject: str, channel: str) -> _Recipient:
@@ -370,8 +371,8 @@ def _shows(text: str) -> bool:
     return any(category(character)[0] not in "CZ" for character in text)
 
 
-def _check_limits(channel: Channel, content: Content) -> None:
-    """What the channel declares."""
+def check_limits(channel: Channel, content: Content, address: Address | None = None) -> None:
+    """What the channel declares, and what it says itself; Refusal names what it does not take."""
     limits = channel.capabilities
     wrong = misfit(limits, content)
     if wrong is not None:
@@ -379,6 +380,9 @@ def _check_limits(channel: Channel, content: Content) -> None:
     if isinstance(content, TextContent) and not _goes_in_parts(channel, content):
         most = f"{PARTS_MAX} parts of {limits.text_max_characters} characters"
         raise _invalid("/content/text", f"is longer than this channel takes, {most}")
+    said = objection(channel, _first_part(channel, content), address)
+    if said is not None:
+        raise _invalid("/content", said)
 
 
 def _goes_in_parts(channel: Channel, content: TextContent) -> bool:
@@ -387,6 +391,15 @@ def _goes_in_parts(channel: Channel, content: TextContent) -> bool:
         return False
     spans = _spans(channel, content)
     return len(spans) <= PARTS_MAX and all(_shows(content.text[start:stop]) for start, stop in spans)
+
+
+def _first_part(channel: Channel, content: Content) -> Content:
+    """What goes out first: of a text that is cut its first part, of all else the whole."""
+    spans = _spans(channel, content)
+    if not spans or not isinstance(content, TextContent):
+        return content
+    start, stop = spans[0]
+    return content.model_copy(update={"text": content.text[start:stop]})
 
 
 def _spans(channel: Channel | None, content: Content) -> Sequence[Span]:
