@@ -95,6 +95,13 @@ def test_forgeries_do_not_fill_memory() -> None:
     for key in (keys[0], keys[1], keys[0], keys[2]):
         forgeries.forged(key)
     assert [forgeries.refuses(key) for key in keys] == [True, False, True]
+    forgeries.proved(keys[0])
+    for key in (*keys, keys[1]):
+        forgeries.forged(key)
+    assert forgeries.has_proved(keys[0]), "strangers make nobody forget the provider"
+    for key in keys[1:]:
+        forgeries.proved(key)
+    assert [forgeries.has_proved(key) for key in keys] == [False, True, True]
     unlimited = Forgeries(0)
     unlimited.forged(keys[0])
     assert not unlimited.refuses(keys[0])
