@@ -18,12 +18,13 @@ from projections.api.router import QueryParts
 from projections.api.router import create_router as create_queries
 from projections.log.feed import FeedParts, Feeds
 from projections.log.router import create_router as create_log
-from schemas.http import create_app
+from schemas.http import READ_S, create_app
 from streams.kafka.producer import AsyncProducer
 from streams.kafka.settings_follower import SettingsFollower
 from streams.step.connections import Connections
 from vault.tokens import TokenMemory
 from vault.vault import Vault
+from workers.http_protocol import HeadLimits, protocol_of
 from workers.intake.producing import PRODUCE_LIMIT_S, Counted
 from workers.intake.router import UNAVAILABLE, CommandParts
 from workers.intake.router import create_router as create_commands
@@ -37,6 +38,9 @@ from workers.registry import address_reader, channel
 DRAIN_S = 10
 """Requests under way at a stop may take so long to end."""
 LOOK_S = 0.2
+LIMITS = HeadLimits(headers_max_bytes=32 * 1024, read_s=READ_S)
+"""A token and a browser's own headers are a few kilobytes. Without limits one socket that never ends its head, which anybody may
+open, would fill the memory."""
 SETTINGS_S = 60.0
 """To read the settings topic to its end at start."""
 
@@ -114,14 +118,14 @@ class Api:
         await serving
 
 
-def uvicorn_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
+def uvicorn_config(app: FastAPI, settings: Settings, limits: HeadLimits = LIMITS) -> uvicorn.Config:
     """Quiet (paths hold ids), no server header, no proxy headers."""
     return uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
         loop="uvloop",
-        http="httptools",
+        http=protocol_of(limits),
         ws="none",
         lifespan="off",
         log_config=None,

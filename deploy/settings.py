@@ -59,6 +59,7 @@ class Settings(BaseSettings):
     webhook_held_bytes: int = limits.HELD_MAX_BYTES
     webhook_replay_s: float = limits.REPLAY_S
     webhook_forged_a_minute: int = limits.FORGED_A_MINUTE
+    webhook_stranger_at_once: int = limits.STRANGER_AT_ONCE
     trusted_proxies: str = ""
     """Limits of the receiver; `workers.receiver.limits.ReceiverLimits` says what each bounds."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
@@ -99,6 +100,7 @@ class Settings(BaseSettings):
             held_max_bytes=self.webhook_held_bytes,
             replay_s=self.webhook_replay_s,
             forged_a_minute=self.webhook_forged_a_minute,
+            stranger_at_once=self.webhook_stranger_at_once,
             trusted_proxies=limits.read_networks(self.trusted_proxies),
         )
 

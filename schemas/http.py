@@ -29,6 +29,8 @@ BODY_MAX_BYTES = 256 * 1024
 DRAIN_MAX_BYTES = 8 * 1024 * 1024
 DRAIN_S = 5.0
 """What is read of a body over the limit, and for how long."""
+READ_S = 10.0
+"""Longest a request's body may take to come; then 408. A caller that stalls would hold its socket and its place for ever."""
 RETRY_AFTER_S = 1
 CHALLENGE = 'Bearer realm="sealpost"'
 log = logging.getLogger(__name__)
@@ -172,8 +174,10 @@ def create_app(
     *,
     unavailable: Sequence[type[Exception]],
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None,
+    read_s: float = READ_S,
 ) -> FastAPI:
-    """One API of several routers. `unavailable`: errors that mean that a part is away; they are answered 503."""
+    """One API of several routers. `unavailable`: errors that mean that a part is away; they are answered 503. `read_s`: how
+    long a body may take to come."""
     # Its page of documentation asks no other host for its scripts.
     app = FastAPIOffline(redoc_url=None, title=title, version=version, lifespan=lifespan)
     for router in routers:
@@ -200,7 +204,7 @@ def create_app(
     app.add_exception_handler(HTTPException, http_error)
     for kind in unavailable:
         app.add_exception_handler(kind, away)
-    app.add_middleware(_Guard)
+    app.add_middleware(_Guard, read_s=read_s)
     return app
 
 
@@ -236,22 +240,29 @@ async def _drain(receive: Receive, message: Message) -> None:
 
 
 class _Guard:
-    """Limits bodies, and answers what nobody expected with 500: the log gets the kind of error and the place, never its
-    words, which may hold what the caller sent."""
+    """Limits bodies and their time, and answers what nobody expected with 500: the log gets the kind of error and the place,
+    never its words, which may hold what the caller sent."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    def __init__(self, app: ASGIApp, read_s: float) -> None:
+        self._app, self._read_s = app, read_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         received = 0
-        started = False
+        started = ended = False
+        late_s = asyncio.get_running_loop().time() + self._read_s
 
         async def limited() -> Message:
-            nonlocal received
-            message = await receive()
+            nonlocal received, ended
+            # After the body only the end of the socket can come, which an answer that streams awaits for as long as it likes.
+            try:
+                async with asyncio.timeout_at(None if ended else late_s):
+                    message = await receive()
+            except TimeoutError:
+                raise HTTPException(HTTPStatus.REQUEST_TIMEOUT, headers={"Connection": "close"}) from None
+            ended = not message.get("more_body", False)
             received += len(message.get("body", b""))
             if received > BODY_MAX_BYTES:
                 await _drain(receive, message)

@@ -1,12 +1,13 @@
 """What a webhook says, as typed values: what channels give and role inbound takes (DESIGN §9).
 
 `account_ref` is the provider's id of our account ("" where it names none), `provider_id` its id of the thing reported, by
-which a repetition is known; a channel makes one of the facts where the provider gives none. `addresses` is never empty: all
-of them reach the same person. `provider_time_ms` 0: the provider names no time, that of receipt stands for it. Whatever names a
-person is left out of every `repr`.
+which a repetition is known; where the provider gives none a channel makes one of the facts (`is_made_id`). `addresses` is never
+empty: all of them reach the same person. `provider_time_ms` 0: the provider names no time, that of receipt stands for it.
+Whatever names a person is left out of every `repr`.
 """
 
 import dataclasses
+import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ from schemas.addresses import Address
 from schemas.reasons import FailureClass
 
 JsonObject = dict[str, Any]
+_MADE = re.compile(r"[a-z_]+:", re.ASCII)
 MessageKind = Literal[
     "text",
     "button_reply",
@@ -27,6 +29,12 @@ MessageKind = Literal[
 ]
 FileKind = Literal["image", "video", "audio", "voice", "document", "sticker"]
 ReportedStatus = Literal["sent", "delivered", "read", "played", "failed"]
+
+
+def is_made_id(provider_id: str) -> bool:
+    """True for an id that the provider does not know: the channel made it, and begins it with a lower-case word and a colon
+    (`postback:…`), as no provider begins its own. Nothing can answer such a thing."""
+    return _MADE.match(provider_id) is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -271,6 +271,43 @@ def test_a_flood_of_one_connection_is_nothing_to_another(world: ReceivingWorld) 
         assert {code for one in floods for code in one.result()} == {503}
 
 
+def test_strangers_do_not_shut_the_provider_out(world: ReceivingWorld) -> None:
+    """Who has proved nothing gets few places of a connection, all together half; who has gets the rest, also then."""
+    site = world.site()
+    limits = ReceiverLimits(
+        at_once=8, stranger_at_once=2, read_s=60, trusted_proxies=read_networks("127.0.0.0/8")
+    )
+    with ExitStack() as opened:
+        running = opened.enter_context(world.receiver(limits=limits))
+        provider = Caller(running, "198.51.100.7")
+        assert provider.post(site, SECRET) == 200
+
+        def hold(source: str) -> socket.socket:
+            held = opened.enter_context(wire(running))
+            head = f"POST {path(site)} HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: {source}\r\nContent-Length: 100\r\n\r\n"
+            held.sendall(head.encode())
+            return held
+
+        def is_full(source: str) -> bool:
+            return Caller(running, source).post(site, "guess") == 503
+
+        before = refused("busy")
+        for _ in range(limits.stranger_at_once):
+            hold("203.0.113.1")
+        await_until("one stranger has what it may", lambda: is_full("203.0.113.1"))
+        assert refused("busy") > before
+        assert Caller(running, "203.0.113.2").post(site, "guess") == 401, (
+            "another source has places of its own"
+        )
+        for _ in range(limits.stranger_at_once):
+            hold("203.0.113.2")
+        await_until("all strangers have half", lambda: is_full("203.0.113.3"))
+        assert [provider.post(site, SECRET) for _ in range(5)] == [200] * 5
+        for _ in range(limits.at_once // 2):
+            hold(provider.address)
+        await_until("the provider has the other half", lambda: provider.post(site, SECRET) == 503)
+
+
 # ---- forged -------------------------------------------------------------------------------------------------------
 
 

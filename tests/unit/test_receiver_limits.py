@@ -95,6 +95,13 @@ def test_forgeries_do_not_fill_memory() -> None:
     for key in (keys[0], keys[1], keys[0], keys[2]):
         forgeries.forged(key)
     assert [forgeries.refuses(key) for key in keys] == [True, False, True]
+    forgeries.proved(keys[0])
+    for key in (*keys, keys[1]):
+        forgeries.forged(key)
+    assert forgeries.has_proved(keys[0]), "strangers make nobody forget the provider"
+    for key in keys[1:]:
+        forgeries.proved(key)
+    assert [forgeries.has_proved(key) for key in keys] == [False, True, True]
     unlimited = Forgeries(0)
     unlimited.forged(keys[0])
     assert not unlimited.refuses(keys[0])
@@ -111,7 +118,7 @@ REQUESTS = st.lists(
 @given(REQUESTS)
 def test_shares_are_bounded_and_given_back(requests: list[tuple[str, int, bool]]) -> None:
     """A connection that holds nothing can always hold half of what is free; all leave nothing behind."""
-    shares = Shares(at_once=5, held_max_bytes=HELD_MAX)
+    shares = Shares(at_once=5, held_max_bytes=HELD_MAX, stranger_at_once=1)
     open_: list[tuple[Share, int]] = []
     for name, size, stays in requests:
         share = shares.enter(name)
@@ -132,6 +139,42 @@ def test_shares_are_bounded_and_given_back(requests: list[tuple[str, int, bool]]
     for share, size in open_:
         shares.leave(share, size)
     assert (shares._held_bytes, shares._by_connection) == (0, {})
+
+
+STEPS = st.lists(st.tuples(st.sampled_from([None, b"s", b"t", b"u", b"v"]), st.integers(0, 9)), max_size=80)
+
+
+@given(STEPS)
+def test_strangers_have_few_places_and_leave_the_rest(steps: list[tuple[bytes | None, int]]) -> None:
+    """None is a source that has proved itself; a number at which nobody stands begins a request, another ends that one."""
+    shares = Shares(at_once=10, held_max_bytes=HELD_MAX, stranger_at_once=2)
+    open_: list[tuple[Share, bytes | None]] = []
+    for source, place in steps:
+        if place < len(open_):
+            share, whose = open_.pop(place)
+            shares.leave(share, 0, whose)
+        strangers = [whose for _, whose in open_ if whose is not None]
+        full = len(open_) == 10
+        if source is not None:
+            full = full or len(strangers) == 5 or strangers.count(source) == 2
+        found = shares.enter("c", source)
+        assert (found is None) == full
+        if found is not None:
+            open_.append((found, source))
+    for share, whose in open_:
+        shares.leave(share, 0, whose)
+    assert shares._by_connection == {}
+
+
+def test_what_strangers_hold_is_not_the_providers() -> None:
+    """They hold half of memory, and the same connection's provider still gets half of what is left."""
+    shares = Shares(at_once=10, held_max_bytes=HELD_MAX, stranger_at_once=2)
+    stranger, provider = shares.enter("c", b"s"), shares.enter("c")
+    assert stranger is not None
+    assert provider is not None
+    assert shares.hold(stranger, HELD_MAX // 2)
+    assert not shares.hold(stranger, 1)
+    assert shares.hold(provider, HELD_MAX // 5)
 
 
 # ---- the window ---------------------------------------------------------------------------------------------------
@@ -158,11 +201,12 @@ def test_settings_reach_the_limits(monkeypatch: pytest.MonkeyPatch) -> None:
         "WEBHOOK_HELD_BYTES": "100000",
         "WEBHOOK_REPLAY_S": "600",
         "WEBHOOK_FORGED_A_MINUTE": "0",
+        "WEBHOOK_STRANGER_AT_ONCE": "9",
         "TRUSTED_PROXIES": "10.0.0.0/8, 192.0.2.1",
     }.items():
         monkeypatch.setenv(f"SEALPOST_{name}", value)
     assert Settings().receiver_limits() == ReceiverLimits(
-        4096, 30, 8192, 3, 2.5, 7, 100_000, 600, 0, read_networks("10.0.0.0/8,192.0.2.1")
+        4096, 30, 8192, 3, 2.5, 7, 100_000, 600, 0, 9, read_networks("10.0.0.0/8,192.0.2.1")
     )
 
 
@@ -176,6 +220,7 @@ def test_settings_reach_the_limits(monkeypatch: pytest.MonkeyPatch) -> None:
         ("WEBHOOK_READ_S", 0),
         ("WEBHOOK_ANSWER_S", 10.1),
         ("WEBHOOK_AT_ONCE", 0),
+        ("WEBHOOK_STRANGER_AT_ONCE", 0),
         ("WEBHOOK_HELD_BYTES", 4 * 1024 * 1024),
         ("WEBHOOK_REPLAY_S", 0),
         ("WEBHOOK_FORGED_A_MINUTE", -1),

@@ -35,8 +35,10 @@ from vault.sealing import SealContext, seal
 from vault.vault import Vault
 from workers import registry
 from workers.channel import Channel, UnknownChannel
+from workers.inbound_values import is_made_id
 from workers.intake.limits import misfit
 from workers.intake.models import SendRequest, ToSubject
+from workers.intake.rehearsing import objection
 from workers.parts import PARTS_MAX, Span, cut, fits
 
 ROLE = "api"
@@ -54,6 +56,34 @@ class SettingsSource(Protocol):
     def refresh(self, timeout_s: float) -> None:
         """Return once all that is published now is known."""
         ...
+
+
+class Written(Protocol):
+    """A message of a person: what the provider calls it (personal data), and on which account of which channel it came."""
+
+    @property
+    def provider_id(self) -> str:
+        """The provider's id."""
+        ...
+
+    @property
+    def channel(self) -> str:
+        """The channel."""
+        ...
+
+    @property
+    def account(self) -> str:
+        """The account."""
+        ...
+
+
+FindWritten = Callable[[str, str, str], Written | None]
+"""(tenant, subject, message) → that message; None when this person wrote no such one."""
+
+
+def nothing_written(_tenant: str, _subject: str, _message: str) -> Written | None:
+    """The look-up of an installation without read models: no message can be answered by name."""
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +132,11 @@ class Commands:
         settings: SettingsSource,
         times: Times,
         find_channel: Callable[[str], Channel] = registry.channel,
-        find_provider_id: Callable[[str, str, str], str | None] = lambda _tenant, _subject, _message: None,
+        find_written: FindWritten = nothing_written,
     ) -> None:
-        """`find_provider_id`: (tenant, subject, message) → what the provider calls a message that the person wrote."""
+        """`find_written`: for who answers a message of the person, or marks it as read."""
         self._vault, self._settings, self._times = vault, settings, times
-        self._find_channel, self._find_provider_id = find_channel, find_provider_id
+        self._find_channel, self._find_written = find_channel, find_written
         self._id_keys: dict[str, bytes] = {}
         self._requests = counter("sealpost_requests_total")
 
@@ -122,7 +152,10 @@ class Commands:
         address = self._check_content(body)
         self._check_agreement_and_purpose(tenant, body.purpose)
         recipient = self._recipient(tenant, body, address)
-        content = self._answering(tenant, recipient, body)
+        recipient, content = self._answering(tenant, recipient, body)
+        channel = self._channel(recipient.channel)
+        if channel is not None and (address is None or content is not body.content):
+            check_limits(channel, content, address)
         try:
             with self._vault.transaction() as cursor:
                 recorded = self._record(cursor, identity, body, recipient, content)
@@ -206,7 +239,7 @@ class Commands:
         address = channel.read_address(body.to.address)
         if address is None:
             raise _invalid("/to/address", "is not an address of this channel")
-        _check_limits(channel, body.content)
+        check_limits(channel, body.content, address)
         return address
 
     def _check_agreement_and_purpose(self, tenant: str, purpose: str) -> None:
@@ -227,33 +260,33 @@ class Commands:
         if subject is None or (reach is None and wanted is None):
             raise self._unknown_recipient(tenant)
         if reach is not None and wanted in (None, reach.channel):
-            recipient = _Recipient(subject, reach.channel, reach.account)
-        else:
-            recipient = self._by_settings(tenant, subject, wanted or "")
-        channel = self._channel(recipient.channel)
-        if channel is not None and address is None:
-            _check_limits(channel, body.content)
-        return recipient
+            return _Recipient(subject, reach.channel, reach.account)
+        return self._by_settings(tenant, subject, wanted or "")
 
-    def _answering(self, tenant: str, recipient: _Recipient, body: SendRequest) -> Content:
-        """The content with the provider's id of the message it answers, or marks as read, where the request names one."""
-        content, channel = body.content, self._channel(recipient.channel)
+    def _answering(self, tenant: str, recipient: _Recipient, body: SendRequest) -> tuple[_Recipient, Content]:
+        """The content with the provider's id of the message it answers, or marks as read, where the request names one. That goes
+        out where the message came: no other account knows it."""
+        content = body.content
         named = isinstance(content, ReadMarkContent) and content.of is not None
         if body.reply_to is None:
             if isinstance(content, ReadMarkContent) and not named:
                 raise _invalid("/reply_to", "must name the message that was read")
-            return content
+            return recipient, content
         if isinstance(content, TemplateContent):
             raise _invalid("/reply_to", "a template answers no message")
-        found = self._find_provider_id(tenant, recipient.subject, body.reply_to)
+        found = self._find_written(tenant, recipient.subject, body.reply_to)
         if found is None:
             raise _invalid("/reply_to", "is no message that this person wrote, or it is not known yet")
-        if isinstance(content, ReadMarkContent):
-            return content.model_copy(update={"of": found})
-        answering = content.model_copy(update={"in_reply_to": found})
-        if channel is not None:
-            _check_limits(channel, answering)
-        return answering
+        if not isinstance(body.to, ToSubject) and found.channel != body.to.channel:
+            raise _invalid("/reply_to", "is a message of another channel than the one this shall go out on")
+        if is_made_id(found.provider_id):
+            raise _invalid(
+                "/reply_to",
+                "is an act that the provider has no message for, a pressed button or an opened link",
+            )
+        place = "of" if isinstance(content, ReadMarkContent) else "in_reply_to"
+        answering = content.model_copy(update={place: found.provider_id})
+        return _Recipient(recipient.subject, found.channel, found.account), answering
 
     def _by_settings(self, tenant: str, subject: str, channel: str) -> _Recipient:
         """The person never wrote on this channel, or the vault has forgotten where: the tenant's first account of it."""
@@ -370,8 +403,8 @@ def _shows(text: str) -> bool:
     return any(category(character)[0] not in "CZ" for character in text)
 
 
-def _check_limits(channel: Channel, content: Content) -> None:
-    """What the channel declares."""
+def check_limits(channel: Channel, content: Content, address: Address | None = None) -> None:
+    """What the channel declares, and what it says itself; Refusal names what it does not take."""
     limits = channel.capabilities
     wrong = misfit(limits, content)
     if wrong is not None:
@@ -379,6 +412,9 @@ def _check_limits(channel: Channel, content: Content) -> None:
     if isinstance(content, TextContent) and not _goes_in_parts(channel, content):
         most = f"{PARTS_MAX} parts of {limits.text_max_characters} characters"
         raise _invalid("/content/text", f"is longer than this channel takes, {most}")
+    said = objection(channel, _first_part(channel, content), address)
+    if said is not None:
+        raise _invalid("/content", said)
 
 
 def _goes_in_parts(channel: Channel, content: TextContent) -> bool:
@@ -387,6 +423,15 @@ def _goes_in_parts(channel: Channel, content: TextContent) -> bool:
         return False
     spans = _spans(channel, content)
     return len(spans) <= PARTS_MAX and all(_shows(content.text[start:stop]) for start, stop in spans)
+
+
+def _first_part(channel: Channel, content: Content) -> Content:
+    """What goes out first: of a text that is cut its first part, of all else the whole."""
+    spans = _spans(channel, content)
+    if not spans or not isinstance(content, TextContent):
+        return content
+    start, stop = spans[0]
+    return content.model_copy(update={"text": content.text[start:stop]})
 
 
 def _spans(channel: Channel | None, content: Content) -> Sequence[Span]:

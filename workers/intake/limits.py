@@ -1,6 +1,6 @@
 """What a channel declares, against what a message says: the first thing that does not fit, named by its field. Pure.
 
-The channel refuses the same before any call; here the producer is told at once, and which field it is.
+The channel refuses the same before any call, and more (`rehearsing`); here the producer is told at once, and which field it is.
 """
 
 from collections.abc import Iterator, Sequence

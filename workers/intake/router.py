@@ -19,7 +19,7 @@ from streams.step.errors import DatabaseAway
 from streams.step.postgres import THROWN_OUT
 from vault.vault import Vault
 from workers.intake import models
-from workers.intake.commands import Commands, SettingsSource
+from workers.intake.commands import Commands, FindWritten, SettingsSource, nothing_written
 from workers.intake.producing import PRODUCE_LIMIT_S, Counted, FromThread, Sends
 from workers.intake.tenants import Registrar, TenantDiffers, UnknownTenantId
 
@@ -43,7 +43,7 @@ SETTINGS_S = 5.0
 class CommandParts:
     """What the commands need. `check`: whose token it is (`vault.check_token`), `check_or_recall`: the same also while the
     vault's database is away; `producer` serves the API's event loop. `public_url`: where people reach the API's pages.
-    `find_provider_id`: what the provider calls a message that a person wrote."""
+    `find_written`: what the provider calls a message that a person wrote, and where it came."""
 
     vault: Vault
     producer: Sends
@@ -52,7 +52,7 @@ class CommandParts:
     check_or_recall: Callable[[str], Caller | None]
     times: Times
     public_url: str = ""
-    find_provider_id: Callable[[str, str, str], str | None] = lambda _tenant, _subject, _message: None
+    find_written: FindWritten = nothing_written
 
 
 def create_router(parts: CommandParts) -> APIRouter:
@@ -69,7 +69,7 @@ def create_router(parts: CommandParts) -> APIRouter:
 
 
 def _add_messages(router: APIRouter, parts: CommandParts, gate: Gate) -> None:
-    commands = Commands(parts.vault, parts.settings, parts.times, find_provider_id=parts.find_provider_id)
+    commands = Commands(parts.vault, parts.settings, parts.times, find_written=parts.find_written)
     producer = Counted(parts.producer)
     asks = Depends(gate.of_tenant("producer", "agent"))
     erases = Depends(Gate(parts.check_or_recall).of_tenant("officer"))

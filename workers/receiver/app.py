@@ -58,7 +58,7 @@ class ReceiverApp:
         self._counts = counts
         self._forgeries = forgeries
         self._limits = limits
-        self._shares = Shares(limits.at_once, limits.held_max_bytes)
+        self._shares = Shares(limits.at_once, limits.held_max_bytes, limits.stranger_at_once)
         self._channels: dict[str, Channel] = {
             name: registry.channel(name) for name in registry.channel_names()
         }
@@ -101,7 +101,8 @@ class ReceiverApp:
         source = self._source(scope, name)
         if self._forgeries.refuses(source):
             raise _Refused("forgeries")
-        share = self._shares.enter(name)
+        stranger = None if self._forgeries.has_proved(source) else source
+        share = self._shares.enter(name, stranger)
         if share is None:
             raise _Refused("busy")
         body = _Body()
@@ -110,7 +111,7 @@ class ReceiverApp:
                 await self._read(receive, share, body, source)
             return await self._webhooks.take(channel, connection, _request(scope, body.joined()), source)
         finally:
-            self._shares.leave(share, body.held_bytes)
+            self._shares.leave(share, body.held_bytes, stranger)
 
     def _source(self, scope: Scope, connection: str) -> bytes:
         client = scope["client"]

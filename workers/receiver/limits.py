@@ -17,6 +17,7 @@ HEADERS_MAX = 100
 HEADERS_MAX_BYTES = 32 * 1024
 HEADERS_LEAST_BYTES = 256
 AT_ONCE = 1_000
+STRANGER_AT_ONCE = 20
 FORGED_A_MINUTE = 300
 HELD_MAX_BYTES = 256 * 1024 * 1024
 NO_LIMIT = float("inf")
@@ -56,9 +57,13 @@ class ReceiverLimits:
     forged_a_minute: int = FORGED_A_MINUTE
     """Requests without a right proof that one source may send to one connection in a minute; above it 429, and nothing is read;
     0: no limit. Secrets must not be tried without end."""
+    stranger_at_once: int = STRANGER_AT_ONCE
+    """Requests that one source may have under way at one connection before it has sent a right proof within the hour; all such
+    sources together may have half of `at_once`. Above it 503. Without it anybody who knows the path holds every place of a
+    connection with requests that do not end, and shuts its provider out."""
     trusted_proxies: tuple[Network, ...] = ()
-    """Peers whose X-Forwarded-For is believed. Only the limit of forged requests looks at it; X-Forwarded-Proto is not read, for
-    no answer depends on it."""
+    """Peers whose X-Forwarded-For is believed. Only the limits of forged requests and of strangers look at it; X-Forwarded-Proto
+    is not read, for no answer depends on it."""
 
     def __post_init__(self) -> None:
         ranges: tuple[tuple[str, float, float, float], ...] = (
@@ -71,6 +76,7 @@ class ReceiverLimits:
             ("WEBHOOK_HELD_BYTES", self.held_max_bytes, self.body_max_bytes * 2, NO_LIMIT),
             ("WEBHOOK_REPLAY_S", self.replay_s, 0.001, NO_LIMIT),
             ("WEBHOOK_FORGED_A_MINUTE", self.forged_a_minute, 0, NO_LIMIT),
+            ("WEBHOOK_STRANGER_AT_ONCE", self.stranger_at_once, 1, NO_LIMIT),
         )
         for name, value, least, most in ranges:
             if not least <= value <= most:

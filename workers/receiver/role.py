@@ -18,12 +18,12 @@ from streams.kafka.producer import AsyncProducer
 from streams.kafka.settings_follower import SettingsFollower
 from vault.keyring import MasterKey
 from vault.vault import Vault
+from workers.http_protocol import HeadLimits, protocol_of
 from workers.receiver.app import ReceiverApp
 from workers.receiver.connections import ConnectionBook, look_into
 from workers.receiver.counts import Counts
 from workers.receiver.day_keys import DayKeyFollower
 from workers.receiver.limits import ANSWER_MAX_S, DEFAULTS, ReceiverLimits
-from workers.receiver.protocol import protocol_of
 from workers.receiver.sources import Forgeries
 from workers.receiver.webhooks import Webhooks
 
@@ -117,7 +117,7 @@ class Receiver:
             forgeries=forgeries, limits=limits,
         )  # fmt: skip
         app = ReceiverApp(webhooks, counts, forgeries, limits)
-        protocol = protocol_of(limits, counts.cut_off)
+        protocol = protocol_of(HeadLimits(limits.headers_max_bytes, limits.read_s), counts.cut_off)
         server = _Server(
             uvicorn.Config(
                 app, loop="uvloop", http=protocol, ws="none", lifespan="off", interface="asgi3", log_config=None,

@@ -10,11 +10,12 @@ from schemas.ids import HashKey, keyed_hash, random_bytes
 from workers.receiver.limits import Network
 
 KEPT_MAX = 20_000
-"""Sources remembered; of more the one that was longest silent is forgotten."""
+"""Sources remembered of those that forged, and of those that proved; of more the one that was longest silent is forgotten. Apart,
+for who has many addresses must not make us forget the provider's."""
 MINUTE_S = 60.0
 PROVED_S = 3_600.0
-"""A source that sent a right proof so lately is not refused unread: a provider's machines, or a proxy that nobody declared, send
-for many, and forged requests among theirs must not cost a webhook."""
+"""A source that sent a right proof so lately is no stranger, and is not refused unread: a provider's machines, or a proxy that
+nobody declared, send for many, and forged requests among theirs must not cost a webhook."""
 IPV6_PREFIX = 64
 """One customer of a network has that many bits for themselves."""
 HOPS_MAX = 20
@@ -67,11 +68,10 @@ def _grouped(address: str) -> str:
 
 @dataclass(slots=True)
 class _Record:
-    """One source at one connection, times on the boot clock."""
+    """What one source forged at one connection in the minute since `since_s`, on the boot clock."""
 
     since_s: float
     forged: int = 0
-    proved_s: float = float("-inf")
 
 
 class Forgeries:
@@ -87,6 +87,7 @@ class Forgeries:
         self._kept_max = kept_max
         self._hash = HashKey(random_bytes(32))
         self._records: OrderedDict[bytes, _Record] = OrderedDict()
+        self._proved_s: OrderedDict[bytes, float] = OrderedDict()
 
     def key(self, connection: str, source: str) -> bytes:
         """What a source is remembered by; another in every process."""
@@ -97,8 +98,12 @@ class Forgeries:
         record = self._records.get(key)
         if not self._a_minute or record is None or record.forged < self._a_minute:
             return False
-        now_s = clock.boot_s()
-        return now_s < record.since_s + MINUTE_S and now_s >= record.proved_s + PROVED_S
+        return clock.boot_s() < record.since_s + MINUTE_S and not self.has_proved(key)
+
+    def has_proved(self, key: bytes) -> bool:
+        """True when this source sent a right proof within the hour."""
+        proved_s = self._proved_s.get(key)
+        return proved_s is not None and clock.boot_s() < proved_s + PROVED_S
 
     def forged(self, key: bytes) -> None:
         """It sent one."""
@@ -110,7 +115,10 @@ class Forgeries:
 
     def proved(self, key: bytes) -> None:
         """It sent one with a right proof."""
-        self._record(key).proved_s = clock.boot_s()
+        self._proved_s[key] = clock.boot_s()
+        self._proved_s.move_to_end(key)
+        if len(self._proved_s) > self._kept_max:
+            self._proved_s.popitem(last=False)
 
     def _record(self, key: bytes) -> _Record:
         record = self._records.get(key)

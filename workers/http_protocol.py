@@ -1,27 +1,35 @@
-"""HTTP as the receiver takes it: uvicorn's protocol with limits on the head of a request and on the time it takes to come.
+"""HTTP as the receiver and the API take it: uvicorn's protocol with limits on a request's head and on the time it takes.
 
 The server itself waits for ever for a head that does not end, and keeps every byte of it.
 """
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from workers.receiver.limits import DEFAULTS, ReceiverLimits
-
 _WORDS = {408: "Request Timeout", 431: "Request Header Fields Too Large"}
 Refused = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class HeadLimits:
+    """`headers_max_bytes`: largest head; above it 431. `read_s`: longest a head may take to come, then 408; a socket that says
+    nothing, or goes on with a body after its answer, is closed then. How long it waits for a body the application says."""
+
+    headers_max_bytes: int
+    read_s: float
 
 
 class LimitedProtocol(HttpToolsProtocol):
     """One socket. The application judges heads that have come whole; those that do not end are judged here."""
 
-    limits = DEFAULTS
-    refused: Refused = staticmethod(lambda _status: None)
+    limits: HeadLimits
+    refused: Refused
 
     def __init__(
         self,
@@ -114,7 +122,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self.transport.close()
 
 
-def protocol_of(limits: ReceiverLimits, refused: Refused) -> type[LimitedProtocol]:
+def protocol_of(limits: HeadLimits, refused: Refused = lambda _status: None) -> type[LimitedProtocol]:
     """The protocol with these limits; `refused` is told the status of each answer that the application never sees."""
 
     class Limited(LimitedProtocol):
