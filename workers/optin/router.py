@@ -9,7 +9,7 @@ from starlette.concurrency import run_in_threadpool
 
 from schemas.clock import MS_PER_S, now_ms, to_ms
 from schemas.constants import DAY_S, Times
-from schemas.default_wording import NOTICE, SIGNUP
+from schemas.default_wording import NOTICE, SIGNUP, wording_hash
 from schemas.entry_tokens import make_token
 from schemas.field_errors import FieldError
 from schemas.http import Access, Caller, Gate, Refusal, described
@@ -28,6 +28,9 @@ from workers.optin.withdrawing import Withdrawal, Withdrawals
 from workers.optin.words import words_for
 
 SETTINGS_S = 5.0
+PUBLISHED_BEFORE = (
+    "This version is published with other words or another address, and stays: count the version up."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,30 +158,36 @@ class _Desk:
         return _wording(draft, approved=True)
 
     def publish_wording(self, tenant: str, body: models.WordingRequest) -> models.WordingAnswer:
-        """Publish the business's own words; whoever may do that approves them by it."""
+        """Publish the business's own words; whoever may do that approves them by it. Refusal `conflict` when the version says
+        something else already."""
         if body.kind == "text":
             if "{business}" not in body.body or "{purpose}" not in body.body:
                 raise _invalid("/body", "must hold {business} and {purpose}")
-            text = (tenant, SIGNUP, body.language, body.body, body.version)
-            self._published(lambda: self.registrar.publish_text(*text))
-            wanted: Notice | ConsentText | None = self.settings(tenant).consent_texts.get(
-                f"{SIGNUP}/{body.version}/{body.language}"
-            )
+            reference, url = f"{SIGNUP}/{body.version}/{body.language}", None
         else:
+            reference = f"{NOTICE}/{body.version}/{body.language}"
             url = body.url or own_notice_url(
                 self.parts.public_url, tenant, NOTICE, body.version, body.language
             )
             if not url:
                 raise _invalid("/url", "is needed: this installation does not know its own address")
-            self._published(
-                lambda: self.registrar.publish_notice(
-                    tenant, body.language, url, version=body.version, body=body.body
-                )
-            )
-            wanted = self.settings(tenant).notice_history.get(f"{NOTICE}/{body.version}/{body.language}")
+        self.parts.settings.refresh(SETTINGS_S)
+        wanted = self.settings(tenant).published(body.kind, reference)
+        if wanted is None:
+            self._published(lambda: self._publish_wording(tenant, body, url))
+            wanted = self.settings(tenant).published(body.kind, reference)
         if wanted is None:
             raise Refusal("unavailable")
+        if not wanted.says(wording_hash(body.body), url):
+            # Published before, or by two at once: what people were shown under this version stays.
+            raise Refusal("conflict", PUBLISHED_BEFORE)
         return _wording(wanted, approved=True)
+
+    def _publish_wording(self, tenant: str, body: models.WordingRequest, url: str | None) -> None:
+        if url is None:
+            self.registrar.publish_text(tenant, SIGNUP, body.language, body.body, body.version)
+        else:
+            self.registrar.publish_notice(tenant, body.language, url, version=body.version, body=body.body)
 
     def ticked(self, tenant: str, body: models.OptInRequest) -> tuple[Ticked, Offer]:
         """What was ticked on the business's own form, checked against what may be shown."""
@@ -287,7 +296,12 @@ def _add_wordings(router: APIRouter, parts: OptInParts, desk: _Desk) -> None:
         desk.producer.bind()
         return await run_in_threadpool(desk.approve, access.tenant, body)
 
-    @router.post("/wordings", status_code=201, summary="Publish a notice or text of one's own")
+    @router.post(
+        "/wordings",
+        status_code=201,
+        responses=described("conflict"),
+        summary="Publish a notice or text of one's own",
+    )
     async def publish(
         body: models.WordingRequest, access: Annotated[Access, officer]
     ) -> models.WordingAnswer:

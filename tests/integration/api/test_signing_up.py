@@ -238,6 +238,27 @@ def test_a_form_that_changed_meanwhile_is_to_be_read_again(world: ApiWorld) -> N
     assert form.send(form.body()).status == 200
 
 
+def test_a_published_version_cannot_be_said_otherwise(world: ApiWorld, form: SignUps) -> None:
+    """The same again is fine; other words or another address are to count the version up, and nothing is written of them."""
+    before = len(world.written(topics.TENANTS, form.tenant.name))
+    publish(form.tenant, "notice", url=NOTICE_URL)
+    publish(form.tenant, "text")
+    shared = {"version": 2, "language": "de"}
+    words = "Ja zu „{purpose}“ von {business}, und zu allem anderen."
+    notice = "Unsere Hinweise\n\nWas wir tun, und warum."
+    for changed in (
+        {"kind": "text", "body": words},
+        {"kind": "notice", "body": words, "url": NOTICE_URL},
+        {"kind": "notice", "body": notice, "url": NOTICE_URL + "/neu"},
+    ):
+        refused = form.tenant.call("POST", "/v1/wordings", "officer", {**shared, **changed})
+        assert (refused.status, refused.problem) == (409, "conflict")
+        assert "count the version up" in refused.body["detail"]
+    assert len(world.written(topics.TENANTS, form.tenant.name)) == before
+    wordings = form.tenant.call("GET", "/v1/wordings", "officer").body["wordings"]
+    assert [one["body"] for one in wordings if one["reference"] == "privacy/2/de"] == [notice]
+
+
 @pytest.mark.parametrize(
     "place", ["nobody/" + "0" * 32, "{tenant}/" + "0" * 32, "{tenant}/x", "%00/%ff", "{tenant}/..%2f"]
 )
