@@ -49,7 +49,7 @@ class Preferences:
     def __init__(self, parts: PublicParts) -> None:
         self._parts = parts
         self._sign_ups = SignUps(parts.vault, parts.times, parts.channel)
-        self._withdrawals = Withdrawals(parts.vault)
+        self._withdrawals = Withdrawals(parts.vault, parts.producer)
         self._limiter = Limiter(LOOKS)
 
     def add_to(self, router: APIRouter) -> None:
@@ -131,13 +131,9 @@ class Preferences:
         return subject if state is not None and state.state in ("active", "restricted") else None
 
     async def _withdraw(self, person: _Person, places: list[tuple[str, str]]) -> Response:
-        for channel, purpose in places:
-            wanted = Withdrawal(
-                person.settings.tenant, person.subject, channel, purpose, "page", person.language
-            )
-            output = await run_in_threadpool(self._withdrawals.record, wanted)
-            if output is not None:
-                await self._parts.producer.send_all((output,), PRODUCE_LIMIT_S)
+        wanted = [Withdrawal(channel, purpose, "page", person.language) for channel, purpose in places]
+        if wanted:
+            await self._withdrawals.withdraw(person.settings.tenant, person.subject, wanted)
         known = await run_in_threadpool(self._parts.vault.permissions, person.settings.tenant, person.subject)
         now = {(one.channel, one.purpose): one for one in known}
         consents = {place: now.get(place, one) for place, one in person.consents.items()}

@@ -66,10 +66,11 @@ class _Desk:
 
     def __init__(self, parts: OptInParts) -> None:
         self.parts = parts
-        self.producer = FromThread(Counted(parts.producer))
+        counted = Counted(parts.producer)
+        self.producer = FromThread(counted)
         self.registrar = Registrar(parts.vault, self.producer, parts.public_url)
         self.sign_ups = SignUps(parts.vault, parts.times, parts.channel)
-        self.withdrawals = Withdrawals(parts.vault)
+        self.withdrawals = Withdrawals(parts.vault, counted)
 
     def settings(self, tenant: str) -> TenantSettings:
         """Settings of a tenant, as they are now."""
@@ -346,11 +347,9 @@ def _add_people(router: APIRouter, parts: OptInParts, desk: _Desk) -> None:
         subject: str, body: models.WithdrawalRequest, access: Annotated[Access, serves]
     ) -> models.WithdrawalAnswer:
         """Holds from the answer on. Needs nothing but Kafka from a process that knows the tenant."""
-        wanted = Withdrawal(access.tenant, subject, body.channel, body.purpose, "api")
-        output = await run_in_threadpool(desk.withdrawals.record, wanted)
-        if output is None:
+        wanted = Withdrawal(body.channel, body.purpose, "api")
+        if not await desk.withdrawals.withdraw(access.tenant, subject, [wanted]):
             raise Refusal("not_found")
-        await producer.send_all((output,), PRODUCE_LIMIT_S)
         return models.WithdrawalAnswer(subject=subject, channel=body.channel, purpose=body.purpose)
 
     @router.post(
