@@ -16,7 +16,7 @@ from schemas.http import Access, Caller, Gate, Refusal, described
 from schemas.ids import random_id
 from schemas.settings import ConsentText, Form, Link, Notice, TenantSettings, draft_key
 from vault.vault import Vault
-from workers.channel import Channel
+from workers.channel import Channel, UnknownChannel
 from workers.intake.commands import SettingsSource
 from workers.intake.producing import PRODUCE_LIMIT_S, Counted, FromThread, Sends
 from workers.intake.tenants import Registrar, UnknownTenantId, own_notice_url
@@ -212,6 +212,15 @@ class _Desk:
         )  # fmt: skip
         return ticked, offered
 
+    def check_place(self, tenant: str, channel: str, purpose: str) -> None:
+        """Refusal `invalid` for a channel or purpose that there is none of: both stand in clear in the log, for good."""
+        try:
+            self.parts.channel(channel)
+        except UnknownChannel:
+            raise _invalid("/channel", "is no channel of this installation") from None
+        if purpose not in self.settings(tenant).purposes:
+            raise _invalid("/purpose", "is none of this tenant's")
+
     def _shown_at(self, text: str) -> int:
         try:
             shown_ms = to_ms(text)
@@ -347,6 +356,7 @@ def _add_people(router: APIRouter, parts: OptInParts, desk: _Desk) -> None:
         subject: str, body: models.WithdrawalRequest, access: Annotated[Access, serves]
     ) -> models.WithdrawalAnswer:
         """Holds from the answer on. Needs nothing but Kafka from a process that knows the tenant."""
+        desk.check_place(access.tenant, body.channel, body.purpose)
         wanted = Withdrawal(body.channel, body.purpose, "api")
         if not await desk.withdrawals.withdraw(access.tenant, subject, [wanted]):
             raise Refusal("not_found")

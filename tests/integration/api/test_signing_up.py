@@ -406,3 +406,27 @@ def test_a_withdrawal_needs_a_person(form: SignUps) -> None:
         e for e in form.tenant.world.written(topics.CONSENTS, form.tenant.name) if e.subject == person.subject
     ]
     assert {(e.type, e.data["method"]) for e in withdrawn} == {("sealpost.consent.withdrawn.v1", "api")}
+
+
+@pytest.mark.parametrize(
+    ("changes", "pointer"),
+    [
+        ({"channel": "4915112345678"}, "/channel"),
+        ({"channel": "Ada Birnbaum"}, "/channel"),
+        ({"channel": "%00"}, "/channel"),
+        ({"purpose": "ada.birnbaum"}, "/purpose"),
+        ({"purpose": "4915112345678"}, "/purpose"),
+    ],
+)
+def test_no_free_text_becomes_a_clear_field_of_a_withdrawal(
+    form: SignUps, changes: dict[str, str], pointer: str
+) -> None:
+    """A channel that is registered and a purpose that the tenant defined, and nothing else; the value is not told again."""
+    person = form.tenant.person()
+    body = {"channel": CHANNEL, "purpose": "newsletter", **changes}
+    refused = form.tenant.call("POST", f"/v1/subjects/{person.subject}/withdrawals", "producer", body)
+    assert (refused.status, refused.pointers) == (422, [pointer])
+    assert next(iter(changes.values())).encode() not in refused.raw
+    written = form.tenant.world.written(topics.CONSENTS, form.tenant.name)
+    assert not [e for e in written if e.subject == person.subject]
+    assert not form.tenant.world.vault.permissions(form.tenant.name, person.subject)
