@@ -3,23 +3,29 @@
 import asyncio
 from collections.abc import Iterator
 
+import psycopg
 import pytest
 
 from schemas import topics
+from schemas.clock import now_ms
 from schemas.envelope import Event
 from schemas.http import create_app
-from streams.kafka.producer import AsyncProducer, ProduceFailed
+from schemas.settings import Form
+from streams.kafka.producer import AsyncProducer, OrderedProducer, ProduceFailed
 from streams.kafka.settings_follower import SettingsFollower
 from streams.step.connections import PROMPT
+from streams.step.errors import DatabaseAway
 from tests.api_world import CHANNEL, TIMES, ApiWorld, Person, Reply, asgi_call
 from tests.embedded_fixtures import PostgresServer
 from tests.form_world import ORIGIN, SignUps, complete
+from vault.entry_tokens import EntryTokensPart
 from vault.errors import UnknownTenant
 from vault.keyring import MasterKey
 from vault.requests import RequestsPart
 from vault.vault import Vault
 from workers.intake.producing import Counted
 from workers.intake.router import UNAVAILABLE
+from workers.intake.tenants import Registrar
 from workers.optin.public import create_public_router
 from workers.optin.web import PublicParts, source_of
 from workers.optin.withdrawing import Withdrawal, Withdrawals
@@ -189,3 +195,36 @@ def test_while_the_vaults_database_is_away_a_withdrawal_needs_kafka_alone(
     vault.close()
     written = [e for e in world.written(topics.CONSENTS, form.tenant.name) if e.subject == second.subject]
     assert [e.data["purpose"] for e in written] == ["newsletter", "service"]
+
+
+def ends(form: SignUps) -> list[int]:
+    """When the form's tokens end."""
+    with psycopg.connect(form.tenant.world.vault_dsn) as connection:
+        rows = connection.execute("select expires_ms from vault.entry_tokens where origin = %s", [form.form])
+        return [row[0] for row in rows]
+
+
+def test_ending_a_form_can_be_repeated_after_a_failure(
+    world: ApiWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the vault or without Kafka the form is still there to be ended; in the end its tokens open nothing."""
+    form = complete(world)
+    assert form.send(form.body(), ORIGIN).status == 200
+    path = f"/v1/forms/{form.form}"
+
+    def fails(*_: object) -> None:
+        raise DatabaseAway("the vault is away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(EntryTokensPart, "end_entry_tokens", fails)
+        assert form.tenant.call("DELETE", path, "officer").status == 503
+    assert form.offer().status == 200
+    producer = OrderedProducer(CLOSED_PORT, client_id="test-away", delivery_timeout_s=0.5)
+    named = Form(form.form, ("newsletter",), (), (ORIGIN,), None)
+    with pytest.raises(ProduceFailed):
+        Registrar(world.vault, producer).publish_form(form.tenant.name, named, active=False)
+    producer.close()
+    assert max(ends(form)) <= now_ms()
+    assert form.tenant.call("DELETE", path, "officer").status == 204
+    assert form.offer().status == 404
+    assert max(ends(form)) <= now_ms()
