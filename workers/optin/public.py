@@ -19,7 +19,7 @@ from schemas.http import Refusal
 from workers.intake.router import UNAVAILABLE
 from workers.optin import pages
 from workers.optin.limiter import Limit, Limiter
-from workers.optin.offers import WHY, Offer, draft_words, language_for, offer
+from workers.optin.offers import WHY, Offer, draft_words, language_for, offer, visitors_language
 from workers.optin.preferences import Preferences
 from workers.optin.signing_up import SignUp, SignUps, ticked_on
 from workers.optin.web import PRODUCE_LIMIT_S, PublicParts, form_fields, html, same_origin
@@ -123,7 +123,7 @@ class _Forms:
         """The form as a plain page, without a script."""
         shown = self._offer(request, tenant, form, request.query_params.get("language"))
         if isinstance(shown, _Away):
-            return self._told(request, tenant, shown)
+            return self._told(request, tenant, form, shown)
         return html(pages.form_page(shown))
 
     async def send(self, request: Request, tenant: str, form: str) -> Response:
@@ -131,9 +131,9 @@ class _Forms:
         fields = await form_fields(request)
         shown = self._offer(request, tenant, form, fields.get("language", [""])[0])
         if isinstance(shown, _Away):
-            return self._told(request, tenant, shown)
+            return self._told(request, tenant, form, shown)
         if not same_origin(request):
-            return self._told(request, tenant, _Away("unavailable", 403))
+            return self._told(request, tenant, form, _Away("unavailable", 403))
         sent = _Sent(
             frozenset(fields.get("purpose", ())), fields.get("accepted") == ["yes"],
             fields.get("notice", [""])[0], fields.get("text", [""])[0],
@@ -198,10 +198,12 @@ class _Forms:
         self, request: Request, tenant: str, notice: str, version: str, language: str
     ) -> Response:
         """A notice that Sealpost keeps, whatever was published since; a draft is shown to nobody."""
+        if not self._many.allows(self._parts.source_of(request)):
+            return _told_stranger(request, _Away("busy", 429))
         settings = self._parts.settings.tenant(tenant)
         found = settings.notice_history.get(f"{notice}/{version}/{language}") if settings else None
         if settings is None or found is None or found.body is None:
-            return self._told(request, tenant, _Away("no_page", 404))
+            return _told_stranger(request, _Away("no_page", 404))
         return html(pages.notice_page(found, settings.name))
 
     # ---- inside -----------------------------------------------------------------------------------------------------
@@ -275,9 +277,17 @@ class _Forms:
         headers |= self._allowed(request, shown)
         return Response(orjson.dumps(body), status, headers, "application/json")
 
-    def _told(self, request: Request, tenant: str, away: _Away) -> Response:
+    def _told(self, request: Request, tenant: str, form: str, away: _Away) -> Response:
         settings = self._parts.settings.tenant(tenant)
-        wanted = request.headers.get("accept-language")
-        language = language_for(wanted, settings) if settings else "de"
+        if settings is None or form not in settings.forms:
+            return _told_stranger(request, away)
+        language = language_for(request.headers.get("accept-language"), settings)
         assert away.word in WORDS[language]
-        return html(pages.told_page(language, settings.name if settings else "", away.word), away.status)
+        return html(pages.told_page(language, settings.name, away.word), away.status)
+
+
+def _told_stranger(request: Request, away: _Away) -> Response:
+    """Told to whoever named no form or notice that there is: nothing of it depends on the tenant, so that nobody learns which
+    businesses there are."""
+    language = visitors_language(request.headers.get("accept-language"))
+    return html(pages.told_page(language, "", away.word), away.status)

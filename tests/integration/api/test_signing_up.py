@@ -1,9 +1,8 @@
 """The routes of signing up over real HTTP: forms and what they lack, sign-ups, other sites, bodies that are none, limits, links,
 a business's own form, withdrawals."""
 
-from http.client import HTTPConnection
 from typing import Any
-from urllib.parse import unquote, urlencode, urlsplit
+from urllib.parse import unquote, urlencode
 
 import orjson
 import psycopg
@@ -28,6 +27,7 @@ from tests.form_world import (
     make_form,
     posted,
     publish,
+    sent_from,
 )
 from tests.step_world import await_until
 from workers.optin.public import SIGN_UPS
@@ -297,19 +297,6 @@ def test_one_source_may_sign_up_so_often_and_is_told_so_in_words(world: ApiWorld
     assert (status, WORDS["de"]["busy"] in told.decode()) == (429, True)
     assert sent_from(world, "127.0.0.10", f"{form.place}/signups", body)[0] == 200
     assert form.tokens() == SIGN_UPS.burst + 1
-
-
-def sent_from(
-    world: ApiWorld, source: str, place: str, body: bytes, kind: str = "application/json"
-) -> tuple[int, bytes]:
-    """POST from another address of the loopback network: status and body."""
-    there = urlsplit(world.url)
-    connection = HTTPConnection(there.hostname or "", there.port, timeout=20, source_address=(source, 0))
-    connection.request("POST", place, body, {"Content-Type": kind})
-    answer = connection.getresponse()
-    told = answer.status, answer.read()
-    connection.close()
-    return told
 
 
 # What the business itself calls
