@@ -29,6 +29,9 @@ log = logging.getLogger(__name__)
 
 SIGN_UPS = Limit(burst=30, every_s=6.0)
 """Sign-ups of one source: a shop's guests or a class behind one address get through, a script does not."""
+FORM_SIGN_UPS = Limit(burst=600, every_s=0.1)
+"""Sign-ups of one form, from wherever they come: a campaign's rush gets through, a flood from many sources does not fill vault
+and log, where each leaves something."""
 READS = Limit(burst=120, every_s=0.5)
 """Pages and offers of one source."""
 ASSETS: Mapping[str, str] = {
@@ -108,6 +111,7 @@ class _Forms:
         self._parts = parts
         self._sign_ups = SignUps(parts.vault, parts.times, parts.channel)
         self._few, self._many = Limiter(SIGN_UPS), Limiter(READS)
+        self._of_form = Limiter(FORM_SIGN_UPS)
 
     def add_to(self, router: APIRouter) -> None:
         """Add the routes."""
@@ -224,7 +228,10 @@ class _Forms:
             return _Away("choose", 422)
         if (sent.notice, sent.text) != (shown.notice.reference, shown.text.reference):
             return _Away("changed", 409)
+        # The source first: one that may ask no more takes nothing from the others.
         if not self._few.allows(self._parts.source_of(request)):
+            return _Away("busy", 429)
+        if not self._of_form.allows(f"{shown.tenant}/{shown.form.form}"):
             return _Away("busy", 429)
         ticked = ticked_on(shown, sorted(sent.purposes))
         try:
