@@ -13,8 +13,10 @@ import vault as vault_package
 from deploy.settings import Settings
 from schemas import topics
 from schemas.constants import AGREED_TIMES
+from schemas.default_wording import NOTICE
 from schemas.entry_tokens import make_token
 from schemas.errors import ConfigurationError
+from schemas.settings import Notice
 from schemas.texts import LANGUAGES
 from streams.kafka import admin
 from streams.kafka.producer import OrderedProducer
@@ -126,12 +128,27 @@ def _check_only_account(known: Connection | None, wanted: ProviderAccount) -> No
 
 
 def publish_notice(settings: Settings, tenant: str, language: str, url: str, version: int) -> str:
-    """Publish a privacy notice; ConfigurationError for a language Sealpost does not speak."""
+    """Publish a privacy notice; ConfigurationError for a language Sealpost does not speak, and for a version that is published
+    otherwise."""
     if language not in LANGUAGES:
         raise ConfigurationError(f"--language must be one of: {', '.join(LANGUAGES)}")
-    with _registrar(settings) as (_, registrar):
-        registrar.publish_notice(tenant, "de" if language == "de" else "en", url, version=version)
+    with _registrar(settings) as (_, registrar), _followed(settings) as follower:
+        before = _notice(follower, tenant, language, version)
+        if before is None:
+            registrar.publish_notice(tenant, "de" if language == "de" else "en", url, version=version)
+            follower.refresh(SETTINGS_LIMIT_S)
+            before = _notice(follower, tenant, language, version)
+    if before is not None and not before.says(None, url):
+        raise ConfigurationError(
+            f"--version {version}: this version ({language}) is published with another address or with words of its own, and"
+            " stays as people were shown it; count the version up"
+        )
     return f"notice {version} ({language}) is published for {tenant}"
+
+
+def _notice(follower: SettingsFollower, tenant: str, language: str, version: int) -> Notice | None:
+    found = follower.tenant(tenant)
+    return None if found is None else found.notice_history.get(f"{NOTICE}/{version}/{language}")
 
 
 @contextmanager
@@ -147,6 +164,18 @@ def _registrar(settings: Settings) -> Iterator[tuple[Vault, Registrar]]:
     finally:
         producer.close()
         vault.close()
+
+
+@contextmanager
+def _followed(settings: Settings) -> Iterator[SettingsFollower]:
+    """Settings as they are published now, and on."""
+    follower = SettingsFollower(settings.kafka)
+    follower.start()
+    try:
+        follower.wait_ready(SETTINGS_LIMIT_S)
+        yield follower
+    finally:
+        follower.stop()
 
 
 def installation_times(settings: Settings, *, record: bool) -> Iterator[str]:
@@ -170,13 +199,8 @@ def installation_times(settings: Settings, *, record: bool) -> Iterator[str]:
 def show_tenant(settings: Settings, tenant: str) -> str:
     """A tenant's published settings as JSON; UnknownTenantId when it is not registered."""
     settings.need("kafka")
-    follower = SettingsFollower(settings.kafka)
-    follower.start()
-    try:
-        follower.wait_ready(SETTINGS_LIMIT_S)
+    with _followed(settings) as follower:
         found = follower.tenant(tenant)
-    finally:
-        follower.stop()
     if found is None:
         raise UnknownTenantId(f"tenant {tenant[:80]!r} is not registered")
     published = {each.name: getattr(found, each.name) for each in fields(found)} | {"dpa": found.dpa}

@@ -33,6 +33,10 @@ class Notice:
         """How events name it: `<id>/<version>/<language>`."""
         return f"{self.notice}/{self.version}/{self.language}"
 
+    def says(self, words_hash: str | None, url: str | None) -> bool:
+        """True when these are its words (None: Sealpost keeps none) and its address."""
+        return (self.hash, self.url) == (words_hash, url)
+
 
 @dataclass(frozen=True, slots=True)
 class Account:
@@ -59,6 +63,10 @@ class ConsentText:
     def reference(self) -> str:
         """`<id>/<version>/<language>`."""
         return f"{self.text}/{self.version}/{self.language}"
+
+    def says(self, words_hash: str | None, url: str | None) -> bool:
+        """True when these are its words; a text has no address."""
+        return (self.hash, None) == (words_hash, url)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +106,10 @@ class TenantSettings:
     notices: Mapping[str, Notice] = field(default_factory=dict)
     """What is shown, by language: of one notice the greatest version ever published."""
     notice_history: Mapping[str, Notice] = field(default_factory=dict)
-    """Every version ever published, by its reference: what a person was shown must stay findable."""
+    """Every version ever published, by its reference, in its first words: what a person was shown must stay findable."""
     accounts: Mapping[str, Account] = field(default_factory=dict)
     consent_texts: Mapping[str, ConsentText] = field(default_factory=dict)
-    """Approved ones, by reference."""
+    """Approved ones, by reference; the first words of a reference stay."""
     drafts: Mapping[str, Notice | ConsentText] = field(default_factory=dict)
     """What no officer has approved yet, by kind and reference: `notice:privacy/1/de`."""
     forms: Mapping[str, Form] = field(default_factory=dict)
@@ -109,6 +117,10 @@ class TenantSettings:
     templates: Mapping[str, str] = field(default_factory=dict)
     """The provider's last word about each template, by `<name>/<language>`; one it said nothing of is not there."""
     offset: int = -1
+
+    def published(self, kind: str, reference: str) -> Notice | ConsentText | None:
+        """The notice or text (`kind`) that a reference names for good, once it is approved."""
+        return (self.notice_history if kind == "notice" else self.consent_texts).get(reference)
 
     @property
     def dpa(self) -> bool:
@@ -216,6 +228,10 @@ def _with_wording(now: TenantSettings, data: EventData) -> TenantSettings:
 
 
 def _with_notice(now: TenantSettings, notice: Notice) -> TenantSettings:
+    """What a reference said first, it says for good: proofs name the reference, and must show what people were shown."""
+    if notice.reference in now.notice_history:
+        return now
+    now = _without_draft(now, "notice", notice)
     now = replace(now, notice_history={**now.notice_history, notice.reference: notice})
     shown = now.notices.get(notice.language)
     if shown is not None and shown.notice == notice.notice and shown.version > notice.version:
@@ -224,13 +240,21 @@ def _with_notice(now: TenantSettings, notice: Notice) -> TenantSettings:
 
 
 def _with_text(now: TenantSettings, text: ConsentText) -> TenantSettings:
+    """As of a notice, the first words stay."""
+    if text.reference in now.consent_texts:
+        return now
+    now = _without_draft(now, "text", text)
     return replace(now, consent_texts={**now.consent_texts, text.reference: text})
+
+
+def _without_draft(now: TenantSettings, kind: str, published: Notice | ConsentText) -> TenantSettings:
+    key = draft_key(kind, published.reference)
+    return replace(now, drafts={name: one for name, one in now.drafts.items() if name != key})
 
 
 def _with_draft(now: TenantSettings, kind: str, draft: Notice | ConsentText) -> TenantSettings:
     """What is approved is no draft any more, whatever is published of it later."""
-    approved = draft.reference in (now.notice_history if kind == "notice" else now.consent_texts)
-    if approved:
+    if now.published(kind, draft.reference) is not None:
         return now
     return replace(now, drafts={**now.drafts, draft_key(kind, draft.reference): draft})
 
@@ -241,7 +265,6 @@ def _approved(now: TenantSettings, data: tenants.WordingApproved) -> TenantSetti
     draft = now.drafts.get(key)
     if draft is None or draft.hash != data.hash:
         return now
-    now = replace(now, drafts={name: one for name, one in now.drafts.items() if name != key})
     return _with_notice(now, draft) if isinstance(draft, Notice) else _with_text(now, draft)
 
 

@@ -1,8 +1,9 @@
 """A tenant with a sign-up form on the running API, as the widget, the plain page and another site see it."""
 
 from dataclasses import dataclass
+from http.client import HTTPConnection
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import psycopg
 
@@ -117,3 +118,28 @@ def posted(world: ApiWorld, place: str, sent: dict[str, Any], **headers: str) ->
     """A page's form is sent."""
     named = {"Content-Type": "application/x-www-form-urlencoded", **headers}
     return world.call("POST", place, raw=urlencode(sent).encode(), headers=named)
+
+
+def sent_from(
+    world: ApiWorld, source: str, place: str, body: bytes, kind: str = "application/json"
+) -> tuple[int, bytes]:
+    """POST from another address of the loopback network: status and body."""
+    return asked_from(world, source, "POST", place, body, {"Content-Type": kind})
+
+
+def got_from(world: ApiWorld, source: str, place: str) -> tuple[int, bytes]:
+    """GET from there."""
+    return asked_from(world, source, "GET", place, None, {})
+
+
+def asked_from(
+    world: ApiWorld, source: str, method: str, place: str, body: bytes | None, headers: dict[str, str]
+) -> tuple[int, bytes]:
+    """One request from another address of the loopback network."""
+    there = urlsplit(world.url)
+    connection = HTTPConnection(there.hostname or "", there.port, timeout=20, source_address=(source, 0))
+    connection.request(method, place, body, headers)
+    answer = connection.getresponse()
+    told = answer.status, answer.read()
+    connection.close()
+    return told

@@ -7,14 +7,14 @@ from typing import Any, Literal, NamedTuple
 
 import orjson
 
-from schemas.clock import now_ms
+from schemas.clock import MS_PER_S, now_ms
 from streams.step.contract import Cursor
 from vault.base import VaultBase, as_json
 
 TokenKind = Literal["form", "api", "link"]
 GONE_AFTER_MS = 9 * 86_400_000
-"""A token that is over is kept so long: who writes with it late is told from who made one up, and a repetition of the message
-that used it (seen ids live as long) is known."""
+"""A token that is over is kept at least so long, with what it was for: a message written in time may be handled late, who writes
+with it late is told from who made one up, and a repetition of the message that used it (seen ids live as long) is known."""
 
 
 class TokenUse(NamedTuple):
@@ -98,19 +98,24 @@ class EntryTokensPart(VaultBase):
         )
 
     def bury_entry_tokens(self) -> Counter[tuple[str, TokenKind]]:
-        """Forget what tokens were for whose end has come; delete those that have been over for long. (tenant, kind) → how many
-        of forms nobody ever used: the opt-ins that died, of which only this count stays."""
+        """Count, once, what has come to its end; delete what has been over for so long that no message that was written in time
+        can be unread. (tenant, kind) → how many of forms nobody had used at their end: the opt-ins that died, of which only
+        this count stays."""
         now = now_ms()
+        # A fragment in the inbound topics is read as long as its day key lives, and no longer.
+        kept_ms = max(GONE_AFTER_MS, round(self.times.day_key_s * MS_PER_S))
         with self.transaction() as cursor:
-            cursor.execute("delete from vault.entry_tokens where expires_ms < %s", [now - GONE_AFTER_MS])
             cursor.execute(
-                """update vault.entry_tokens set died = true, facts = '{}' where expires_ms <= %s and not died
+                """update vault.entry_tokens set died = true where expires_ms <= %s and not died
                    returning tenant, kind, used_ms is null""",
                 [now],
             )
-            return Counter(
+            died = Counter(
                 (tenant, kind) for tenant, kind, unused in cursor.fetchall() if unused and kind != "link"
             )
+            # After the count: what ended while nobody kept house is counted too.
+            cursor.execute("delete from vault.entry_tokens where expires_ms < %s", [now - kept_ms])
+        return died
 
 
 def _outcome(

@@ -148,7 +148,11 @@ def test_a_tenant_from_registration_to_agreement(instance: RunningInstance) -> N
     sealpost(*connect, *secrets, *data)
     assert limits_of(instance, "4711") == (20.0, 0.0, None), "new secrets leave the limits as they are"
     sealpost(*connect, *secrets, "--rate", "0", *data, code=2)
-    sealpost("tenant", "notice", "shop", "--language", "en", "--url", "https://shop.example/privacy", *data)
+    notice = ("tenant", "notice", "shop", "--language", "en", "--url")
+    sealpost(*notice, "https://shop.example/privacy", *data)
+    sealpost(*notice, "https://shop.example/privacy", *data)
+    sealpost(*notice, "https://shop.example/other", *data, code=2)
+    sealpost(*notice, "https://shop.example/other", "--version", "2", *data)
 
     def shown() -> dict[str, Any]:
         found: dict[str, Any] = json.loads(sealpost("tenant", "show", "shop", *data))
@@ -157,6 +161,11 @@ def test_a_tenant_from_registration_to_agreement(instance: RunningInstance) -> N
     settings = until("everything published", lambda: (s := shown())["accounts"] and s["notices"] and s)
     assert isinstance(settings, dict)
     assert (settings["name"], settings["default_language"], settings["dpa"]) == ("Shop AG", "en", True)
+    kept = {reference: one["url"] for reference, one in settings["notice_history"].items()}
+    assert kept == {
+        "privacy/1/en": "https://shop.example/privacy",
+        "privacy/2/en": "https://shop.example/other",
+    }
     sealpost("tenant", "dpa", "shop", "--end", *data)
     assert until("the end of the agreement", lambda: not shown()["dpa"])
     sealpost("tenant", "show", "nobody", *data, code=2)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -14,7 +15,7 @@ from tests.vault_world import Tenant, World
 from vault.entry_tokens import TokenKind, TokenUse, UsedToken
 
 FACTS: dict[str, Any] = {"form": "f" * 32, "purposes": [{"purpose": "newsletter", "optin": "1" * 32}]}
-LATER_MS = 60_000
+LATER_MS, DAY_MS = 60_000, 86_400_000
 
 
 @pytest.fixture(scope="module")
@@ -148,3 +149,48 @@ def test_a_step_that_is_taken_back_has_used_nothing(tenant: Tenant) -> None:
     with pytest.raises(Undone):
         used_in_vain(tenant, token)
     assert outcomes(used(tenant, use(tenant, token))) == ["fresh"]
+
+
+def buried(tenant: Tenant, after_ms: int = 0) -> dict[TokenKind, int]:
+    """Keep house, so many ms from now; the opt-ins of the tenant that died."""
+    at = now_ms() + after_ms
+    with patch("vault.entry_tokens.now_ms", lambda: at):
+        died = tenant.world.vault.bury_entry_tokens()
+    return {kind: count for (name, kind), count in died.items() if name == tenant.name}
+
+
+def test_opt_ins_that_nobody_confirmed_are_counted_once_at_their_end(tenant: Tenant) -> None:
+    """Not those that were used, no links, none that lives, none of another tenant."""
+    tokens = [made(tenant) for _ in range(3)]
+    made(tenant, "api")
+    made(tenant, "link")
+    made(tenant, "link", None)
+    made(tenant, ends_in_ms=10 * LATER_MS)
+    made(tenant.world.tenant())
+    assert outcomes(used(tenant, use(tenant, tokens[0]))) == ["fresh"]
+    assert buried(tenant) == {}
+    assert buried(tenant, LATER_MS + 1_000) == {"form": 2, "api": 1}
+    assert buried(tenant, LATER_MS + 1_000) == {}
+
+
+@pytest.mark.parametrize("lag_ms", [0, 7 * DAY_MS, 9 * DAY_MS - LATER_MS])
+def test_a_message_written_in_time_and_handled_after_the_end_signs_up(tenant: Tenant, lag_ms: int) -> None:
+    """Its fragment may lie unread for as long as the inbound topics keep it; what was ticked is known all the while."""
+    token = made(tenant)
+    in_time, late = use(tenant, token), use(tenant, token, at_ms=now_ms() + LATER_MS)
+    buried(tenant, LATER_MS + lag_ms)
+    assert used(tenant, late, in_time) == [
+        UsedToken("form", "expired", FACTS),
+        UsedToken("form", "fresh", FACTS),
+    ]
+    buried(tenant, LATER_MS + lag_ms)
+    assert outcomes(used(tenant, in_time, use(tenant, token))) == ["fresh", "used"]
+
+
+def test_nine_days_after_its_end_a_token_is_nobodys(tenant: Tenant) -> None:
+    """And is counted, though nobody kept house in between; a link without an end stays."""
+    token, unused, link = made(tenant), made(tenant), made(tenant, "link", None)
+    used(tenant, use(tenant, token))
+    assert buried(tenant, LATER_MS + 9 * DAY_MS + 1_000) == {"form": 1}
+    assert used(tenant, *(use(tenant, one) for one in (token, unused))) == [None, None]
+    assert outcomes(used(tenant, use(tenant, link))) == ["fresh"]

@@ -1,14 +1,17 @@
 """Settings folded from the topic: repeats change nothing, notices do not go back."""
 
+from schemas.default_wording import wording_hash
 from schemas.envelope import Event, EventData
 from schemas.events import registry
 from schemas.events.tenants import (
+    ConsentTextPublished,
     DpaEnded,
     DpaSigned,
     NoticePublished,
     PurposeDefined,
     TemplateStatusChanged,
     TenantRegistered,
+    WordingApproved,
 )
 from schemas.ids import random_id
 from schemas.settings import SettingsFold, TenantSettings
@@ -80,3 +83,47 @@ def test_the_last_word_about_a_template_counts() -> None:
     approved, paused, english = said("approved"), said("paused"), said("rejected", "en")
     found = folded(registered(), approved, english, paused, approved).templates
     assert found == {"offer/de": "paused", "offer/en": "rejected"}
+
+
+def text(body: str, *, draft: bool = False) -> Event:
+    data = {"text": "signup", "version": 2, "language": "de", "body": body, "hash": wording_hash(body)}
+    return event(ConsentTextPublished.model_validate({**data, "draft": draft}))
+
+
+def notice_at(url: str, body: str | None = None, *, draft: bool = False) -> Event:
+    hashed = None if body is None else wording_hash(body)
+    data = {"notice": "privacy", "version": 1, "language": "de", "url": url, "body": body, "hash": hashed}
+    return event(NoticePublished.model_validate({**data, "draft": draft}))
+
+
+def approval(kind: str, name: str, version: int, body: str) -> Event:
+    data = {"kind": kind, "id": name, "version": version, "language": "de", "hash": wording_hash(body)}
+    return event(WordingApproved.model_validate(data))
+
+
+def test_the_first_words_of_a_reference_stay() -> None:
+    """Proofs of earlier consents name the reference: other words or another address under it change nothing."""
+    first = folded(text("a"), notice_at("https://a.example/", "a"))
+    later = folded(
+        text("a"), notice_at("https://a.example/", "a"), text("b"), notice_at("https://b.example/", "a"),
+        notice_at("https://a.example/", "b"), text("c", draft=True), approval("text", "signup", 2, "c"),
+    )  # fmt: skip
+    assert later.consent_texts == first.consent_texts
+    assert (later.notice_history, later.notices) == (first.notice_history, first.notices)
+    assert not later.drafts
+
+
+def test_an_approved_draft_stays_when_the_same_version_is_published_later() -> None:
+    draft = notice_at("https://own.example/", "the draft", draft=True)
+    approved = approval("notice", "privacy", 1, "the draft")
+    found = folded(draft, approved, notice_at("https://b.example/"))
+    assert found.notices["de"].url == found.notice_history["privacy/1/de"].url == "https://own.example/"
+
+
+def test_what_is_published_is_no_draft_any_more() -> None:
+    """A draft nobody approved gives way to what is published under its reference, and cannot be approved later."""
+    drafts = notice_at("https://own.example/", "n", draft=True), text("t", draft=True)
+    assert set(folded(*drafts).drafts) == {"notice:privacy/1/de", "text:signup/2/de"}
+    found = folded(*drafts, notice_at("https://b.example/"), text("b"), approval("notice", "privacy", 1, "n"))
+    assert not found.drafts
+    assert found.notices["de"].url == "https://b.example/"

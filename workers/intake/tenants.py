@@ -160,10 +160,13 @@ class Registrar:
             form=form.form, purposes=list(form.purposes), accounts=list(form.accounts), origins=list(form.origins),
             campaign=form.campaign, active=active,
         )  # fmt: skip
+        if not active:
+            # Before it is said: after a failure the form is still there, and can be ended again.
+            self._end_tokens(tenant, form.form)
         self._publish(tenant, published)
         if not active:
-            with self._vault.transaction() as cursor:
-                self._vault.end_entry_tokens(cursor, tenant, form.form, now_ms())
+            # Of sign-ups that came in between.
+            self._end_tokens(tenant, form.form)
 
     def publish_link(
         self, tenant: str, link: Link, token: str | None, expires_ms: int | None = None, draft: str = ""
@@ -204,6 +207,10 @@ class Registrar:
         self._require(tenant)
         approved = tenants.ChannelApproved(connection=connection, account=account, handle=handle)
         self._publish(tenant, approved, channel=channel)
+
+    def _end_tokens(self, tenant: str, origin: str) -> None:
+        with self._vault.transaction() as cursor:
+            self._vault.end_entry_tokens(cursor, tenant, origin, now_ms())
 
     def _require(self, tenant: str) -> None:
         if self._vault.tenant_state(tenant) is None:

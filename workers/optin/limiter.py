@@ -1,4 +1,5 @@
-"""How often one source may ask: token buckets by a keyed hash of its address, in memory; no address is kept or logged."""
+"""How often one source may ask, or one form be used: token buckets by a keyed hash of its address or name, in memory; no address
+is kept or logged."""
 
 from collections import OrderedDict
 from dataclasses import dataclass

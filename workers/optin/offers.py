@@ -72,6 +72,11 @@ def language_for(wanted: str | None, settings: TenantSettings) -> str:
     return settings.default_language
 
 
+def visitors_language(wanted: str | None) -> str:
+    """As `language_for`, for whoever has named nothing of a business yet: which businesses there are is told to nobody."""
+    return language_for(wanted, TenantSettings(""))
+
+
 def offer(
     settings: TenantSettings | None, form: str, language: str | None, channel: Callable[[str], Channel]
 ) -> Offer | Missing:

@@ -21,7 +21,7 @@ from workers.channel import UnknownChannel
 from workers.intake.router import UNAVAILABLE
 from workers.optin import pages
 from workers.optin.limiter import Limit, Limiter
-from workers.optin.offers import Offer, draft_words, language_for, offer_of
+from workers.optin.offers import Offer, draft_words, language_for, offer_of, visitors_language
 from workers.optin.signing_up import SignUps, ticked_on
 from workers.optin.web import PRODUCE_LIMIT_S, PublicParts, form_fields, html, same_origin
 from workers.optin.withdrawing import Withdrawal, Withdrawals
@@ -49,7 +49,7 @@ class Preferences:
     def __init__(self, parts: PublicParts) -> None:
         self._parts = parts
         self._sign_ups = SignUps(parts.vault, parts.times, parts.channel)
-        self._withdrawals = Withdrawals(parts.vault)
+        self._withdrawals = Withdrawals(parts.vault, parts.producer)
         self._limiter = Limiter(LOOKS)
 
     def add_to(self, router: APIRouter) -> None:
@@ -59,25 +59,21 @@ class Preferences:
 
     async def look(self, request: Request, tenant: str, key: str) -> Response:
         """Show every consent."""
-        return await self._in_words(request, tenant, self._look(request, tenant, key))
+        return await self._in_words(request, self._look(request, tenant, key))
 
     async def change(self, request: Request, tenant: str, key: str) -> Response:
         """Withdraw one or all, or begin to sign up."""
-        return await self._in_words(request, tenant, self._change(request, tenant, key))
+        return await self._in_words(request, self._change(request, tenant, key))
 
     # ---- inside -----------------------------------------------------------------------------------------------------
 
-    async def _in_words(self, request: Request, tenant: str, answer: Awaitable[Response]) -> Response:
+    async def _in_words(self, request: Request, answer: Awaitable[Response]) -> Response:
         """What a person reads while a part is away."""
         try:
             return await answer
         except UNAVAILABLE as error:
             log.warning("a preference page cannot be shown: %s", type(error).__name__)
-            return html(pages.told_page(self._language(request, tenant), "", "away"), 503)
-
-    def _language(self, request: Request, tenant: str) -> str:
-        settings = self._parts.settings.tenant(tenant) or TenantSettings(tenant)
-        return language_for(request.headers.get("accept-language"), settings)
+            return _told_stranger(request, "away", 503)
 
     async def _look(self, request: Request, tenant: str, key: str) -> Response:
         person = await self._person(request, tenant, key)
@@ -104,12 +100,12 @@ class Preferences:
         return self._page(person, problem="away", status=422)
 
     async def _person(self, request: Request, tenant: str, key: str) -> _Person | Response:
-        settings, language = self._parts.settings.tenant(tenant), self._language(request, tenant)
+        settings = self._parts.settings.tenant(tenant)
         if not self._limiter.allows(self._parts.source_of(request)):
-            return html(pages.told_page(language, "", "busy"), 429)
+            return _told_stranger(request, "busy", 429)
         subject = await run_in_threadpool(self._subject, tenant, key) if settings is not None else None
         if settings is None or subject is None:
-            return html(pages.told_page(language, settings.name if settings else "", "over"), 404)
+            return _told_stranger(request, "over", 404)
         known = await run_in_threadpool(self._parts.vault.permissions, tenant, subject)
         by_place = {(one.channel, one.purpose): one for one in known}
         reached = await run_in_threadpool(self._parts.vault.newest_reach, tenant, subject)
@@ -120,6 +116,7 @@ class Preferences:
             for purpose in settings.consent_purposes()
         }
         consents |= {place: one for place, one in by_place.items() if one.active}
+        language = language_for(request.headers.get("accept-language"), settings)
         return _Person(settings, subject, language, consents)
 
     def _subject(self, tenant: str, key: str) -> str | None:
@@ -131,13 +128,9 @@ class Preferences:
         return subject if state is not None and state.state in ("active", "restricted") else None
 
     async def _withdraw(self, person: _Person, places: list[tuple[str, str]]) -> Response:
-        for channel, purpose in places:
-            wanted = Withdrawal(
-                person.settings.tenant, person.subject, channel, purpose, "page", person.language
-            )
-            output = await run_in_threadpool(self._withdrawals.record, wanted)
-            if output is not None:
-                await self._parts.producer.send_all((output,), PRODUCE_LIMIT_S)
+        wanted = [Withdrawal(channel, purpose, "page", person.language) for channel, purpose in places]
+        if wanted:
+            await self._withdrawals.withdraw(person.settings.tenant, person.subject, wanted)
         known = await run_in_threadpool(self._parts.vault.permissions, person.settings.tenant, person.subject)
         now = {(one.channel, one.purpose): one for one in known}
         consents = {place: now.get(place, one) for place, one in person.consents.items()}
@@ -208,3 +201,9 @@ class Preferences:
             "withdraw_label": words["withdraw_named"].replace("{purpose}", name).replace("{channel}", title),
             "offered": offered,
         }
+
+
+def _told_stranger(request: Request, word: str, status: int) -> Response:
+    """Told to whoever has shown no key: nothing of it depends on the tenant, so that nobody learns which businesses there are."""
+    language = visitors_language(request.headers.get("accept-language"))
+    return html(pages.told_page(language, "", word), status)

@@ -19,7 +19,7 @@ from schemas.http import Refusal
 from workers.intake.router import UNAVAILABLE
 from workers.optin import pages
 from workers.optin.limiter import Limit, Limiter
-from workers.optin.offers import WHY, Offer, draft_words, language_for, offer
+from workers.optin.offers import WHY, Offer, draft_words, language_for, offer, visitors_language
 from workers.optin.preferences import Preferences
 from workers.optin.signing_up import SignUp, SignUps, ticked_on
 from workers.optin.web import PRODUCE_LIMIT_S, PublicParts, form_fields, html, same_origin
@@ -29,6 +29,9 @@ log = logging.getLogger(__name__)
 
 SIGN_UPS = Limit(burst=30, every_s=6.0)
 """Sign-ups of one source: a shop's guests or a class behind one address get through, a script does not."""
+FORM_SIGN_UPS = Limit(burst=600, every_s=0.1)
+"""Sign-ups of one form, from wherever they come: a campaign's rush gets through, a flood from many sources does not fill vault
+and log, where each leaves something."""
 READS = Limit(burst=120, every_s=0.5)
 """Pages and offers of one source."""
 ASSETS: Mapping[str, str] = {
@@ -108,6 +111,7 @@ class _Forms:
         self._parts = parts
         self._sign_ups = SignUps(parts.vault, parts.times, parts.channel)
         self._few, self._many = Limiter(SIGN_UPS), Limiter(READS)
+        self._of_form = Limiter(FORM_SIGN_UPS)
 
     def add_to(self, router: APIRouter) -> None:
         """Add the routes."""
@@ -123,7 +127,7 @@ class _Forms:
         """The form as a plain page, without a script."""
         shown = self._offer(request, tenant, form, request.query_params.get("language"))
         if isinstance(shown, _Away):
-            return self._told(request, tenant, shown)
+            return self._told(request, tenant, form, shown)
         return html(pages.form_page(shown))
 
     async def send(self, request: Request, tenant: str, form: str) -> Response:
@@ -131,9 +135,9 @@ class _Forms:
         fields = await form_fields(request)
         shown = self._offer(request, tenant, form, fields.get("language", [""])[0])
         if isinstance(shown, _Away):
-            return self._told(request, tenant, shown)
+            return self._told(request, tenant, form, shown)
         if not same_origin(request):
-            return self._told(request, tenant, _Away("unavailable", 403))
+            return self._told(request, tenant, form, _Away("unavailable", 403))
         sent = _Sent(
             frozenset(fields.get("purpose", ())), fields.get("accepted") == ["yes"],
             fields.get("notice", [""])[0], fields.get("text", [""])[0],
@@ -198,10 +202,12 @@ class _Forms:
         self, request: Request, tenant: str, notice: str, version: str, language: str
     ) -> Response:
         """A notice that Sealpost keeps, whatever was published since; a draft is shown to nobody."""
+        if not self._many.allows(self._parts.source_of(request)):
+            return _told_stranger(request, _Away("busy", 429))
         settings = self._parts.settings.tenant(tenant)
         found = settings.notice_history.get(f"{notice}/{version}/{language}") if settings else None
         if settings is None or found is None or found.body is None:
-            return self._told(request, tenant, _Away("no_page", 404))
+            return _told_stranger(request, _Away("no_page", 404))
         return html(pages.notice_page(found, settings.name))
 
     # ---- inside -----------------------------------------------------------------------------------------------------
@@ -222,7 +228,10 @@ class _Forms:
             return _Away("choose", 422)
         if (sent.notice, sent.text) != (shown.notice.reference, shown.text.reference):
             return _Away("changed", 409)
+        # The source first: one that may ask no more takes nothing from the others.
         if not self._few.allows(self._parts.source_of(request)):
+            return _Away("busy", 429)
+        if not self._of_form.allows(f"{shown.tenant}/{shown.form.form}"):
             return _Away("busy", 429)
         ticked = ticked_on(shown, sorted(sent.purposes))
         try:
@@ -275,9 +284,17 @@ class _Forms:
         headers |= self._allowed(request, shown)
         return Response(orjson.dumps(body), status, headers, "application/json")
 
-    def _told(self, request: Request, tenant: str, away: _Away) -> Response:
+    def _told(self, request: Request, tenant: str, form: str, away: _Away) -> Response:
         settings = self._parts.settings.tenant(tenant)
-        wanted = request.headers.get("accept-language")
-        language = language_for(wanted, settings) if settings else "de"
+        if settings is None or form not in settings.forms:
+            return _told_stranger(request, away)
+        language = language_for(request.headers.get("accept-language"), settings)
         assert away.word in WORDS[language]
-        return html(pages.told_page(language, settings.name if settings else "", away.word), away.status)
+        return html(pages.told_page(language, settings.name, away.word), away.status)
+
+
+def _told_stranger(request: Request, away: _Away) -> Response:
+    """Told to whoever named no form or notice that there is: nothing of it depends on the tenant, so that nobody learns which
+    businesses there are."""
+    language = visitors_language(request.headers.get("accept-language"))
+    return html(pages.told_page(language, "", away.word), away.status)

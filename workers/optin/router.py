@@ -9,14 +9,14 @@ from starlette.concurrency import run_in_threadpool
 
 from schemas.clock import MS_PER_S, now_ms, to_ms
 from schemas.constants import DAY_S, Times
-from schemas.default_wording import NOTICE, SIGNUP
+from schemas.default_wording import NOTICE, SIGNUP, wording_hash
 from schemas.entry_tokens import make_token
 from schemas.field_errors import FieldError
 from schemas.http import Access, Caller, Gate, Refusal, described
 from schemas.ids import random_id
 from schemas.settings import ConsentText, Form, Link, Notice, TenantSettings, draft_key
 from vault.vault import Vault
-from workers.channel import Channel
+from workers.channel import Channel, UnknownChannel
 from workers.intake.commands import SettingsSource
 from workers.intake.producing import PRODUCE_LIMIT_S, Counted, FromThread, Sends
 from workers.intake.tenants import Registrar, UnknownTenantId, own_notice_url
@@ -28,6 +28,9 @@ from workers.optin.withdrawing import Withdrawal, Withdrawals
 from workers.optin.words import words_for
 
 SETTINGS_S = 5.0
+PUBLISHED_BEFORE = (
+    "This version is published with other words or another address, and stays: count the version up."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +66,11 @@ class _Desk:
 
     def __init__(self, parts: OptInParts) -> None:
         self.parts = parts
-        self.producer = FromThread(Counted(parts.producer))
+        counted = Counted(parts.producer)
+        self.producer = FromThread(counted)
         self.registrar = Registrar(parts.vault, self.producer, parts.public_url)
         self.sign_ups = SignUps(parts.vault, parts.times, parts.channel)
-        self.withdrawals = Withdrawals(parts.vault)
+        self.withdrawals = Withdrawals(parts.vault, counted)
 
     def settings(self, tenant: str) -> TenantSettings:
         """Settings of a tenant, as they are now."""
@@ -157,30 +161,36 @@ class _Desk:
         return _wording(draft, approved=True)
 
     def publish_wording(self, tenant: str, body: models.WordingRequest) -> models.WordingAnswer:
-        """Publish the business's own words; whoever may do that approves them by it."""
+        """Publish the business's own words; whoever may do that approves them by it. Refusal `conflict` when the version says
+        something else already."""
         if body.kind == "text":
             if "{business}" not in body.body or "{purpose}" not in body.body:
                 raise _invalid("/body", "must hold {business} and {purpose}")
-            text = (tenant, SIGNUP, body.language, body.body, body.version)
-            self._published(lambda: self.registrar.publish_text(*text))
-            wanted: Notice | ConsentText | None = self.settings(tenant).consent_texts.get(
-                f"{SIGNUP}/{body.version}/{body.language}"
-            )
+            reference, url = f"{SIGNUP}/{body.version}/{body.language}", None
         else:
+            reference = f"{NOTICE}/{body.version}/{body.language}"
             url = body.url or own_notice_url(
                 self.parts.public_url, tenant, NOTICE, body.version, body.language
             )
             if not url:
                 raise _invalid("/url", "is needed: this installation does not know its own address")
-            self._published(
-                lambda: self.registrar.publish_notice(
-                    tenant, body.language, url, version=body.version, body=body.body
-                )
-            )
-            wanted = self.settings(tenant).notice_history.get(f"{NOTICE}/{body.version}/{body.language}")
+        self.parts.settings.refresh(SETTINGS_S)
+        wanted = self.settings(tenant).published(body.kind, reference)
+        if wanted is None:
+            self._published(lambda: self._publish_wording(tenant, body, url))
+            wanted = self.settings(tenant).published(body.kind, reference)
         if wanted is None:
             raise Refusal("unavailable")
+        if not wanted.says(wording_hash(body.body), url):
+            # Published before, or by two at once: what people were shown under this version stays.
+            raise Refusal("conflict", PUBLISHED_BEFORE)
         return _wording(wanted, approved=True)
+
+    def _publish_wording(self, tenant: str, body: models.WordingRequest, url: str | None) -> None:
+        if url is None:
+            self.registrar.publish_text(tenant, SIGNUP, body.language, body.body, body.version)
+        else:
+            self.registrar.publish_notice(tenant, body.language, url, version=body.version, body=body.body)
 
     def ticked(self, tenant: str, body: models.OptInRequest) -> tuple[Ticked, Offer]:
         """What was ticked on the business's own form, checked against what may be shown."""
@@ -203,6 +213,15 @@ class _Desk:
             notice.hash, body.language, shown_ms, body.campaign,
         )  # fmt: skip
         return ticked, offered
+
+    def check_place(self, tenant: str, channel: str, purpose: str) -> None:
+        """Refusal `invalid` for a channel or purpose that there is none of: both stand in clear in the log, for good."""
+        try:
+            self.parts.channel(channel)
+        except UnknownChannel:
+            raise _invalid("/channel", "is no channel of this installation") from None
+        if purpose not in self.settings(tenant).purposes:
+            raise _invalid("/purpose", "is none of this tenant's")
 
     def _shown_at(self, text: str) -> int:
         try:
@@ -289,7 +308,12 @@ def _add_wordings(router: APIRouter, parts: OptInParts, desk: _Desk) -> None:
         desk.producer.bind()
         return await run_in_threadpool(desk.approve, access.tenant, body)
 
-    @router.post("/wordings", status_code=201, summary="Publish a notice or text of one's own")
+    @router.post(
+        "/wordings",
+        status_code=201,
+        responses=described("conflict"),
+        summary="Publish a notice or text of one's own",
+    )
     async def publish(
         body: models.WordingRequest, access: Annotated[Access, officer]
     ) -> models.WordingAnswer:
@@ -334,11 +358,10 @@ def _add_people(router: APIRouter, parts: OptInParts, desk: _Desk) -> None:
         subject: str, body: models.WithdrawalRequest, access: Annotated[Access, serves]
     ) -> models.WithdrawalAnswer:
         """Holds from the answer on. Needs nothing but Kafka from a process that knows the tenant."""
-        wanted = Withdrawal(access.tenant, subject, body.channel, body.purpose, "api")
-        output = await run_in_threadpool(desk.withdrawals.record, wanted)
-        if output is None:
+        desk.check_place(access.tenant, body.channel, body.purpose)
+        wanted = Withdrawal(body.channel, body.purpose, "api")
+        if not await desk.withdrawals.withdraw(access.tenant, subject, [wanted]):
             raise Refusal("not_found")
-        await producer.send_all((output,), PRODUCE_LIMIT_S)
         return models.WithdrawalAnswer(subject=subject, channel=body.channel, purpose=body.purpose)
 
     @router.post(

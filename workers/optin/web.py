@@ -10,9 +10,9 @@ from fastapi import Request, Response
 from schemas.constants import Times
 from schemas.http import Refusal
 from schemas.settings import TenantSettings
-from streams.step.contract import Output
 from vault.vault import Vault
 from workers.channel import Channel
+from workers.intake.producing import Sends
 from workers.optin import pages
 from workers.receiver import sources
 from workers.receiver.limits import Network
@@ -27,14 +27,6 @@ class SettingsSource(Protocol):
 
     def tenant(self, tenant: str) -> TenantSettings | None:
         """Settings of one tenant."""
-        ...
-
-
-class Sends(Protocol):
-    """An asyncio producer (workers.intake.producing.Counted)."""
-
-    async def send_all(self, outputs: tuple[Output, ...], timeout_s: float | None = None) -> None:
-        """Produce in order; returns when all are acknowledged."""
         ...
 
 

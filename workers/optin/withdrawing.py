@@ -1,6 +1,13 @@
-"""Withdrawals that do not come by the chat: from the preference page and from the API. They need Kafka only (protocols §3)."""
+"""Withdrawals that do not come by the chat: from the preference page and from the API.
 
+Recorded with the event in one transaction, so that what the vault has lowered is also said (role clock produces what stays);
+while the vault's database is away they need Kafka only (protocols §3).
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from starlette.concurrency import run_in_threadpool
 
 from schemas import topics
 from schemas.clock import now_ms, to_text
@@ -11,56 +18,101 @@ from streams.step.contract import Output
 from streams.step.postgres import is_away
 from vault.permissions import Lower
 from vault.vault import Vault
+from workers.intake.producing import PRODUCE_LIMIT_S, Sends
 
 ROLE = "api"
+SOURCE = "withdrawal"
+"""Of these commands in the vault's table of requests."""
 
 
 @dataclass(frozen=True, slots=True)
 class Withdrawal:
-    """One purpose on one channel of one subject."""
+    """One purpose on one channel."""
 
-    tenant: str
-    subject: str
     channel: str
     purpose: str
     method: Method
     language: str | None = None
 
 
-class Withdrawals:
-    """Records withdrawals of one installation; blocking."""
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """Events to be produced before the withdrawal is said, and the row that stands for them until they are."""
 
-    def __init__(self, vault: Vault) -> None:
-        self._vault = vault
+    tenant: str
+    request: str
+    outputs: tuple[Output, ...]
+
+
+class Withdrawals:
+    """Takes withdrawals of one installation."""
+
+    def __init__(self, vault: Vault, producer: Sends) -> None:
+        self._vault, self._producer = vault, producer
         self._id_keys: dict[str, bytes] = {}
 
-    def record(self, wanted: Withdrawal) -> Output | None:
-        """Lower the permission at once where the vault can, and what has to be produced before it is said; None when the tenant
-        has no such subject. While the vault's database is away the event alone withdraws."""
-        if not is_id(wanted.subject):
+    async def withdraw(self, tenant: str, subject: str, wanted: Sequence[Withdrawal]) -> bool:
+        """Lower the permissions at once where the vault can, all or none, and return when the events are in Kafka: they hold from
+        then on. False when the tenant has no such subject."""
+        written = await run_in_threadpool(self._record, tenant, subject, wanted)
+        if written is None:
+            return False
+        await self._producer.send_all(written.outputs, PRODUCE_LIMIT_S)
+        await run_in_threadpool(self._mark, written)
+        return True
+
+    def _record(self, tenant: str, subject: str, wanted: Sequence[Withdrawal]) -> _Written | None:
+        if not is_id(subject):
             return None
         at_ms = now_ms()
+        # Made first: when a commit gets no answer, the same events are produced, by us and perhaps by role clock.
+        ids = self._id_key(tenant)
+        outputs = tuple(_withdrawn(ids, tenant, subject, one, at_ms) for one in wanted)
+        written = _Written(tenant, random_id(), outputs)
         try:
-            self._id_keys[wanted.tenant] = self._vault.tenant_ids(wanted.tenant)
             with self._vault.transaction() as cursor:
-                state = self._vault.hold_active(cursor, wanted.tenant, wanted.subject)
+                state = self._vault.hold_active(cursor, tenant, subject)
                 if state is None or state.state in ("erased", "lost"):
                     return None
-                lower = Lower(wanted.tenant, wanted.subject, wanted.channel, wanted.purpose, at_ms)
-                self._vault.lower_permissions(cursor, [lower])
+                lowers = [Lower(tenant, subject, one.channel, one.purpose, at_ms) for one in wanted]
+                self._vault.lower_permissions(cursor, lowers)
+                self._vault.record_request(
+                    cursor, tenant, SOURCE, written.request, b"", b"", outputs, subject=subject
+                )
         except Exception as error:
-            if wanted.tenant not in self._id_keys or not is_away(error):
+            if not is_away(error):
                 raise
-        data = ConsentWithdrawn(
-            purpose=wanted.purpose, method=wanted.method, language=wanted.language, acted_at=to_text(at_ms)
-        )
-        event = build(
-            data,
-            id=event_id(self._id_keys[wanted.tenant], random_id(), ROLE, "consent_withdrawn"),
-            role=ROLE,
-            tenant=wanted.tenant,
-            subject=wanted.subject,
-            at_ms=at_ms,
-            channel=wanted.channel,
-        )
-        return Output(topics.CONSENTS, event.key(), event.to_bytes())
+        return written
+
+    def _id_key(self, tenant: str) -> bytes:
+        """Of a tenant whose key this process has seen also while the database is away: an id key is never rotated."""
+        try:
+            self._id_keys[tenant] = self._vault.tenant_ids(tenant)
+        except Exception as error:
+            if tenant not in self._id_keys or not is_away(error):
+                raise
+        return self._id_keys[tenant]
+
+    def _mark(self, written: _Written) -> None:
+        try:
+            self._vault.mark_produced(written.tenant, SOURCE, written.request)
+        except Exception as error:
+            # It holds; role clock produces the same events once more, which changes nothing.
+            if not is_away(error):
+                raise
+
+
+def _withdrawn(ids: bytes, tenant: str, subject: str, wanted: Withdrawal, at_ms: int) -> Output:
+    data = ConsentWithdrawn(
+        purpose=wanted.purpose, method=wanted.method, language=wanted.language, acted_at=to_text(at_ms)
+    )
+    event = build(
+        data,
+        id=event_id(ids, random_id(), ROLE, "consent_withdrawn"),
+        role=ROLE,
+        tenant=tenant,
+        subject=subject,
+        at_ms=at_ms,
+        channel=wanted.channel,
+    )
+    return Output(topics.CONSENTS, event.key(), event.to_bytes())

@@ -1,9 +1,8 @@
 """The routes of signing up over real HTTP: forms and what they lack, sign-ups, other sites, bodies that are none, limits, links,
 a business's own form, withdrawals."""
 
-from http.client import HTTPConnection
 from typing import Any
-from urllib.parse import unquote, urlencode, urlsplit
+from urllib.parse import unquote, urlencode
 
 import orjson
 import psycopg
@@ -28,6 +27,7 @@ from tests.form_world import (
     make_form,
     posted,
     publish,
+    sent_from,
 )
 from tests.step_world import await_until
 from workers.optin.public import SIGN_UPS
@@ -238,6 +238,27 @@ def test_a_form_that_changed_meanwhile_is_to_be_read_again(world: ApiWorld) -> N
     assert form.send(form.body()).status == 200
 
 
+def test_a_published_version_cannot_be_said_otherwise(world: ApiWorld, form: SignUps) -> None:
+    """The same again is fine; other words or another address are to count the version up, and nothing is written of them."""
+    before = len(world.written(topics.TENANTS, form.tenant.name))
+    publish(form.tenant, "notice", url=NOTICE_URL)
+    publish(form.tenant, "text")
+    shared = {"version": 2, "language": "de"}
+    words = "Ja zu „{purpose}“ von {business}, und zu allem anderen."
+    notice = "Unsere Hinweise\n\nWas wir tun, und warum."
+    for changed in (
+        {"kind": "text", "body": words},
+        {"kind": "notice", "body": words, "url": NOTICE_URL},
+        {"kind": "notice", "body": notice, "url": NOTICE_URL + "/neu"},
+    ):
+        refused = form.tenant.call("POST", "/v1/wordings", "officer", {**shared, **changed})
+        assert (refused.status, refused.problem) == (409, "conflict")
+        assert "count the version up" in refused.body["detail"]
+    assert len(world.written(topics.TENANTS, form.tenant.name)) == before
+    wordings = form.tenant.call("GET", "/v1/wordings", "officer").body["wordings"]
+    assert [one["body"] for one in wordings if one["reference"] == "privacy/2/de"] == [notice]
+
+
 @pytest.mark.parametrize(
     "place", ["nobody/" + "0" * 32, "{tenant}/" + "0" * 32, "{tenant}/x", "%00/%ff", "{tenant}/..%2f"]
 )
@@ -276,19 +297,6 @@ def test_one_source_may_sign_up_so_often_and_is_told_so_in_words(world: ApiWorld
     assert (status, WORDS["de"]["busy"] in told.decode()) == (429, True)
     assert sent_from(world, "127.0.0.10", f"{form.place}/signups", body)[0] == 200
     assert form.tokens() == SIGN_UPS.burst + 1
-
-
-def sent_from(
-    world: ApiWorld, source: str, place: str, body: bytes, kind: str = "application/json"
-) -> tuple[int, bytes]:
-    """POST from another address of the loopback network: status and body."""
-    there = urlsplit(world.url)
-    connection = HTTPConnection(there.hostname or "", there.port, timeout=20, source_address=(source, 0))
-    connection.request("POST", place, body, {"Content-Type": kind})
-    answer = connection.getresponse()
-    told = answer.status, answer.read()
-    connection.close()
-    return told
 
 
 # What the business itself calls
@@ -385,3 +393,27 @@ def test_a_withdrawal_needs_a_person(form: SignUps) -> None:
         e for e in form.tenant.world.written(topics.CONSENTS, form.tenant.name) if e.subject == person.subject
     ]
     assert {(e.type, e.data["method"]) for e in withdrawn} == {("sealpost.consent.withdrawn.v1", "api")}
+
+
+@pytest.mark.parametrize(
+    ("changes", "pointer"),
+    [
+        ({"channel": "4915112345678"}, "/channel"),
+        ({"channel": "Ada Birnbaum"}, "/channel"),
+        ({"channel": "%00"}, "/channel"),
+        ({"purpose": "ada.birnbaum"}, "/purpose"),
+        ({"purpose": "4915112345678"}, "/purpose"),
+    ],
+)
+def test_no_free_text_becomes_a_clear_field_of_a_withdrawal(
+    form: SignUps, changes: dict[str, str], pointer: str
+) -> None:
+    """A channel that is registered and a purpose that the tenant defined, and nothing else; the value is not told again."""
+    person = form.tenant.person()
+    body = {"channel": CHANNEL, "purpose": "newsletter", **changes}
+    refused = form.tenant.call("POST", f"/v1/subjects/{person.subject}/withdrawals", "producer", body)
+    assert (refused.status, refused.pointers) == (422, [pointer])
+    assert next(iter(changes.values())).encode() not in refused.raw
+    written = form.tenant.world.written(topics.CONSENTS, form.tenant.name)
+    assert not [e for e in written if e.subject == person.subject]
+    assert not form.tenant.world.vault.permissions(form.tenant.name, person.subject)

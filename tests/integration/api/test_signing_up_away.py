@@ -3,19 +3,32 @@
 import asyncio
 from collections.abc import Iterator
 
+import psycopg
 import pytest
 
+from schemas import topics
+from schemas.clock import now_ms
+from schemas.envelope import Event
 from schemas.http import create_app
-from streams.kafka.producer import AsyncProducer
+from schemas.settings import Form
+from streams.kafka.producer import AsyncProducer, OrderedProducer, ProduceFailed
 from streams.kafka.settings_follower import SettingsFollower
-from tests.api_world import TIMES, ApiWorld, Reply, asgi_call
+from streams.step.connections import PROMPT
+from streams.step.errors import DatabaseAway
+from tests.api_world import CHANNEL, TIMES, ApiWorld, Person, Reply, asgi_call
+from tests.embedded_fixtures import PostgresServer
 from tests.form_world import ORIGIN, SignUps, complete
+from vault.entry_tokens import EntryTokensPart
+from vault.errors import UnknownTenant
 from vault.keyring import MasterKey
+from vault.requests import RequestsPart
 from vault.vault import Vault
 from workers.intake.producing import Counted
 from workers.intake.router import UNAVAILABLE
+from workers.intake.tenants import Registrar
 from workers.optin.public import create_public_router
 from workers.optin.web import PublicParts, source_of
+from workers.optin.withdrawing import Withdrawal, Withdrawals
 from workers.optin.words import WORDS
 from workers.registry import channel
 
@@ -92,3 +105,126 @@ def test_without_the_vault_nobody_sees_an_error_of_a_machine(
     assert (sent.status, sent.body) == (503, {"word": "away"})
     for reply in (looked, changed):
         assert (reply.status, WORDS["de"]["away"] in reply.raw.decode()) == (503, True)
+
+
+ALL = [Withdrawal(CHANNEL, purpose, "page", "de") for purpose in ("newsletter", "service")]
+
+
+def withdrawn(person: Person) -> set[str]:
+    """Purposes that the vault refuses by a withdrawal."""
+    known = person.tenant.world.vault.permissions(person.tenant.name, person.subject)
+    return {one.purpose for one in known if one.withdrawn_at_ms is not None}
+
+
+def waiting(person: Person) -> list[list[Event]]:
+    """Recorded withdrawals of the person that nobody has produced."""
+    events = [
+        [Event.from_bytes(output.value) for output in one.outputs]
+        for one in person.tenant.world.vault.unproduced(0)
+        if one.source == "withdrawal"
+    ]
+    return [one for one in events if one[0].subject == person.subject]
+
+
+def withdraw(person: Person, kafka: str, vault: Vault) -> bool:
+    """All of hers at once."""
+
+    async def ask() -> bool:
+        producer = AsyncProducer(kafka, client_id="test-away", delivery_timeout_s=0.5)
+        try:
+            withdrawals = Withdrawals(vault, Counted(producer))
+            return await withdrawals.withdraw(person.tenant.name, person.subject, ALL)
+        finally:
+            await producer.close(0)
+
+    return asyncio.run(ask())
+
+
+def test_a_withdrawal_that_kafka_did_not_take_is_recorded_for_role_clock(
+    world: ApiWorld, form: SignUps
+) -> None:
+    """What the vault has lowered is said some time: the events lie beside it until they are in the log."""
+    person = form.tenant.person()
+    with pytest.raises(ProduceFailed):
+        withdraw(person, CLOSED_PORT, world.vault)
+    assert withdrawn(person) == {"newsletter", "service"}
+    (events,) = waiting(person)
+    assert [(e.type, e.channel, e.data["purpose"], e.data["method"]) for e in events] == [
+        ("sealpost.consent.withdrawn.v1", CHANNEL, one.purpose, "page") for one in ALL
+    ]
+    assert len({e.id for e in events}) == 2
+    done = form.tenant.person()
+    assert withdraw(done, world.bootstrap, world.vault)
+    assert (withdrawn(done), waiting(done)) == ({"newsletter", "service"}, [])
+    written = [e for e in world.written(topics.CONSENTS, form.tenant.name) if e.subject == done.subject]
+    assert [e.data["purpose"] for e in written] == ["newsletter", "service"]
+
+
+def test_of_several_withdrawals_all_are_recorded_or_none(
+    form: SignUps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A permission is not lowered without its event."""
+    person = form.tenant.person()
+
+    def fails(*_: object, **__: object) -> None:
+        raise UnknownTenant("the transaction fails")
+
+    monkeypatch.setattr(RequestsPart, "record_request", fails)
+    with pytest.raises(UnknownTenant):
+        withdraw(person, form.tenant.world.bootstrap, form.tenant.world.vault)
+    assert (withdrawn(person), waiting(person)) == (set(), [])
+
+
+def test_while_the_vaults_database_is_away_a_withdrawal_needs_kafka_alone(
+    world: ApiWorld, form: SignUps, postgres_server: PostgresServer
+) -> None:
+    """From a process that knows the tenant."""
+    first, second = form.tenant.person(), form.tenant.person()
+    vault = Vault(world.vault_dsn, world.vault.keyring, TIMES, limits=PROMPT)
+
+    async def ask() -> list[bool]:
+        producer = AsyncProducer(world.bootstrap, client_id="test-away")
+        withdrawals = Withdrawals(vault, Counted(producer))
+        done = [await withdrawals.withdraw(form.tenant.name, first.subject, ALL)]
+        with postgres_server.frozen():
+            done.append(await withdrawals.withdraw(form.tenant.name, second.subject, ALL))
+        await producer.close(0)
+        return done
+
+    assert asyncio.run(ask()) == [True, True]
+    vault.close()
+    written = [e for e in world.written(topics.CONSENTS, form.tenant.name) if e.subject == second.subject]
+    assert [e.data["purpose"] for e in written] == ["newsletter", "service"]
+
+
+def ends(form: SignUps) -> list[int]:
+    """When the form's tokens end."""
+    with psycopg.connect(form.tenant.world.vault_dsn) as connection:
+        rows = connection.execute("select expires_ms from vault.entry_tokens where origin = %s", [form.form])
+        return [row[0] for row in rows]
+
+
+def test_ending_a_form_can_be_repeated_after_a_failure(
+    world: ApiWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the vault or without Kafka the form is still there to be ended; in the end its tokens open nothing."""
+    form = complete(world)
+    assert form.send(form.body(), ORIGIN).status == 200
+    path = f"/v1/forms/{form.form}"
+
+    def fails(*_: object) -> None:
+        raise DatabaseAway("the vault is away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(EntryTokensPart, "end_entry_tokens", fails)
+        assert form.tenant.call("DELETE", path, "officer").status == 503
+    assert form.offer().status == 200
+    producer = OrderedProducer(CLOSED_PORT, client_id="test-away", delivery_timeout_s=0.5)
+    named = Form(form.form, ("newsletter",), (), (ORIGIN,), None)
+    with pytest.raises(ProduceFailed):
+        Registrar(world.vault, producer).publish_form(form.tenant.name, named, active=False)
+    producer.close()
+    assert max(ends(form)) <= now_ms()
+    assert form.tenant.call("DELETE", path, "officer").status == 204
+    assert form.offer().status == 404
+    assert max(ends(form)) <= now_ms()
