@@ -32,6 +32,8 @@ class Person:
     reachable_again: bool = False
     state: State = "active"
     bound: list[Address] = field(default_factory=list)
+    unbound: list[tuple[str, Address]] = field(default_factory=list)
+    """Addresses that were taken from other subjects."""
     name_changed: bool = False
     hits: dict[Address, str] = field(default_factory=dict)
     """Subjects that the addresses reach already."""
