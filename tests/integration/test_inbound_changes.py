@@ -7,7 +7,7 @@ from itertools import permutations
 import pytest
 
 from schemas import topics
-from schemas.clock import now_ms
+from schemas.clock import now_ms, to_text
 from schemas.ids import random_id
 from tests.acting_world import (
     ACCOUNT_REF,
@@ -84,6 +84,8 @@ def test_what_is_about_a_message_names_it_known_or_not(
     content = acting.plain(edit)
     assert (content["text"], content["target"], content["raw"]) == ("Birne", target, {"edit": target})
     assert content["provider_id"] == others[0].provider_id
+    times = [to_text(one.provider_time_ms) for one in others[:2]]
+    assert [one.data["provider_time"] for one in (edit, reaction)] == times
     assert acting.plain(reaction)["emoji"] == "👍"
     assert set(acting.plain(revoke)) == {"target", "provider_id", "provider_time"}
     assert len(acting.events(topics.SUBSCRIPTIONS, site, "subject.created")) == 1

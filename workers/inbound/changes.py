@@ -52,7 +52,12 @@ def decide_edit(
     if who.dropped:
         return ERASED
     at = clock.to_text(received.at_ms)
-    data = MessageEdited(message=received.message_of(value.target), account=received.account, acted_at=at)
+    data = MessageEdited(
+        message=received.message_of(value.target),
+        account=received.account,
+        acted_at=at,
+        provider_time=clock.to_text(value.provider_time_ms),
+    )
     about = {"text": value.text, "target": value.target, "raw": value.raw}
     edit = Draft(received.id, who.subject, data, content=_content(value, **about))
     found = texts.recognise(value.text) if value.text else None
@@ -100,6 +105,7 @@ def decide_reaction(
         message=None if ours is not None else received.message_of(value.target),
         account=received.account,
         acted_at=clock.to_text(received.at_ms),
+        provider_time=clock.to_text(value.provider_time_ms),
     )
     content = _content(value, emoji=value.emoji, target=value.target)
     return Decision(
