@@ -71,6 +71,20 @@ def separate(cursor: Cursor, people: list[Person]) -> Separated:
     return made
 
 
+def confirm(cursor: Cursor, people: list[Person]) -> None:
+    """A number that news had moved has come with the id of its person: from now on another id is another person's."""
+    come = {
+        (entry, tenant, person.subject)
+        for person in people
+        if any(address.kind in ONE_PER_PERSON for address in person.entries)
+        for tenant, entry in person.moved.intersection(person.all_entries)
+    }
+    for each in sorted(come):
+        cursor.execute(
+            "update vault.addresses set moved = false where entry = %s and tenant = %s and subject = %s", each
+        )
+
+
 def _doubted(person: Person) -> list[Address]:
     """Addresses that reach another subject than the person's own id does, or than nobody whom it reaches yet."""
     own = [address for address in person.entries if address.kind in ONE_PER_PERSON]

@@ -20,7 +20,7 @@ from vault.keyring import check_value, wrap
 from vault.keys import key_place
 from vault.person import Entry, Person, hold_subjects
 from vault.reach import raise_reach
-from vault.recycling import runs, separate
+from vault.recycling import confirm, runs, separate
 from vault.sealing import IDENTITY_GENERATION, KEY_BYTES
 from vault.subjects import ResolvedSender, Sender
 
@@ -105,6 +105,7 @@ def _round(cursor: Cursor, people: list[Person]) -> list[Person]:
         person.state = states[person.key]
     # Bound before strangers are made: an address that a known person of this batch brings along is no stranger's.
     bind_new_addresses(cursor, alive)
+    confirm(cursor, alive)
     if not strangers:
         return again
     brought = {entry for person in alive for entry in person.all_entries}
@@ -124,10 +125,10 @@ def _look_up(cursor: Cursor, people: list[Person]) -> dict[Entry, str]:
     1`), because the planner knows nothing of the entries (vault/sql/008) and would read whole tables."""
     entries = sorted({entry for person in people for entry in person.all_entries})
     cursor.execute(
-        """select a.n, d.subject, x.t1_ms
+        """select a.n, d.subject, d.moved, x.t1_ms
            from json_to_recordset(%s::json) as a(n integer, tenant text, entry text)
            left join lateral (
-               select d.subject from vault.addresses d
+               select d.subject, d.moved from vault.addresses d
                where d.entry = decode(a.entry, 'hex') and d.tenant = a.tenant limit 1
            ) d on true
            left join lateral (
@@ -139,9 +140,12 @@ def _look_up(cursor: Cursor, people: list[Person]) -> dict[Entry, str]:
     )
     bound: dict[Entry, str] = {}
     erased: dict[Entry, int] = {}
-    for n, subject, t1_ms in cursor.fetchall():
+    moved: set[Entry] = set()
+    for n, subject, is_moved, t1_ms in cursor.fetchall():
         if subject is not None:
             bound[entries[n]] = subject.hex
+        if is_moved:
+            moved.add(entries[n])
         if t1_ms is not None:
             erased[entries[n]] = t1_ms
     for person in people:
@@ -151,6 +155,7 @@ def _look_up(cursor: Cursor, people: list[Person]) -> dict[Entry, str]:
             for entry in own
             if (person.tenant, entry) in bound
         }
+        person.moved = moved.intersection(person.all_entries) if moved else set()
         person.dropped = bool(erased) and any(
             person.acted_ms <= erased.get(entry, -1) for entry in person.all_entries
         )
