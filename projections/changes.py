@@ -238,11 +238,10 @@ def _message_received(r: _Reading, d: messages.MessageReceived) -> None:
 
 
 def _about_message(r: _Reading, message: str, account: str, **columns: Any) -> None:
-    """Something about a message of the person's, which may be read later or never."""
+    """Something about a message, which may be read later or never."""
     r.into.add(
         tables.MESSAGE,
         message=message,
-        direction="in",
         channel=r.channel,
         account=account,
         first_status_logged_at=r.logged_at,
@@ -255,18 +254,21 @@ def _message_edited(r: _Reading, d: messages.MessageEdited) -> None:
         r,
         d.message,
         d.account,
+        direction="in",
         edited_at=instant(d.acted_at),
+        edit_made_at=instant(d.provider_time or d.acted_at),
         edit_event=r.event.id,
         edit=r.block("content"),
     )
 
 
 def _message_revoked(r: _Reading, d: messages.MessageRevoked) -> None:
-    _about_message(r, d.message, d.account, revoked_at=instant(d.acted_at))
+    _about_message(r, d.message, d.account, direction="in", revoked_at=instant(d.acted_at))
 
 
 def _message_reacted(r: _Reading, d: messages.MessageReacted) -> None:
     if d.message is not None:
+        # The message may be one that staff wrote, whose echo is still to come: that says which way it went.
         _about_message(
             r,
             d.message,
@@ -274,6 +276,7 @@ def _message_reacted(r: _Reading, d: messages.MessageReacted) -> None:
             reaction_event=r.event.id,
             reaction=r.block("content"),
             reacted_at=instant(d.acted_at),
+            reaction_made_at=instant(d.provider_time or d.acted_at),
         )
         return
     # To one of ours, which only the sealed part names: it stands in the chat by itself.

@@ -69,6 +69,19 @@ def along(leader: str, *, equal: bool = False) -> Rule:
     return Rule(takes_new, f"case when m.{leader} is null or {larger} then excluded.{{c}} else m.{{c}} end")
 
 
+def latest(made_at: str, event: str) -> Rule:
+    """Take the column of the row that was made later, of two of one time that with the larger event id: in whatever order they
+    are read, the same one stays."""
+
+    def takes_new(stored: Row, new: Row, _column: str) -> bool:
+        ours, theirs = stored.get(made_at), new.get(made_at)
+        return theirs is not None and (ours is None or (theirs, new[event]) > (ours, stored[event]))
+
+    place = "({0}." + made_at + ", {0}." + event + ' collate "C")'
+    larger = f"{place.format('excluded')} > {place.format('m')}"
+    return Rule(takes_new, f"case when m.{made_at} is null or {larger} then excluded.{{c}} else m.{{c}} end")
+
+
 def unless_revoked(rule: Rule) -> Rule:
     """As `rule`, but nothing is kept of a message that the person took back, in whatever order that is read."""
 
@@ -244,11 +257,13 @@ MESSAGE = Table(
         "content": ("json", unless_revoked(REQUESTED_CONTENT)),
         "content_event": ("text", unless_revoked(REQUESTED_CONTENT)),
         "content_type": ("text", unless_revoked(REQUESTED_CONTENT)),
-        "edit_event": ("text", unless_revoked(along("edited_at", equal=True))),
-        "edit": ("json", unless_revoked(along("edited_at", equal=True))),
+        "edit_event": ("text", unless_revoked(latest("edit_made_at", "edit_event"))),
+        "edit": ("json", unless_revoked(latest("edit_made_at", "edit_event"))),
+        "edit_made_at": ("timestamptz", GREATEST),
         "edited_at": ("timestamptz", GREATEST),
-        "reaction_event": ("text", unless_revoked(along("reacted_at", equal=True))),
-        "reaction": ("json", unless_revoked(along("reacted_at", equal=True))),
+        "reaction_event": ("text", unless_revoked(latest("reaction_made_at", "reaction_event"))),
+        "reaction": ("json", unless_revoked(latest("reaction_made_at", "reaction_event"))),
+        "reaction_made_at": ("timestamptz", GREATEST),
         "reacted_at": ("timestamptz", GREATEST),
         "revoked_at": ("timestamptz", LEAST),
         "asked_at": ("timestamptz", LEAST),

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 AddressKind = Literal["phone", "bsuid", "psid", "chat", "opaque", "igsid"]
+ONE_PER_PERSON: frozenset[AddressKind] = frozenset(("bsuid",))
+"""Kinds of which a person has one at a time and which nobody gets after her; a phone number is given to somebody else."""
 
 _SEPARATORS = re.compile(r"[\s\-\u2010-\u2015\u2212./]")
 _GROUPS = re.compile(r"(?:[+0-9]|\(\+?[0-9]+\))+")

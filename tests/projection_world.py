@@ -95,12 +95,18 @@ class Person:
         )
         return self.event(data, second)
 
-    def edited(self, message: str, second: int) -> Event:
-        """MessageEdited."""
+    def edited(
+        self, message: str, second: int, *, made: int | None = None, event_id: str | None = None
+    ) -> Event:
+        """MessageEdited; `made`: the provider's time."""
         data = messages.MessageEdited(
-            message=message, account=ACCOUNT, acted_at=at(second), sealed=Sealed(content=block())
+            message=message,
+            account=ACCOUNT,
+            acted_at=at(second),
+            provider_time=None if made is None else at(made),
+            sealed=Sealed(content=block()),
         )
-        return self.event(data, second)
+        return self.event(data, second, event_id)
 
     def revoked(self, message: str, second: int) -> Event:
         """MessageRevoked."""
@@ -109,12 +115,18 @@ class Person:
         )
         return self.event(data, second)
 
-    def reacted(self, message: str | None, second: int) -> Event:
-        """MessageReacted, to one of hers or (None) to one of ours."""
+    def reacted(
+        self, message: str | None, second: int, *, made: int | None = None, event_id: str | None = None
+    ) -> Event:
+        """MessageReacted, to one of hers or (None) to one of ours; `made`: the provider's time."""
         data = messages.MessageReacted(
-            message=message, account=ACCOUNT, acted_at=at(second), sealed=Sealed(content=block())
+            message=message,
+            account=ACCOUNT,
+            acted_at=at(second),
+            provider_time=None if made is None else at(made),
+            sealed=Sealed(content=block()),
         )
-        return self.event(data, second)
+        return self.event(data, second, event_id)
 
     def echoed(self, message: str, second: int) -> Event:
         """MessageEchoed."""

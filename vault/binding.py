@@ -27,9 +27,11 @@ def address_place(tenant: str, subject: str, channel: str, kind: str) -> tuple[s
     return ("address", tenant, subject, channel, kind)
 
 
-def address_rows(rows: Iterable[tuple[str, bytes, str, Address, bytes, int]]) -> list[AddressRow]:
+def address_rows(
+    rows: Iterable[tuple[str, bytes, str, Address, bytes, int]], *, moved: bool = False
+) -> list[AddressRow]:
     """Rows of vault.addresses from (tenant, entry, subject, address, identity key, milliseconds of the act that bound it), in key
-    order."""
+    order. `moved`: that was the provider's news of a change of address."""
     return [
         {
             "entry": entry.hex(),
@@ -41,6 +43,7 @@ def address_rows(rows: Iterable[tuple[str, bytes, str, Address, bytes, int]]) ->
                 key, address_place(tenant, subject, address.channel, address.kind), address.value.encode()
             ).hex(),
             "bound_ms": acted_ms,
+            "moved": moved,
         }
         for tenant, entry, subject, address, key, acted_ms in sorted(rows, key=lambda row: (row[1], row[0]))
     ]
@@ -49,10 +52,11 @@ def address_rows(rows: Iterable[tuple[str, bytes, str, Address, bytes, int]]) ->
 def insert_addresses(cursor: Cursor, rows: list[AddressRow]) -> set[Entry]:
     """Insert what is free; which were free."""
     cursor.execute(
-        """insert into vault.addresses (entry, tenant, subject, channel, kind, sealed, bound_ms)
-           select decode(entry, 'hex'), tenant, subject, channel, kind, decode(sealed, 'hex'), bound_ms
+        """insert into vault.addresses (entry, tenant, subject, channel, kind, sealed, bound_ms, moved)
+           select decode(entry, 'hex'), tenant, subject, channel, kind, decode(sealed, 'hex'), bound_ms, moved
            from json_to_recordset(%s::json) as a(
-               entry text, tenant text, subject uuid, channel text, kind text, sealed text, bound_ms bigint)
+               entry text, tenant text, subject uuid, channel text, kind text, sealed text, bound_ms bigint,
+               moved boolean)
            on conflict do nothing returning tenant, entry""",
         [as_json(rows)],
     )

@@ -109,8 +109,10 @@ class ClaimsPart(VaultBase):
             cursor.execute(_PART_ENDED, {"day": day, "message": message, "below": below})
             return cursor.fetchone() is not None
 
-    def by_provider_id(self, cursor: Cursor, ids: Sequence[ProviderId]) -> Mapping[ProviderId, ClaimInfo]:
-        """Claims by the provider's message id, for statuses without echo."""
+    def by_provider_id(
+        self, cursor: Cursor, ids: Sequence[ProviderId]
+    ) -> Mapping[ProviderId, list[ClaimInfo]]:
+        """Claims by the provider's message id, for statuses without echo. Several where each account of a channel counts anew."""
         wanted = list(dict.fromkeys(ids))
         if not wanted:
             return {}
@@ -126,11 +128,12 @@ class ClaimsPart(VaultBase):
         )
         hits = [(asked[entry], message.hex, part) for entry, message, part in cursor.fetchall()]
         infos = self.claims_of(cursor, [(message, part) for _, message, part in hits])
-        return {
-            each: info
-            for each, message, part in hits
-            if (info := infos.get((message, part))) is not None and info.tenant == each[0]
-        }
+        found: dict[ProviderId, list[ClaimInfo]] = {}
+        for each, message, part in hits:
+            info = infos.get((message, part))
+            if info is not None and info.tenant == each[0]:
+                found.setdefault(each, []).append(info)
+        return found
 
     def provider_index(self, tenant: str, channel: str, provider_id: str) -> bytes:
         """Blind index of a provider's message id (which may contain a phone number)."""

@@ -78,7 +78,7 @@ class MovingPart(VaultBase):
                 (change.tenant, secrets.address_entries(a)[0], subject, a, key, change.acted_at_ms)
                 for a in bound
             ]
-            won = insert_addresses(cursor, address_rows(own))
+            won = insert_addresses(cursor, address_rows(own, moved=True))
             if len(won) < len(bound):
                 raise SubjectContended("a new address was bound by somebody else meanwhile")
         return Moved(subject, tuple(unbound), tuple(bound))

@@ -34,6 +34,10 @@ class Person:
     reachable_again: bool = False
     state: State = "active"
     bound: list[Address] = field(default_factory=list)
+    moved: set[Entry] = field(default_factory=set)
+    """Indexes of addresses that news of a change bound, and that no act with an own id has come with since."""
+    unbound: list[tuple[str, Address]] = field(default_factory=list)
+    """Addresses that were taken from other subjects."""
     name_changed: bool = False
     hits: dict[Address, str] = field(default_factory=dict)
     """Subjects that the addresses reach already."""

@@ -1,7 +1,8 @@
 """Find or create the subject of an act, in the caller's transaction (DESIGN §7, protocols §6, §7).
 
 The unique blind index decides who creates: addresses are inserted first, in key order, and whoever loses looks again. Every
-subject is held FOR SHARE before it is answered, so it cannot be erased while the caller writes about it. An act of before an
+subject is held FOR SHARE before it is answered, so it cannot be erased while the caller writes about it. Subjects come first,
+then addresses that are in doubt (`vault.recycling`), then what is inserted. An act of before an
 erasure, found by the index that the erasure left behind, is dropped.
 """
 
@@ -19,6 +20,7 @@ from vault.keyring import check_value, wrap
 from vault.keys import key_place
 from vault.person import Entry, Person, hold_subjects
 from vault.reach import raise_reach
+from vault.recycling import confirm, runs, separate
 from vault.sealing import IDENTITY_GENERATION, KEY_BYTES
 from vault.subjects import ResolvedSender, Sender
 
@@ -36,13 +38,8 @@ class ResolvingPart(VaultBase):
         the batch is the one who creates. The transaction must be READ COMMITTED."""
         secrets = self._secrets({sender.tenant for sender in senders}, cursor)
         people = [_person(sender, secrets[sender.tenant]) for sender in senders]
-        open_people = people
-        for _ in range(ROUNDS_MAX):
-            open_people = _round(cursor, open_people)
-            if not open_people:
-                break
-        else:
-            raise SubjectContended("subjects of a batch kept changing")
+        for run in runs(people):
+            _resolve_run(cursor, run)
         living = [person for person in people if person.subject]
         note_names(cursor, living)
         raise_reach(cursor, living)
@@ -57,9 +54,23 @@ class ResolvingPart(VaultBase):
                 p.unknown,
                 p.reachable_again,
                 p.returning,
+                tuple(p.unbound),
             )
             for p in people
         ]
+
+
+def _resolve_run(cursor: Cursor, run: list[Person]) -> None:
+    open_people = run
+    for _ in range(ROUNDS_MAX):
+        open_people = _round(cursor, open_people)
+        if not open_people:
+            break
+    else:
+        raise SubjectContended("subjects of a batch kept changing")
+    if any(person.dropped and person.unbound for person in run):
+        # Nothing may be written about this act, so nothing may be left of it either.
+        raise SubjectContended("who took a number was erased meanwhile")
 
 
 def _person(sender: Sender, secrets: TenantSecrets) -> Person:
@@ -87,10 +98,15 @@ def _round(cursor: Cursor, people: list[Person]) -> list[Person]:
         elif "erased" in found or "lost" in found:
             again.append(person)
         else:
-            person.state = states[person.key]
             alive.append(person)
+    alive, parted, unsure = separate(cursor, alive)
+    strangers += parted
+    again += unsure
+    for person in alive:
+        person.state = states[person.key]
     # Bound before strangers are made: an address that a known person of this batch brings along is no stranger's.
     bind_new_addresses(cursor, alive)
+    confirm(cursor, alive)
     if not strangers:
         return again
     brought = {entry for person in alive for entry in person.all_entries}
@@ -110,10 +126,10 @@ def _look_up(cursor: Cursor, people: list[Person]) -> dict[Entry, str]:
     1`), because the planner knows nothing of the entries (vault/sql/008) and would read whole tables."""
     entries = sorted({entry for person in people for entry in person.all_entries})
     cursor.execute(
-        """select a.n, d.subject, x.t1_ms
+        """select a.n, d.subject, d.moved, x.t1_ms
            from json_to_recordset(%s::json) as a(n integer, tenant text, entry text)
            left join lateral (
-               select d.subject from vault.addresses d
+               select d.subject, d.moved from vault.addresses d
                where d.entry = decode(a.entry, 'hex') and d.tenant = a.tenant limit 1
            ) d on true
            left join lateral (
@@ -125,9 +141,12 @@ def _look_up(cursor: Cursor, people: list[Person]) -> dict[Entry, str]:
     )
     bound: dict[Entry, str] = {}
     erased: dict[Entry, int] = {}
-    for n, subject, t1_ms in cursor.fetchall():
+    moved: set[Entry] = set()
+    for n, subject, is_moved, t1_ms in cursor.fetchall():
         if subject is not None:
             bound[entries[n]] = subject.hex
+        if is_moved:
+            moved.add(entries[n])
         if t1_ms is not None:
             erased[entries[n]] = t1_ms
     for person in people:
@@ -137,6 +156,7 @@ def _look_up(cursor: Cursor, people: list[Person]) -> dict[Entry, str]:
             for entry in own
             if (person.tenant, entry) in bound
         }
+        person.moved = moved.intersection(person.all_entries) if moved else set()
         person.dropped = bool(erased) and any(
             person.acted_ms <= erased.get(entry, -1) for entry in person.all_entries
         )

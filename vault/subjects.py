@@ -56,7 +56,9 @@ class ResolvedSender(NamedTuple):
     """Who that is. `created`: the subject is new (write SubjectCreated). `bound`: addresses that reach the subject from now on
     (one AddressBound each). `name_changed`: write ProfileUpdated. `dropped`: an erased person's act from before the erasure;
     nothing may be written, `subject` is empty. `unknown`: nobody has such an address, and the sender creates nobody; `subject` is
-    empty too. `state` is `active` or `restricted`. `reachable_again`: the account was blocked, and this message ended it."""
+    empty too. `state` is `active` or `restricted`. `reachable_again`: the account was blocked, and this message ended it.
+    `unbound`: addresses that were another subject's and do not reach it any more, each with that subject (one AddressUnbound
+    each)."""
 
     subject: str
     created: bool = False
@@ -68,6 +70,7 @@ class ResolvedSender(NamedTuple):
     reachable_again: bool = False
     returning: bool = False
     """Her address was an erased person's until lately: what she did before may be in the log under the erased subject."""
+    unbound: tuple[tuple[str, Address], ...] = ()
 
 
 class SubjectsPart(VaultBase):

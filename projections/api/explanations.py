@@ -39,7 +39,7 @@ class Explanations:
         if row is None:
             words = "The gate was asked for it; what became of it is not in the read model yet. Ask again."
             return models.ExplanationAnswer(message_id=message, subject=subject, verdict=words, steps=[])
-        if row["direction"] == "in" or row["kind"] == ECHO:
+        if row["direction"] != "out" or row["kind"] == ECHO:
             return _not_ours(message, row)
         facts = self._facts(tenant, row, attempts)
         return models.ExplanationAnswer(
@@ -113,11 +113,14 @@ def _is_fresh(message: str) -> bool:
 
 
 def _not_ours(message: str, row: Row) -> models.ExplanationAnswer:
-    """What did not go through the gate: the person wrote it, or the business past Sealpost."""
+    """What did not go through the gate: the person wrote it, or the business past Sealpost; of one that is not known yet,
+    that she reacted to it."""
     at = to_text(at_ms(row["asked_at"] or row["place_at"]))
     is_incoming = row["direction"] == "in"
     words = f"The person wrote it over {row['channel']}."
-    if not is_incoming:
+    if row["direction"] is None:
+        words = f"The person reacted to it over {row['channel']}; who wrote it is not known yet."
+    elif not is_incoming:
         words = f"Somebody of the business wrote it over {row['channel']}, past Sealpost."
     return models.ExplanationAnswer(
         message_id=message,

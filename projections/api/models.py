@@ -95,7 +95,8 @@ class MessageItem(Answer):
     """One message, in or out. `text` is null where there is none: templates have `template`, unsupported kinds nothing.
 
     `text` is what the message says now, after the last edit; of one that was taken back nothing is shown but that. Kind
-    `reaction`: the person reacted to one of ours. `kind` is null where only an edit or the like of the message is known.
+    `reaction`: the person reacted to one of ours. `kind` is null where only an edit or the like of the message is known,
+    `direction` where that is a reaction.
     """
 
     message_id: str

@@ -113,6 +113,9 @@ def of_message(row: Row) -> Iterator[Entry]:
     if row["direction"] == "in":
         yield from _of_theirs(row)
         return
+    if row["direction"] is None:
+        yield Entry(asked_at, "message", "They reacted to a message.", row["message"])
+        return
     if row["kind"] == ECHO:
         words = f"The business wrote to them over {row['channel']}, past Sealpost."
         yield Entry(asked_at, "message", words, row["message"])

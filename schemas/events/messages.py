@@ -77,13 +77,15 @@ class MessageReceived(EventData):
 class MessageEdited(EventData):
     """The person changed what she wrote. Sealed content: `{"text"?, "target", "provider_id", "provider_time", "raw"}`.
 
-    `message` is the id of the MessageReceived that was changed.
+    `message` is the id of the MessageReceived that was changed. `provider_time` says which of several edits is the last; absent
+    in events from before it was written, where `acted_at` says it.
     """
 
     TYPE: ClassVar[str] = "sealpost.message.edited.v1"
     message: str
     account: str
     acted_at: str
+    provider_time: str | None = None
 
 
 class MessageRevoked(EventData):
@@ -99,13 +101,15 @@ class MessageRevoked(EventData):
 
 class MessageReacted(EventData):
     """The person reacted to a message. Sealed content: `{"emoji", "target", "provider_id", "provider_time"}`; an empty `emoji`
-    takes the reaction away. `message` is the id of one of hers, absent when the reaction is to one of ours.
+    takes the reaction away. `message` is the id of one of hers, absent when the reaction is to one of ours. `provider_time`
+    says which of several is the last, as in MessageEdited.
     """
 
     TYPE: ClassVar[str] = "sealpost.message.reacted.v1"
     message: str | None = None
     account: str
     acted_at: str
+    provider_time: str | None = None
 
 
 class MessageEchoed(EventData):

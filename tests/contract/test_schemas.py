@@ -41,7 +41,7 @@ CLEAR_FIELDS = {
     # numbers
     "part", "parts", "text_from", "text_to", "attempt", "code", "settings",
     # times
-    "acted_at", "requested_at", "expires", "t0", "t1", "t2", "tr", "t3", "purged_at", "day", "day_keys_until",
+    "acted_at", "provider_time", "requested_at", "expires", "t0", "t1", "t2", "tr", "t3", "purged_at", "day", "day_keys_until",
     # of the business, no person: settings
     "name", "default_language", "signed_at", "ended_at", "url", "body", "accounts", "origins", "handle", "names",
     # sealed or signed by itself

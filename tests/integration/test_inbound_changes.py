@@ -7,7 +7,8 @@ from itertools import permutations
 import pytest
 
 from schemas import topics
-from schemas.clock import now_ms
+from schemas.clock import now_ms, to_text
+from schemas.events.tenants import ChannelApproved
 from schemas.ids import random_id
 from tests.acting_world import (
     ACCOUNT_REF,
@@ -20,12 +21,13 @@ from tests.acting_world import (
 )
 from tests.embedded_fixtures import KafkaServer, PostgresServer
 from tests.receiving_world import ReceivingWorld, Site, sample
-from tests.vault_world import Person, phone
+from tests.vault_world import CHANNEL, Person, phone, tenant_event
 from vault.permits import Permit, Refusal
 from workers.inbound_values import (
     InboundAccountNews,
     InboundEcho,
     InboundEntry,
+    InboundStatus,
     InboundTemplateStatus,
     InboundWatermark,
     Media,
@@ -84,6 +86,8 @@ def test_what_is_about_a_message_names_it_known_or_not(
     content = acting.plain(edit)
     assert (content["text"], content["target"], content["raw"]) == ("Birne", target, {"edit": target})
     assert content["provider_id"] == others[0].provider_id
+    times = [to_text(one.provider_time_ms) for one in others[:2]]
+    assert [one.data["provider_time"] for one in (edit, reaction)] == times
     assert acting.plain(reaction)["emoji"] == "👍"
     assert set(acting.plain(revoke)) == {"target", "provider_id", "provider_time"}
     assert len(acting.events(topics.SUBSCRIPTIONS, site, "subject.created")) == 1
@@ -109,6 +113,31 @@ def test_a_reaction_to_one_of_ours_names_nothing_in_clear(acting: ActingWorld, s
     (reaction,) = acting.events(topics.MESSAGES, site, "message.reacted")
     assert "message" not in reaction.data
     assert acting.plain(reaction)["target"] == provider_id
+
+
+def test_two_accounts_that_count_alike(
+    acting: ActingWorld, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the channel names no account, the same provider's id on another account is another message."""
+    capabilities = replace(acting.channel.capabilities, names_account=False)
+    monkeypatch.setattr(acting.channel, "capabilities", capabilities)
+    address, provider_id, other = phone(), random_id(), replace(site, account=f"{site.account}-2")
+    approved = ChannelApproved(connection=site.connection, account=other.account)
+    acting.tenant(site).world.apply(tenant_event(site.tenant, approved, CHANNEL))
+    acting.handle(site, wrote(address))
+    acting.handle(other, wrote(address))
+    acting.send(acting.person(other, address), provider_id=provider_id)
+    status = InboundStatus(ACCOUNT_REF, provider_id, "delivered", now_ms())
+    acting.handle(site, reacted(address, provider_id, "👍"), status)
+    (reaction,) = acting.events(topics.MESSAGES, site, "message.reacted")
+    assert "message" in reaction.data, "a message that we did not send there"
+    assert acting.events(topics.STATUSES, site) == []
+    mine = acting.send(acting.person(site, address), provider_id=provider_id)
+    acting.handle(site, reacted(address, provider_id, "❤"), replace(status, status="read"))
+    assert "message" not in acting.events(topics.MESSAGES, site, "message.reacted")[-1].data
+    (read,) = acting.events(topics.STATUSES, site)
+    assert (read.data["message"], read.data["account"]) == (mine, site.account)
+    acting.wait(3600)
 
 
 @pytest.mark.parametrize(("words", "withdrawn"), [("STOPP", True), ("Ja", False), ("START", False)])

@@ -173,6 +173,58 @@ def test_a_change_of_before_an_erasure_binds_nothing(acting: ActingWorld, site: 
     assert answer(person, kind="template") == Refusal("unreachable", 1)
 
 
+@pytest.mark.parametrize("known", [False, True], ids=["unknown", "known"])
+def test_who_gets_a_number_without_news_of_a_change_gets_no_consent_with_it(
+    acting: ActingWorld, *, known: bool
+) -> None:
+    """The log says that the number left the one who had it, and whom it reaches now; nobody may send the new one a newsletter."""
+    site, number, first, second, start = acting.site(), phone(), bsuid(), bsuid(), now_ms() - 10_000
+    acting.handle(site, wrote(first, number, at_ms=start))
+    person = acting.person(site, first)
+    person.tenant.world.apply(person.given(start))
+    if known:
+        acting.handle(site, wrote(second, at_ms=start + 1_000))
+    acting.handle(site, wrote(second, number, at_ms=start + 2_000))
+    other = acting.person(site, second)
+    assert acting.subject(site, number) == other.subject != person.subject
+    (unbound,) = acting.events(topics.SUBSCRIPTIONS, site, "address.unbound")
+    bound = [
+        e for e in acting.events(topics.SUBSCRIPTIONS, site, "address.bound") if e.subject == other.subject
+    ]
+    assert (unbound.subject, unbound.data["reason"]) == (person.subject, "changed")
+    assert acting.plain(unbound, "identity") == {"address": number.value, "kind": "phone"}
+    assert {"address": number.value, "kind": "phone"} in [acting.plain(e, "identity") for e in bound]
+    assert answer(other, purpose="newsletter") == Refusal("no_consent", 1)
+    permit = answer(person, purpose="newsletter")
+    assert isinstance(permit, Permit)
+    assert permit.address == first
+    acting.handle(site, wrote(number, text="STOP"))
+    (permission,) = acting.world.vault.permissions(site.tenant, person.subject)
+    assert permission.active, "the STOP is that of another person"
+
+
+@pytest.mark.parametrize("told", ["by the message", "by news", "no new id"])
+def test_a_new_number_brings_a_new_user_id(acting: ActingWorld, told: str) -> None:
+    """News of the number names no id. Whoever has the new one keeps subject and consent; the next owner of that gets neither."""
+    site, old, new, start = acting.site(), phone(), phone(), now_ms() - 10_000
+    first, third = bsuid(), bsuid()
+    second = first if told == "no new id" else bsuid()
+    acting.handle(site, wrote(first, old, at_ms=start), at_ms=start)
+    person = acting.person(site, first)
+    person.tenant.world.apply(person.given(start))
+    acting.handle(site, moved(old, new, at_ms=start + 1_000))
+    if told == "by news":
+        acting.handle(site, moved(first, second, at_ms=start + 1_000))
+    acting.handle(site, wrote(second, new, at_ms=start + 2_000))
+    found = [acting.subject(site, one) for one in (old, new, second)]
+    assert found == [None, person.subject, person.subject]
+    assert isinstance(answer(person, purpose="newsletter"), Permit)
+    acting.handle(site, wrote(third, new, at_ms=start + 3_000))
+    stranger = acting.person(site, new)
+    assert stranger.subject == acting.subject(site, third) != person.subject
+    assert answer(stranger, purpose="newsletter") == Refusal("no_consent", 1)
+
+
 def test_a_number_and_a_user_id_are_one_person(acting: ActingWorld, site: Site) -> None:
     """Known by either, found by both; a new user id replaces the old one and the number stays."""
     number, user, later = phone(), bsuid(), bsuid()

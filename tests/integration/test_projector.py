@@ -57,8 +57,8 @@ def test_the_last_edit_and_reaction_stand_beside_the_message(models: ReadModels,
     """Sealed as they came, also where the message is read later; it stands where its own record stands."""
     message = random_id()
     first, last, reaction = (
-        person.edited(message, 2),
-        person.edited(message, 2),
+        person.edited(message, 2, event_id="1" * 32),
+        person.edited(message, 2, event_id="2" * 32),
         person.reacted(message, 3),
     )
     models.apply(first, reaction)
@@ -70,6 +70,43 @@ def test_the_last_edit_and_reaction_stand_beside_the_message(models: ReadModels,
     assert (row["edit_event"], row["reaction_event"], row["kind"]) == (last.id, reaction.id, "text")
     assert None not in (row["edit"], row["reaction"], row["content"])
     assert row["place_at"] == row["logged_at"] < row["edited_at"]
+
+
+@pytest.mark.parametrize("one_batch", [True, False])
+@pytest.mark.parametrize("name", ["edit", "reaction"])
+def test_the_last_edit_and_reaction_by_the_providers_time(
+    models: ReadModels, person: Person, name: str, one_batch: bool
+) -> None:
+    """In whatever order they come, and of two of one time always the same; received counts where no event says more."""
+    make = person.edited if name == "edit" else person.reacted
+    message = random_id()
+    old = make(message, 4)
+    story = [old, make(message, 7, made=5), make(message, 6, made=6, event_id="a" * 32)]
+    last = make(message, 5, made=6, event_id="b" * 32)
+    for order in permutations([*story, last]):
+        with models.transaction() as cursor:
+            cursor.execute("delete from projections.message where tenant = %s", (person.tenant,))
+        if one_batch:
+            models.apply(*order)
+        else:
+            models.one_by_one(order)
+        assert models.one(MESSAGE, person.tenant, message)[f"{name}_event"] == last.id
+
+
+@pytest.mark.parametrize("one_batch", [True, False])
+def test_a_reaction_before_the_echo_of_what_staff_wrote(
+    models: ReadModels, person: Person, one_batch: bool
+) -> None:
+    """The message went out, whichever is read first; of one of hers, it came in."""
+    echoed, wrote = message_name(), random_id()
+    early, later = person.reacted(echoed, 2), person.reacted(wrote, 2)
+    models.apply(early, later)
+    assert models.one(MESSAGE, person.tenant, echoed)["direction"] is None
+    for event in (person.echoed(echoed, 3), person.wrote(wrote, 3)):
+        models.apply(*((early, later, event) if one_batch else (event,)))
+    rows = [models.one(MESSAGE, person.tenant, one) for one in (echoed, wrote)]
+    assert [(row["direction"], row["kind"]) for row in rows] == [("out", "echo"), ("in", "text")]
+    assert [row["reaction_event"] for row in rows] == [early.id, later.id]
 
 
 PERSONAL = ("content", "content_event", "edit", "edit_event", "reaction", "reaction_event")

@@ -348,7 +348,7 @@ def test_look_up_by_echo_id_and_by_provider_id(world: World, person: Person) -> 
         found = vault.by_provider_id(
             cursor, [mine, (tenant, CHANNEL, "foreign"), other_tenant, (tenant, "telegram", "wamid.HBgN")]
         )
-        assert found == {mine: info}
+        assert found == {mine: [info]}
     assert b"wamid" not in index
 
 

@@ -161,7 +161,7 @@ def test_after_it_no_key_is_made_and_no_key_comes_back(world: World, person: Per
         ("update vault.subjects set state = 'active', t1_ms = null where subject = %s", [person.subject]),
         ("delete from vault.subjects where subject = %s", [person.subject]),
         ("delete from vault.keys where subject = %s", [person.subject]),
-        ("insert into vault.addresses values (%s, %s, %s, %s, %s, %s, %s)", list(addresses[0])),
+        ("insert into vault.addresses values (%s, %s, %s, %s, %s, %s, %s, %s)", list(addresses[0])),
     ]
     for kind, gen, wrapped, kcv in backup:
         attacks += [

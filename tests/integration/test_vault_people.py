@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import permutations
 
 import pytest
+from psycopg.errors import DeadlockDetected
 
 from schemas.clock import now_ms
 from schemas.ids import random_id
@@ -78,6 +80,93 @@ def test_two_subjects_that_are_one_person_are_linked(tenant: Tenant) -> None:
     with tenant.world.sql() as cursor:
         cursor.execute("select subject, other from vault.links where tenant = %s", [tenant.name])
         assert [(one.hex, other.hex) for one, other in cursor.fetchall()] == [(older, younger)]
+
+
+def links(tenant: Tenant) -> int:
+    """How many subjects of the tenant were found to be one person."""
+    with tenant.world.sql() as cursor:
+        cursor.execute("select count(*) from vault.links where tenant = %s", [tenant.name])
+        row = cursor.fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["unknown", "known"])
+def test_a_number_with_another_user_id_is_another_person(tenant: Tenant, *, known: bool) -> None:
+    """Nobody told of a change: the number leaves who had it, unlinked, and reaches the person who brings her own id."""
+    number, first, second, now = phone(), bsuid(), bsuid(), now_ms()
+    had = tenant.resolve(tenant.sender(first, number, at_ms=now))[0].subject
+    subject = tenant.resolve(tenant.sender(second, at_ms=now))[0].subject if known else None
+    has = tenant.resolve(tenant.sender(second, number, at_ms=now + 1))[0]
+    assert has.subject != had
+    assert has.created == (subject is None)
+    assert subject in (None, has.subject)
+    assert has.unbound == ((had, number),)
+    assert number in has.bound
+    alone, old, again = tenant.resolve(
+        tenant.sender(number, at_ms=now + 2),
+        tenant.sender(first, at_ms=now + 2),
+        tenant.sender(second, number, at_ms=now + 1),
+    )
+    assert [alone.subject, old.subject, again.subject] == [has.subject, had, has.subject]
+    assert (again.bound, again.unbound, links(tenant)) == ((), (), 0)
+
+
+@pytest.mark.parametrize("batched", [False, True], ids=["apart", "one batch"])
+@pytest.mark.parametrize("order", list(permutations(range(4))))
+def test_a_number_of_two_people_in_any_order(
+    tenant: Tenant, order: tuple[int, ...], *, batched: bool
+) -> None:
+    """However their acts come, two people stay two, and the number ends with the one who had it last."""
+    number, first, second, start = phone(), bsuid(), bsuid(), now_ms()
+    senders = [
+        tenant.sender(first, number, at_ms=start),
+        tenant.sender(first, number, at_ms=start + 1),
+        tenant.sender(second, number, at_ms=start + 2),
+        tenant.sender(second, number, at_ms=start + 3),
+    ]
+    ordered = [senders[place] for place in order]
+    answers = tenant.resolve(*ordered) if batched else [tenant.resolve(one)[0] for one in ordered]
+    subjects = {place: answer.subject for place, answer in zip(order, answers, strict=True)}
+    assert subjects[0] == subjects[1] != subjects[2] == subjects[3]
+    assert tenant.world.vault.find_subject(tenant.name, number) == subjects[2]
+    assert links(tenant) == 0
+    for answer in answers:
+        assert all(subject != answer.subject for subject, _ in answer.unbound)
+
+
+def test_what_says_no_more_than_a_device_takes_no_number(tenant: Tenant) -> None:
+    """Who makes nobody known is told by the own id alone."""
+    number, first, second, now = phone(), bsuid(), bsuid(), now_ms()
+    had = tenant.resolve(tenant.sender(first, number, at_ms=now))[0].subject
+    answer = tenant.resolve(tenant.sender(second, number, at_ms=now + 1, creates=False))[0]
+    assert answer.unknown
+    assert tenant.world.vault.find_subject(tenant.name, number) == had
+
+
+def test_many_workers_with_recycled_numbers(tenant: Tenant) -> None:
+    """Transactions that meet over the same numbers, in every order, all end, and nobody has two ids."""
+    start = now_ms()
+    groups = [(phone(), bsuid(), bsuid()) for _ in range(4)]
+
+    def inbound(turn: int) -> None:
+        pairs = groups if turn % 2 else groups[::-1]
+        senders = [tenant.sender(g[1 + turn % 3 % 2], g[0], at_ms=start + turn % 3 % 2) for g in pairs]
+        for _ in range(20):
+            try:
+                tenant.resolve(*senders)
+            except DeadlockDetected:  # the engine tries such a step again
+                continue
+            return
+        raise AssertionError("never got through")
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(inbound, range(24)))
+    find = tenant.world.vault.find_subject
+    for number, first, second in groups:
+        subjects = [find(tenant.name, one) for one in (number, first, second)]
+        assert subjects[0] == subjects[2] != subjects[1]
+    assert links(tenant) == 0
 
 
 def test_tenants_do_not_share_people(world: World) -> None:

@@ -205,4 +205,10 @@ def find_claims(vault: Vault, cursor: Cursor, inputs: Sequence[Input]) -> None:
         by_id = vault.by_provider_id(cursor, list(asked))
         for key, waiting in asked.items():
             for found in waiting:
-                found.claim = by_id.get(key)
+                found.claim = _claim_for(found.received, by_id.get(key, ()))
+
+
+def _claim_for(received: Received, claims: Sequence[ClaimInfo]) -> ClaimInfo | None:
+    """Where each account counts anew, the same id on another account is another message."""
+    own = [one for one in claims if not received.id_space or one.account == received.account]
+    return own[0] if own else None

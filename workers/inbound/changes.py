@@ -11,7 +11,6 @@ from schemas import clock, ids, texts
 from schemas.events.consents import ConsentWithdrawn
 from schemas.events.messages import MessageEchoed, MessageEdited, MessageReacted, MessageRevoked
 from schemas.events.statuses import MessageDelivered, MessageRead
-from schemas.events.subscriptions import AddressBound, AddressUnbound
 from schemas.events.tenants import AccountNews, TemplateStatusChanged
 from vault.claims import ClaimInfo
 from vault.moving import Moved
@@ -21,12 +20,12 @@ from workers.inbound.decisions import (
     RESUMED,
     Decision,
     Draft,
-    address_slot,
+    bound_drafts,
     evidence_of_act,
-    identity_of,
     introduction,
     lowers_of,
     reach_draft,
+    unbound_drafts,
 )
 from workers.inbound.entries import without_token
 from workers.inbound.fragments import Received
@@ -60,7 +59,12 @@ def decide_edit(
     if who.dropped:
         return ERASED
     at = clock.to_text(received.at_ms)
-    data = MessageEdited(message=_about(received, value.target, who), account=received.account, acted_at=at)
+    data = MessageEdited(
+        message=_about(received, value.target, who),
+        account=received.account,
+        acted_at=at,
+        provider_time=clock.to_text(value.provider_time_ms),
+    )
     about = {"text": value.text, "target": value.target, "raw": value.raw}
     edit = Draft(received.id, who.subject, data, content=_content(value, **about))
     found = texts.recognise(without_token(value.text)) if value.text else None
@@ -108,6 +112,7 @@ def decide_reaction(
         message=None if ours is not None else _about(received, value.target, who),
         account=received.account,
         acted_at=clock.to_text(received.at_ms),
+        provider_time=clock.to_text(value.provider_time_ms),
     )
     content = _content(value, emoji=value.emoji, target=value.target)
     return Decision(
@@ -146,22 +151,8 @@ def decide_resumed(received: Received, who: ResolvedSender, *, reach_changed: bo
 
 def decide_address_change(received: Received, moved: Moved) -> Decision:
     """Addresses that do not reach a subject any more, then those that do."""
-    drafts: list[Draft] = []
-    counts: dict[tuple[str, str], int] = {}
-
-    def event_id(what: str, kind: str) -> str:
-        number = counts[what, kind] = counts.get((what, kind), 0) + 1
-        return received.event_id(address_slot(what, kind, number))
-
-    for subject, address in moved.unbound:
-        gone = AddressUnbound(address_kind=address.kind, account=received.account, reason="changed")
-        name = event_id("address_unbound", address.kind)
-        drafts.append(Draft(name, subject, gone, identity=identity_of(address)))
-    for address in moved.bound:
-        bound = AddressBound(address_kind=address.kind, account=received.account)
-        name = event_id("address_bound", address.kind)
-        drafts.append(Draft(name, moved.subject, bound, identity=identity_of(address)))
-    return Decision(tuple(drafts))
+    gone = unbound_drafts(received, moved.unbound)
+    return Decision((*gone, *bound_drafts(received, moved.subject, moved.bound)))
 
 
 def decide_watermark(

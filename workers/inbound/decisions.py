@@ -21,7 +21,13 @@ from schemas.events.statuses import (
     MessageSent,
     MessageSubmitted,
 )
-from schemas.events.subscriptions import AddressBound, ProfileUpdated, ReachChanged, SubjectCreated
+from schemas.events.subscriptions import (
+    AddressBound,
+    AddressUnbound,
+    ProfileUpdated,
+    ReachChanged,
+    SubjectCreated,
+)
 from vault.claims import ClaimInfo
 from vault.permissions import Lower
 from vault.subjects import ResolvedSender
@@ -243,12 +249,8 @@ def introduction(received: Received, name: str | None, who: ResolvedSender) -> l
         drafts.append(
             Draft(ids.event_id(received.id_key, who.subject, "inbound", "subject_created"), who.subject, data)
         )
-    kinds: dict[str, int] = {}
-    for address in who.bound:
-        number = kinds[address.kind] = kinds.get(address.kind, 0) + 1
-        bound = AddressBound(address_kind=address.kind, account=received.account)
-        slot = address_slot("address_bound", address.kind, number)
-        drafts.append(Draft(received.event_id(slot), who.subject, bound, identity=identity_of(address)))
+    drafts += unbound_drafts(received, who.unbound)
+    drafts += bound_drafts(received, who.subject, who.bound)
     if who.name_changed and name is not None:
         identity = orjson.dumps({"name": name})
         drafts.append(
@@ -256,6 +258,30 @@ def introduction(received: Received, name: str | None, who: ResolvedSender) -> l
         )
     if who.reachable_again:
         drafts.append(reach_draft(received, who.subject, reachable=True))
+    return drafts
+
+
+def bound_drafts(received: Received, subject: str, bound: Sequence[Address]) -> list[Draft]:
+    """Addresses that reach the subject from now on."""
+    drafts: list[Draft] = []
+    kinds: dict[str, int] = {}
+    for address in bound:
+        number = kinds[address.kind] = kinds.get(address.kind, 0) + 1
+        data = AddressBound(address_kind=address.kind, account=received.account)
+        slot = address_slot("address_bound", address.kind, number)
+        drafts.append(Draft(received.event_id(slot), subject, data, identity=identity_of(address)))
+    return drafts
+
+
+def unbound_drafts(received: Received, unbound: Sequence[tuple[str, Address]]) -> list[Draft]:
+    """Addresses that do not reach a subject any more, because they reach another."""
+    drafts: list[Draft] = []
+    kinds: dict[str, int] = {}
+    for subject, address in unbound:
+        number = kinds[address.kind] = kinds.get(address.kind, 0) + 1
+        gone = AddressUnbound(address_kind=address.kind, account=received.account, reason="changed")
+        slot = address_slot("address_unbound", address.kind, number)
+        drafts.append(Draft(received.event_id(slot), subject, gone, identity=identity_of(address)))
     return drafts
 
 
