@@ -135,7 +135,7 @@ def test_two_accounts_that_count_alike(
     mine = acting.send(acting.person(site, address), provider_id=provider_id)
     acting.handle(site, reacted(address, provider_id, "❤"), replace(status, status="read"))
     assert "message" not in acting.events(topics.MESSAGES, site, "message.reacted")[-1].data
-    (read,) = acting.events(topics.STATUSES, site)
+    (read,) = acting.events(topics.STATUSES, site, "message.read")
     assert (read.data["message"], read.data["account"]) == (mine, site.account)
     acting.wait(3600)
 

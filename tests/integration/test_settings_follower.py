@@ -19,6 +19,9 @@ from streams.step.contract import Output
 from tests.embedded_fixtures import KafkaServer
 from tests.step_world import await_until
 
+READY_LIMIT_S = 60
+"""The topic is the session's: it holds every tenant of the tests before this one."""
+
 
 @pytest.fixture
 def bootstrap(kafka_server: KafkaServer) -> str:
@@ -55,7 +58,7 @@ def test_it_reads_all_and_follows(follower: SettingsFollower, producer: OrderedP
     seen: list[bool] = []
     follower.on_change.append(lambda settings: seen.append(settings[tenant].dpa))
     follower.start()
-    follower.wait_ready(20)
+    follower.wait_ready(READY_LIMIT_S)
     settings = follower.tenant(tenant)
     assert settings is not None
     assert (settings.name, settings.dpa) == ("Shop", True)
@@ -83,7 +86,7 @@ def test_a_record_that_is_no_event_changes_nothing(
     wrong = wrong._replace(value=wrong.value.replace(b'"name":"A"', b'"name":7'))
     producer.produce_all([bad, event(tenant, TenantRegistered(name="B", default_language="de")), wrong], 10)
     follower.start()
-    follower.wait_ready(20)
+    follower.wait_ready(READY_LIMIT_S)
     settings = follower.tenant(tenant)
     assert settings is not None
     assert settings.name == "B"
@@ -93,7 +96,7 @@ def test_a_record_that_is_no_event_changes_nothing(
 def test_it_waits_for_kafka_and_says_when_it_does_not_come(kafka_server: KafkaServer, bootstrap: str) -> None:
     follower = SettingsFollower(bootstrap)
     follower.start()
-    follower.wait_ready(20)
+    follower.wait_ready(READY_LIMIT_S)
     kafka_server.kill()
     follower.refresh(30)
     follower.stop()
@@ -106,7 +109,7 @@ def test_it_waits_for_kafka_and_says_when_it_does_not_come(kafka_server: KafkaSe
 
 def test_many_wait_at_once(follower: SettingsFollower, producer: OrderedProducer) -> None:
     follower.start()
-    follower.wait_ready(20)
+    follower.wait_ready(READY_LIMIT_S)
     tenant = random_id()
     producer.produce_all([event(tenant, TenantRegistered(name="C", default_language="de"))], 10)
     found: list[bool] = []
