@@ -62,5 +62,8 @@ def await_quiet(instance: RunningInstance, limit_s: float = 120.0) -> dict[Part,
             ends, since_s = seen, time.monotonic()
         return time.monotonic() - since_s >= STILL_S
 
-    until("every role is idle", look, limit_s)
+    try:
+        until("every role is idle", look, limit_s)
+    except AssertionError as late:
+        raise AssertionError(f"{late}; records left: {behind(instance, log_ends(bootstrap))}") from late
     return ends
