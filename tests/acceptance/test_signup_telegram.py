@@ -11,6 +11,7 @@ from deploy.http_client import call
 from deploy.settings import for_command
 from deploy.setup import ProviderAccount, connect_account
 from tests.acceptance_instance import RunningInstance, until
+from tests.acceptance_quiet import await_quiet
 from tests.embedding_page import open_page
 from tests.signup_world import SignUpForm, approve_texts, draft_of
 from tests.simulator_thread import SimulatorThread
@@ -66,6 +67,7 @@ def bot(instance: RunningInstance) -> Iterator[Bot]:
         form = until("the account is known", make)
         assert form is not None
         yield Bot(thread.base, form)
+        await_quiet(instance)  # a message on its way would be tried again in the files after
     finally:
         thread.close()
 
