@@ -119,6 +119,7 @@ def gateway(instance: RunningInstance) -> Iterator[Gateway]:
         assert done.returncode == 0, done.stderr.decode()
         assert f"/webhooks/apple/{CONNECTION}" in done.stdout.decode()
         yield found
+        await_quiet(instance)  # a message on its way would be tried again in the files after
     finally:
         found.close()
 

@@ -101,6 +101,7 @@ def platform(instance: RunningInstance, request: pytest.FixtureRequest) -> Itera
     try:
         assert webhook_url == receiver + connect(instance, channel, f"{provider.base}/v25.0")
         yield Platform(instance, channel, provider.base, webhook_url)
+        await_quiet(instance)  # a message on its way would be tried again in the files after
     finally:
         provider.close()
 

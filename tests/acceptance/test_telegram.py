@@ -97,6 +97,7 @@ def connected(instance: RunningInstance, name: str, number: str) -> Iterator[Bot
         assert done.returncode == 0, done.stderr.decode()
         assert f"/webhooks/telegram/{name}" in done.stdout.decode()
         yield found
+        await_quiet(instance)  # a message on its way would be tried again in the files after
     finally:
         found.close()
 
