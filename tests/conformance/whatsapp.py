@@ -3,40 +3,15 @@
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-import orjson
-
-from sealpost.conformance import ChannelUnderTest, Greeting
+from sealpost.conformance import ChannelUnderTest
+from tests.conformance.meta import greet, refused, sign
 from tests.unit.channels.whatsapp_payloads import OWN, change, contact, message, status, webhook
-from workers import meta
-from workers.channel import ConnectionSecrets, ProviderResponse, WebhookRequest
 from workers.channels.whatsapp import simulator
 from workers.channels.whatsapp.channel import CHANNEL
 from workers.simulator import SimulatedAccount
 
 PERSON = "4915112345678"
 STOP = {"wa_id": PERSON, "category": "marketing_messages", "value": "stop", "timestamp": 1_731_705_721}
-
-
-def sign(body: bytes, connection: ConnectionSecrets, _at_ms: int) -> WebhookRequest:
-    """A POST with Meta's signature, which knows no time."""
-    headers = {name.lower(): value for name, value in meta.signer(connection.app_secret)(body).items()}
-    return WebhookRequest("POST", {}, headers, body)
-
-
-def greet(connection: ConnectionSecrets) -> Greeting:
-    """Meta's handshake."""
-    query = {
-        "hub.mode": "subscribe",
-        "hub.verify_token": connection.verify_token,
-        "hub.challenge": "1158201444",
-    }
-    return Greeting(WebhookRequest("GET", query, {}, b""), b"1158201444")
-
-
-def refused(http: int, code: int) -> ProviderResponse:
-    """An error of the Graph API."""
-    error = {"message": f"(#{code}) error", "type": "OAuthException", "code": code}
-    return ProviderResponse(http, {"Content-Type": "application/json"}, orjson.dumps({"error": error}))
 
 
 def follow(link: str) -> dict[str, Any]:
