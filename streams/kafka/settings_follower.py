@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from confluent_kafka import Consumer, Message, TopicPartition
 
@@ -32,8 +32,6 @@ class SettingsFollower:
     """Follows `sealpost.tenants` in a daemon thread. `current()` is a snapshot that never changes."""
 
     def __init__(self, bootstrap: str) -> None:
-        """`on_change`: called in the follower's thread with each new snapshot; must be quick and must not raise."""
-        self.on_change: list[Callable[[Mapping[str, TenantSettings]], None]] = []
         self._bootstrap = bootstrap
         self._admin = admin.admin_client(bootstrap)
         self._folded = SettingsFold()
@@ -112,6 +110,9 @@ class SettingsFollower:
                     self._fold(messages)
         except SealpostError as error:
             self._fail(str(error))
+        except BaseException as error:
+            self._fail(f"the follower broke: {type(error).__name__}")
+            raise
         finally:
             consumer.close()
 
@@ -131,12 +132,8 @@ class SettingsFollower:
                 raise_unless_passing(error)
         with self._moved:
             self._settings = self._folded.snapshot()
-            moved = next_offset != self._next_offset
             self._next_offset = next_offset
             self._moved.notify_all()
-        if moved:
-            for callback in self.on_change:
-                callback(self._settings)
 
     def _fold_one(self, value: bytes | None, offset: int) -> None:
         try:

@@ -13,7 +13,11 @@ from collections import Counter
 from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass, field
 from enum import Enum
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+
+from deploy.embedded import ports
 
 HOST = "127.0.0.1"
 CHUNK_BYTES = 64 * 1024
@@ -88,12 +92,21 @@ def _reset(end: asyncio.StreamWriter) -> None:
     end.transport.abort()
 
 
+def _own_port() -> int:
+    with TemporaryDirectory() as folder:
+        return ports.choose(("proxy",), Path(folder))["proxy"]
+
+
 class Proxy:
-    """Listens on `port` (0: a free one) and passes everything on to `target` on this machine, until told otherwise."""
+    """Listens on `port` (0: one of its own) and passes everything on to `target` on this machine, until told otherwise.
+
+    A port of its own is one that the system gives to nobody as an outgoing port: while the proxy is cut nobody listens on it,
+    and after that it must be free.
+    """
 
     def __init__(self, target: int, port: int = 0) -> None:
         self.target = target
-        self.port = port
+        self.port = port or _own_port()
         self.passed: Counter[Way] = Counter()
         """Bytes that went through."""
         self.lost: Counter[Way] = Counter()
@@ -187,7 +200,6 @@ class Proxy:
         self._server = await asyncio.start_server(
             self._take, HOST, self.port, limit=CHUNK_BYTES, reuse_address=True, backlog=1024
         )
-        self.port = self._server.sockets[0].getsockname()[1]
 
     async def _change(self, mode: Mode | None, ways: Iterable[Way]) -> None:
         self._enter(mode, ways)

@@ -17,7 +17,7 @@ from tests.step_world import await_until
 
 LIMITS = Limits(connect_s=2, statement_s=1.0, lock_s=0.8, use_s=1.5, back_s=0.2)
 SIZE = 3
-LATE_S = 2.0
+LATE_S = 5.0
 """For threads that come to the processor late."""
 
 

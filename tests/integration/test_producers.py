@@ -46,7 +46,7 @@ def test_a_broker_that_is_away_is_waited_for_no_longer_than_told() -> None:
     began = boot_s()
     with pytest.raises(ProduceFailed, match="not acknowledged in time"):
         producer.produce_all([Output("t", b"", b"")], 0.5)
-    assert boot_s() - began < 3
+    assert boot_s() - began < 6
     producer.close()
     stop = threading.Event()
     stop.set()
@@ -54,7 +54,7 @@ def test_a_broker_that_is_away_is_waited_for_no_longer_than_told() -> None:
     began = boot_s()
     with pytest.raises(ProduceFailed, match="before the stop"):
         stopping.produce_all([Output("t", b"", b"")])
-    assert STOP_GRACE_S <= boot_s() - began < STOP_GRACE_S + 3
+    assert STOP_GRACE_S <= boot_s() - began < STOP_GRACE_S + 6
     stopping.close()
 
 
