@@ -1,10 +1,12 @@
 """Tenants in the vault: their secrets, DPA, purposes, approved accounts; all but the secrets follow `sealpost.tenants`."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from schemas.ids import random_bytes
 from schemas.settings import DEFAULT_PURPOSES
 from streams.step.contract import Cursor
+from streams.step.postgres import is_away
 from vault.base import VaultBase, as_json
 from vault.errors import UnknownTenant
 from vault.keyring import check_value, wrap
@@ -20,6 +22,25 @@ class TenantState:
     tenant: str
     dpa: bool
     purposes: dict[str, str]
+
+
+class IdKeyMemory:
+    """`tenant_ids` for a process that must go on while the vault's database is away: a key that it has seen holds, for an id key
+    is never rotated. Thread-safe."""
+
+    def __init__(self, load: Callable[[str], bytes]) -> None:
+        """`load`: `tenant_ids`, which raises what `is_away` knows while the database is away."""
+        self._load = load
+        self._known: dict[str, bytes] = {}
+
+    def key(self, tenant: str) -> bytes:
+        """As `tenant_ids`, and remembered; from memory only while the database is away."""
+        try:
+            self._known[tenant] = self._load(tenant)
+        except Exception as error:
+            if tenant not in self._known or not is_away(error):
+                raise
+        return self._known[tenant]
 
 
 class TenantsPart(VaultBase):

@@ -8,7 +8,7 @@ every `repr`.
 import re
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, Self, runtime_checkable
 
 from schemas.addresses import Address
 from schemas.content import Content, ContentKind, MediaKind
@@ -277,6 +277,19 @@ class Failed:
     pair_only: bool = False
     alarm: bool = False
     tries_max: int | None = None
+
+    @classmethod
+    def of(cls, meaning: Classified) -> Self:
+        """A call that ended with an error of this meaning."""
+        return cls(
+            failure_class=meaning.failure_class,
+            code=meaning.code,
+            retry_after_s=meaning.retry_after_s,
+            text=meaning.text,
+            pair_only=meaning.pair_only,
+            alarm=meaning.alarm,
+            tries_max=meaning.tries_max,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """What an answer means by its HTTP status alone, for channels whose provider says no more, or for what their own table lacks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import isfinite
 
 import orjson
@@ -10,6 +10,7 @@ from workers.channel import Classified, Failed, Outcome, ProviderResponse, Submi
 from workers.inbound_values import JsonObject
 
 WAIT_MAX_S = 86_400.0
+"""A wait the provider names is believed up to a day; anything longer would outlive the message."""
 SERVICE_UNAVAILABLE = 503
 _CLASSES: dict[int, FailureClass] = {401: "AUTH", 403: "AUTH", 408: "RETRY", 429: "RATE"}
 
@@ -17,7 +18,7 @@ _CLASSES: dict[int, FailureClass] = {401: "AUTH", 403: "AUTH", 408: "RETRY", 429
 def classify_by_status(response: ProviderResponse) -> Classified:
     """Class of an answer that is no success, with the wait that `Retry-After` names in seconds."""
     found = "RETRY" if response.status >= 500 else _CLASSES.get(response.status, "PERM")
-    wait_s = _wait_s(response) if found in ("RATE", "RETRY") else None
+    wait_s = retry_after_s(response.headers) if found in ("RATE", "RETRY") else None
     return Classified(found, None, wait_s, alarm=found == "AUTH")
 
 
@@ -32,16 +33,7 @@ def outcome_by_status(
         return Submitted(str(provider_id)) if taken else Unclear(response.status)
     if response.status >= 500 and response.status != SERVICE_UNAVAILABLE:
         return Unclear(response.status)
-    found = classify(response)
-    return Failed(
-        found.failure_class,
-        found.code,
-        found.retry_after_s,
-        found.text,
-        pair_only=found.pair_only,
-        alarm=found.alarm,
-        tries_max=found.tries_max,
-    )
+    return Failed.of(classify(response))
 
 
 def json_object(body: bytes) -> JsonObject:
@@ -53,12 +45,18 @@ def json_object(body: bytes) -> JsonObject:
     return found if isinstance(found, dict) else {}
 
 
-def _wait_s(response: ProviderResponse) -> float | None:
-    for name, value in response.headers.items():
-        if name.lower() == "retry-after":
-            try:
-                seconds = float(value)
-            except ValueError:
-                return None
-            return min(seconds, WAIT_MAX_S) if isfinite(seconds) and seconds > 0 else None
-    return None
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Seconds to wait where `Retry-After` names them (RFC 9110 §10.2.3), else None."""
+    given = next((value for name, value in headers.items() if name.lower() == "retry-after"), "")
+    return believed_s(given)
+
+
+def believed_s(value: object) -> float | None:
+    """Seconds that a provider names as a number or its text, WAIT_MAX_S at most; None where they are none, or not above 0."""
+    try:
+        seconds = (
+            float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else 0.0
+        )
+    except (ValueError, OverflowError):
+        return None
+    return min(seconds, WAIT_MAX_S) if isfinite(seconds) and seconds > 0 else None

@@ -10,7 +10,6 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
-from math import isfinite
 from typing import Any
 
 import orjson
@@ -31,6 +30,7 @@ from workers.channel import (
     UnparseableFragment,
     WebhookRequest,
 )
+from workers.http_answers import SERVICE_UNAVAILABLE, WAIT_MAX_S, believed_s, retry_after_s
 from workers.inbound_values import JsonObject
 
 API_BASE_URL = "https://graph.facebook.com/v25.0"
@@ -176,11 +176,8 @@ def small(part: JsonObject) -> bool:
 
 LIMITED_TRIES = 5
 """Codes that mean "something went wrong": repeated a few times, for they can also be permanent."""
-WAIT_MAX_S = 86_400.0
-"""A wait the provider names is believed up to a day; anything longer would outlive the message."""
 TEXT_MAX_CHARACTERS = 1_000
 S_PER_MINUTE = 60
-SERVICE_UNAVAILABLE = 503
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,16 +260,7 @@ def outcome_of(
             return Submitted(found) if found else Unclear(response.status)
         if response.status >= 500 and response.status != SERVICE_UNAVAILABLE:
             return Unclear(response.status)
-    meaning = classify(response)
-    return Failed(
-        failure_class=meaning.failure_class,
-        code=meaning.code,
-        retry_after_s=meaning.retry_after_s,
-        text=meaning.text,
-        pair_only=meaning.pair_only,
-        alarm=meaning.alarm,
-        tries_max=meaning.tries_max,
-    )
+    return Failed.of(classify(response))
 
 
 def read_error(body: bytes) -> JsonObject:
@@ -321,12 +309,13 @@ def _wait_s(headers: Mapping[str, str]) -> float | None:
     """Seconds to wait: `Retry-After` in seconds, else the longest `estimated_time_to_regain_access`
     (minutes), else None.
     """
+    named = retry_after_s(headers)
+    if named is not None:
+        return named
     by_name = {name.lower(): value for name, value in headers.items()}
-    candidates = [*_seconds(by_name.get("retry-after"), 1)]
-    if not candidates:
-        for name in ("x-business-use-case-usage", "x-app-usage"):
-            candidates += _regain_s(by_name.get(name))
-    return min(max(candidates), WAIT_MAX_S) if candidates else None
+    usages = (by_name.get(name) for name in ("x-business-use-case-usage", "x-app-usage"))
+    longest = max((wait_s for usage in usages for wait_s in _regain_s(usage)), default=None)
+    return None if longest is None else min(longest, WAIT_MAX_S)
 
 
 def _regain_s(header: str | None) -> Iterator[float]:
@@ -339,15 +328,8 @@ def _regain_s(header: str | None) -> Iterator[float]:
     while pending:
         value = pending.pop()
         if isinstance(value, dict):
-            yield from _seconds(value.get("estimated_time_to_regain_access"), S_PER_MINUTE)
+            minutes = believed_s(value.get("estimated_time_to_regain_access"))
+            if minutes is not None:
+                yield minutes * S_PER_MINUTE
         if isinstance(value, dict | list):
             pending.extend(value.values() if isinstance(value, dict) else value)
-
-
-def _seconds(value: object, unit_s: int) -> Iterator[float]:
-    try:
-        amount = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else 0.0
-    except (ValueError, OverflowError):
-        return
-    if isfinite(amount) and amount > 0:
-        yield amount * unit_s

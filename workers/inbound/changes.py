@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import orjson
 
 from schemas import clock, ids, texts
-from schemas.events.consents import ConsentWithdrawn
 from schemas.events.messages import MessageEchoed, MessageEdited, MessageReacted, MessageRevoked
 from schemas.events.statuses import MessageDelivered, MessageRead
 from schemas.events.tenants import AccountNews, TemplateStatusChanged
@@ -26,6 +25,7 @@ from workers.inbound.decisions import (
     lowers_of,
     reach_draft,
     unbound_drafts,
+    withdrawals_of,
 )
 from workers.inbound.entries import without_token
 from workers.inbound.fragments import Received
@@ -73,18 +73,7 @@ def decide_edit(
     evidence = evidence_of_act(
         value.addresses, value.provider_time_ms, value.provider_id, "edit", value.text or "", None
     )
-    withdrawals: list[Draft] = []
-    for purpose in purposes:
-        first = withdrawals[0].id if withdrawals else None
-        withdrawals.append(
-            Draft(
-                received.event_id(f"consent_withdrawn.{purpose}"),
-                who.subject,
-                ConsentWithdrawn(purpose=purpose, method="keyword", language=found.language, acted_at=at),
-                evidence=evidence if first is None else None,
-                evidence_of=first,
-            )
-        )
+    withdrawals = withdrawals_of(received, who, purposes, "keyword", found.language, evidence=evidence)
     drafts = (*introduction(received, None, who), *withdrawals, edit)
     return Decision(drafts, lowers_of(received, who.subject, purposes))
 

@@ -124,22 +124,33 @@ def decide_message(
         )
     message = Draft(received.id, who.subject, data, content=_content(value), evidence=evidence)
     stopped = purposes if found is not None and found.intent == "stop" else ()
-    withdrawals = [
-        Draft(
-            received.event_id(f"consent_withdrawn.{purpose}"),
-            who.subject,
-            ConsentWithdrawn(
-                purpose=purpose,
-                method=_METHODS.get(value.kind, "keyword"),
-                language=language,
-                acted_at=at,
-            ),
-            evidence_of=message.id,
-        )
-        for purpose in stopped
-    ]
+    method = _METHODS.get(value.kind, "keyword")
+    withdrawals = withdrawals_of(received, who, stopped, method, language, evidence_of=message.id)
     drafts = (*introduction(received, value.name, who), *withdrawals, message)
     return Decision(drafts, lowers_of(received, who.subject, stopped))
+
+
+def withdrawals_of(
+    received: Received,
+    who: ResolvedSender,
+    purposes: Sequence[str],
+    method: Method,
+    language: str | None,
+    *,
+    evidence: bytes | None = None,
+    evidence_of: str | None = None,
+) -> list[Draft]:
+    """Withdrawals of all `purposes` by one act. Its evidence is sealed once, for the first event, and the others copy the block;
+    where the draft `evidence_of` has it, all do."""
+    drafts: list[Draft] = []
+    for purpose in purposes:
+        data = ConsentWithdrawn(
+            purpose=purpose, method=method, language=language, acted_at=clock.to_text(received.at_ms)
+        )
+        event_id = received.event_id(f"consent_withdrawn.{purpose}")
+        drafts.append(Draft(event_id, who.subject, data, evidence=evidence, evidence_of=evidence_of))
+        evidence, evidence_of = None, evidence_of or drafts[0].id
+    return drafts
 
 
 def _found(value: InboundMessage, came: Came | None) -> texts.Recognised | None:
@@ -180,23 +191,10 @@ def decide_opt_out(
     """A person used the provider's own switch to stop, which withdraws. `reach_changed`: the account reaches her no more."""
     if who.dropped:
         return Decision(why="erased")
-    at = clock.to_text(received.at_ms)
     evidence = evidence_of_act(
         value.addresses, value.provider_time_ms, value.provider_id, "provider_preference", value.value, None
     )
-    withdrawals: list[Draft] = []
-    for purpose in purposes:
-        # Sealed once, for the first event; the others copy the block.
-        first = withdrawals[0].id if withdrawals else None
-        withdrawals.append(
-            Draft(
-                received.event_id(f"consent_withdrawn.{purpose}"),
-                who.subject,
-                ConsentWithdrawn(purpose=purpose, method="provider_preference", acted_at=at),
-                evidence=evidence if first is None else None,
-                evidence_of=first,
-            )
-        )
+    withdrawals = withdrawals_of(received, who, purposes, "provider_preference", None, evidence=evidence)
     drafts = [*introduction(received, None, who), *withdrawals]
     if reach_changed:
         drafts.append(reach_draft(received, who.subject, reachable=False))

@@ -32,6 +32,7 @@ from vault.keys import KeyNeed
 from vault.outcomes import Erased
 from vault.requests import Recorded
 from vault.sealing import SealContext, seal
+from vault.tenants import IdKeyMemory
 from vault.vault import Vault
 from workers import registry
 from workers.channel import Channel, UnknownChannel
@@ -137,7 +138,7 @@ class Commands:
         """`find_written`: for who answers a message of the person, or marks it as read."""
         self._vault, self._settings, self._times = vault, settings, times
         self._find_channel, self._find_written = find_channel, find_written
-        self._id_keys: dict[str, bytes] = {}
+        self._id_keys = IdKeyMemory(vault.tenant_ids)
         self._requests = counter("sealpost_requests_total")
 
     def send(self, tenant: str, body: SendRequest, key: str | None) -> Command:
@@ -172,7 +173,7 @@ class Commands:
         """
         if not is_id(subject) or not self._may_exist(tenant, subject):
             raise Refusal("not_found")
-        ids = self._id_key(tenant)
+        ids = self._id_keys.key(tenant)
         erasure = derived_id(ids, "erasure", tenant, subject)
         now = now_ms()
         event = build(
@@ -193,21 +194,12 @@ class Commands:
                 raise
             return True
 
-    def _id_key(self, tenant: str) -> bytes:
-        """Of a tenant whose key this process has seen also while the database is away: an id key is never rotated."""
-        try:
-            self._id_keys[tenant] = self._vault.tenant_ids(tenant)
-        except Exception as error:
-            if tenant not in self._id_keys or not is_away(error):
-                raise
-        return self._id_keys[tenant]
-
     def mark_produced(self, command: Command) -> None:
         """The outputs are in Kafka."""
         self._vault.mark_produced(command.tenant, SOURCE, command.request)
 
     def _identity(self, tenant: str, body: SendRequest, key: str | None) -> _Identity:
-        ids = self._id_key(tenant)
+        ids = self._id_keys.key(tenant)
         request = random_id() if key is None else derived_id(ids, "request", SOURCE, key)
         said = body.model_dump(mode="json", exclude={"idempotency_key"})
         canonical = orjson.dumps(said, option=orjson.OPT_SORT_KEYS).decode()

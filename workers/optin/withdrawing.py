@@ -17,6 +17,7 @@ from schemas.ids import event_id, is_id, random_id
 from streams.step.contract import Output
 from streams.step.postgres import is_away
 from vault.permissions import Lower
+from vault.tenants import IdKeyMemory
 from vault.vault import Vault
 from workers.intake.producing import PRODUCE_LIMIT_S, Sends
 
@@ -49,7 +50,7 @@ class Withdrawals:
 
     def __init__(self, vault: Vault, producer: Sends) -> None:
         self._vault, self._producer = vault, producer
-        self._id_keys: dict[str, bytes] = {}
+        self._id_keys = IdKeyMemory(vault.tenant_ids)
 
     async def withdraw(self, tenant: str, subject: str, wanted: Sequence[Withdrawal]) -> bool:
         """Lower the permissions at once where the vault can, all or none, and return when the events are in Kafka: they hold from
@@ -66,7 +67,7 @@ class Withdrawals:
             return None
         at_ms = now_ms()
         # Made first: when a commit gets no answer, the same events are produced, by us and perhaps by role clock.
-        ids = self._id_key(tenant)
+        ids = self._id_keys.key(tenant)
         outputs = tuple(_withdrawn(ids, tenant, subject, one, at_ms) for one in wanted)
         written = _Written(tenant, random_id(), outputs)
         try:
@@ -83,15 +84,6 @@ class Withdrawals:
             if not is_away(error):
                 raise
         return written
-
-    def _id_key(self, tenant: str) -> bytes:
-        """Of a tenant whose key this process has seen also while the database is away: an id key is never rotated."""
-        try:
-            self._id_keys[tenant] = self._vault.tenant_ids(tenant)
-        except Exception as error:
-            if tenant not in self._id_keys or not is_away(error):
-                raise
-        return self._id_keys[tenant]
 
     def _mark(self, written: _Written) -> None:
         try:

@@ -5,10 +5,10 @@ from typing import Any
 import orjson
 import pytest
 
-from workers import meta
 from workers.channel import Classified, ProviderResponse
 from workers.channels.whatsapp import errors
 from workers.channels.whatsapp.channel import CHANNEL
+from workers.http_answers import WAIT_MAX_S
 
 TABLE = {
     "RATE": [4, 80007, 613, 130429, 131056, 131048, 131064, 133016, 132069],
@@ -86,7 +86,7 @@ def test_waits() -> None:
         classify(headers={"retry-after": "7", "X-Business-Use-Case-Usage": usage}, code=130429).retry_after_s
         == 7
     )
-    assert classify(headers={"Retry-After": "99999999"}, code=4).retry_after_s == meta.WAIT_MAX_S
+    assert classify(headers={"Retry-After": "99999999"}, code=4).retry_after_s == WAIT_MAX_S
     assert classify(headers={"Retry-After": "7"}, code=131047).retry_after_s is None
     for nonsense in ("", "nan", "inf", "-1", "soon", "{}", "[", "[[[[1]]]]"):
         assert (

@@ -7,15 +7,12 @@ marked (U) no code that we found confirms. Source: https://register.apple.com/re
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import isfinite
 
 from schemas.reasons import FailureClass
 from workers.channel import Classified, ProviderResponse
+from workers.http_answers import retry_after_s
 
-WAIT_MAX_S = 86_400.0
-"""A wait the provider names is believed up to a day; anything longer would outlive the message."""
 TEXT_MAX_CHARACTERS = 1_000
-SERVICE_UNAVAILABLE = 503
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +45,7 @@ def classify(response: ProviderResponse) -> Classified:
     return Classified(
         rule.failure_class,
         code,
-        _wait_s(response.headers) if rule.failure_class in ("RATE", "RETRY") else None,
+        retry_after_s(response.headers) if rule.failure_class in ("RATE", "RETRY") else None,
         alarm=rule.alarm,
         text=response.body.decode("utf-8", "replace")[:TEXT_MAX_CHARACTERS] or None,
     )
-
-
-def _wait_s(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait where `Retry-After` names them, else None."""
-    given = next((value for name, value in headers.items() if name.lower() == "retry-after"), "")
-    try:
-        seconds = float(given)
-    except ValueError:
-        return None
-    return min(seconds, WAIT_MAX_S) if isfinite(seconds) and seconds > 0 else None

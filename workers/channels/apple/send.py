@@ -25,6 +25,7 @@ from workers.channel import (
     UnsupportedContent,
 )
 from workers.channels.apple import errors, wire
+from workers.http_answers import SERVICE_UNAVAILABLE
 from workers.inbound_values import JsonObject
 from workers.links import check_token
 
@@ -84,16 +85,9 @@ def outcome_of(response: ProviderResponse, message_id: str) -> Outcome:
     """
     if 200 <= response.status < 300:
         return Unclear(response.status) if response.body.strip() else Submitted(message_id)
-    if response.status >= 500 and response.status != errors.SERVICE_UNAVAILABLE:
+    if response.status >= 500 and response.status != SERVICE_UNAVAILABLE:
         return Unclear(response.status)
-    found = errors.classify(response)
-    return Failed(
-        failure_class=found.failure_class,
-        code=found.code,
-        retry_after_s=found.retry_after_s,
-        text=found.text,
-        alarm=found.alarm,
-    )
+    return Failed.of(errors.classify(response))
 
 
 # ---- what is said -------------------------------------------------------------------------------------------------

@@ -8,17 +8,15 @@ from channel-apis §6.4 (nyaruka/courier). Checked 2026-08-19.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import isfinite
 from typing import Any
 
 import orjson
 
 from schemas.reasons import FailureClass
 from workers.channel import Classified, ProviderResponse
+from workers.http_answers import believed_s, retry_after_s
 from workers.inbound_values import JsonObject
 
-WAIT_MAX_S = 86_400.0
-"""A wait the provider names is believed up to a day; anything longer would outlive the message."""
 TEXT_MAX_CHARACTERS = 1_000
 
 
@@ -116,14 +114,4 @@ def _parameters(error: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _wait_s(error: Mapping[str, Any], headers: Mapping[str, str]) -> float | None:
     """Seconds to wait: the API's own `retry_after`, else the header `Retry-After` of whoever stands before it, else None."""
-    header = next((value for name, value in headers.items() if name.lower() == "retry-after"), None)
-    for value in (_parameters(error).get("retry_after"), header):
-        try:
-            number = (
-                float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else 0.0
-            )
-        except (ValueError, OverflowError):
-            continue
-        if isfinite(number) and number > 0:
-            return min(number, WAIT_MAX_S)
-    return None
+    return believed_s(_parameters(error).get("retry_after")) or retry_after_s(headers)

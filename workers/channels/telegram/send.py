@@ -36,6 +36,7 @@ from workers.channel import (
     UnsupportedContent,
 )
 from workers.channels.telegram import errors, wire
+from workers.http_answers import SERVICE_UNAVAILABLE
 from workers.inbound_values import JsonObject
 from workers.links import check_token
 
@@ -60,7 +61,6 @@ RATE_PER_S = 30.0
 PAIR_INTERVAL_S = 1.0
 """Between messages to one chat; short bursts pass."""
 PAIR_BURST = 3
-SERVICE_UNAVAILABLE = 503
 Said = TextContent | MediaContent | ButtonsContent | ListContent
 _BOT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{3,31}", re.ASCII)
 
@@ -164,13 +164,7 @@ def outcome_of(response: ProviderResponse, chat: str) -> Outcome:
     if found.code is None and 200 <= response.status < 300:
         message = wire.sent_message(response.body)
         return Unclear(response.status) if message is None else Submitted(wire.message_ref(chat, message))
-    return Failed(
-        failure_class=found.failure_class,
-        code=found.code,
-        retry_after_s=found.retry_after_s,
-        text=found.text,
-        alarm=found.alarm,
-    )
+    return Failed.of(found)
 
 
 def chat_link(account_number: str, token: str) -> str:
