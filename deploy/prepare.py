@@ -26,6 +26,12 @@ def main() -> int:
     wanted = fingerprint()
     if is_prepared(wanted):
         return 0
+    if VENV.is_symlink():
+        print(
+            ".venv is a link: what it leads to would be emptied. Remove the link; then run this again.",
+            file=sys.stderr,
+        )
+        return 1
     print(
         f"Sealpost: preparing .venv with Python {sys.version.split()[0]} (once, and when the lock changes)",
         flush=True,
