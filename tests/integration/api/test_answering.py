@@ -27,15 +27,15 @@ def wanderer(tenant: Tenant) -> Person:
     return Person(tenant, found.subject, address, "Ada")
 
 
-def wrote(person: Person, account: str, provider_id: str = "wamid.x") -> str:
-    """She wrote on this account of WhatsApp, and it is shown; the message's id."""
+def wrote(person: Person, account: str, provider_id: str = "wamid.x", channel: str = CHANNEL) -> str:
+    """She wrote on this account, and it is shown; the message's id."""
     message, now = message_id(today(), b"k", random_id(), "test", "m"), to_text(now_ms())
     data = messages.MessageReceived(
         message=message, account=account, kind="text", provider_kind="text", acted_at=now
     )
     personal = {"text": "Hallo", "provider_id": provider_id, "provider_time": now}
     person.introduce()
-    person.tenant.world.produce(person.event(data, {"content": personal}))
+    person.tenant.world.produce(person.event(data, {"content": personal}, channel))
     person.until("/messages", lambda shown: any(one["message_id"] == message for one in shown["items"]))
     return message
 
@@ -83,6 +83,18 @@ def test_the_answer_goes_out_on_the_channel_of_what_it_answers(world: ApiWorld, 
 
 
 @pytest.mark.parametrize("made", ["callback:4382", f"postback:{'0' * 64}", f"referral:{'0' * 64}"])
+def test_a_press_is_answered_where_the_channel_can(world: ApiWorld, ada: Person) -> None:
+    """With the id that the channel made, sealed; and not marked as read, for there is no message. Another act is not answered."""
+    press, account = wrote(ada, ada.tenant.account, "callback:4382", "telegram"), ada.tenant.account
+    accepted = answer(ada, press)
+    assert asked(world, ada, accepted) == ("telegram", account)
+    shown = ada.tenant.call("GET", f"/v1/messages/{accepted.body['message_id']}", "agent")
+    assert "4382" not in shown.raw.decode()
+    other = wrote(ada, account, "update:4382", "telegram")
+    for refused in (answer(ada, press, content={"type": "read_mark"}), answer(ada, other)):
+        assert (refused.status, refused.pointers) == (422, ["/reply_to"])
+
+
 def test_what_the_provider_has_no_message_for_is_not_answered(ada: Person, made: str) -> None:
     """422, for an answer and for a read mark."""
     message = wrote(ada, ada.tenant.account, made)
