@@ -207,7 +207,9 @@ class Person:
         )
         return self.get(what, role)
 
-    def event(self, data: EventData, personal: Mapping[KeyClass, Mapping[str, Any]]) -> Event:
+    def event(
+        self, data: EventData, personal: Mapping[KeyClass, Mapping[str, Any]], channel: str = CHANNEL
+    ) -> Event:
         """An event with its personal fields sealed."""
         now, event_id = now_ms(), random_id()
         blocks = {
@@ -221,7 +223,7 @@ class Person:
             tenant=self.tenant.name,
             subject=self.subject,
             at_ms=now,
-            channel=CHANNEL,
+            channel=channel,
         )
 
     def _block(

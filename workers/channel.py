@@ -102,6 +102,9 @@ class Capabilities:
     title: str = ""
     """What people call the channel, where its name with a capital letter is not it."""
     replies: bool = False
+    answerable_acts: frozenset[str] = frozenset()
+    """Words that made ids begin with (`workers.inbound_values.made_word`) of acts that a message can answer although the
+    provider has no message for them; `deliver` is given the made id as what is answered."""
     media_kinds: frozenset[MediaKind] = frozenset()
     caption_max_characters: int = 0
     buttons_max: int = 0
@@ -224,12 +227,17 @@ class AccountAccess(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ProviderRequest:
-    """One HTTP call the runtime shall make. Redirects must not be followed: the headers hold a secret."""
+    """One HTTP call the runtime shall make. Redirects must not be followed: the headers hold a secret.
+
+    `courtesy`: a call to make just before this one, of which nothing depends: its answer is not looked at, and where none
+    comes this one is made all the same. It must do no harm when it is repeated. Its own `courtesy` is not made.
+    """
 
     method: str
     url: str = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
+    courtesy: "ProviderRequest | None" = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,7 @@ _ROWS: Sequence[tuple[str, Callable[[Capabilities], str]]] = (
     ("their titles, characters", lambda of: _number(of.row_title_max_characters)),
     ("their descriptions, characters", lambda of: _number(of.row_description_max_characters)),
     ("shows what a message answers", lambda of: "yes" if of.replies else "–"),
+    ("acts it answers beside messages", lambda of: _words(of.answerable_acts)),
     ("addresses", lambda of: _words(of.address_kinds)),
     ("service window", _window),
     ("to somebody who never wrote", lambda of: of.first_contact),

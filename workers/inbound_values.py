@@ -1,7 +1,7 @@
 """What a webhook says, as typed values: what channels give and role inbound takes (DESIGN §9).
 
 `account_ref` is the provider's id of our account ("" where it names none), `provider_id` its id of the thing reported, by
-which a repetition is known; where the provider gives none a channel makes one of the facts (`is_made_id`). `addresses` is never
+which a repetition is known; where the provider gives none a channel makes one of the facts (`made_word`). `addresses` is never
 empty: all of them reach the same person. `provider_time_ms` 0: the provider names no time, that of receipt stands for it.
 Whatever names a person is left out of every `repr`.
 """
@@ -15,7 +15,7 @@ from schemas.addresses import Address
 from schemas.reasons import FailureClass
 
 JsonObject = dict[str, Any]
-_MADE = re.compile(r"[a-z_]+:", re.ASCII)
+_MADE = re.compile(r"([a-z_]+):", re.ASCII)
 MessageKind = Literal[
     "text",
     "button_reply",
@@ -31,10 +31,12 @@ FileKind = Literal["image", "video", "audio", "voice", "document", "sticker"]
 ReportedStatus = Literal["sent", "delivered", "read", "played", "failed"]
 
 
-def is_made_id(provider_id: str) -> bool:
-    """True for an id that the provider does not know: the channel made it, and begins it with a lower-case word and a colon
-    (`postback:…`), as no provider begins its own. Nothing can answer such a thing."""
-    return _MADE.match(provider_id) is not None
+def made_word(provider_id: str) -> str | None:
+    """The lower-case word that an id begins with, before a colon (`postback:…`), where the channel made it: no provider begins
+    its own so, and no message has it. None for the provider's own. What has such an id can be answered only where the channel
+    declares its word."""
+    made = _MADE.match(provider_id)
+    return None if made is None else made[1]
 
 
 @dataclass(frozen=True, slots=True)

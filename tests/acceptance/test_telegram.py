@@ -80,6 +80,17 @@ class Bot(SimulatorThread):
         items = answer.body["items"] if answer.status == 200 else []
         return [item["text"] for item in items if item["direction"] == "in"]
 
+    def last_press(self, subject: str) -> str:
+        """Our id of the button that a person pressed last; "" where there is none yet."""
+        answer = self.instance.api("GET", f"/v1/subjects/{subject}/messages?limit=500")
+        items = answer.body["items"] if answer.status == 200 else []
+        return next((one["message_id"] for one in reversed(items) if one["kind"] == "button_reply"), "")
+
+    def presses(self) -> dict[str, int]:
+        """How many presses were answered, and how many such calls refused."""
+        found: dict[str, int] = call("GET", f"{self.base}/control/state").body["queries"]
+        return found
+
     def post(self, body: bytes) -> int:
         """A webhook of the provider's, as it stands."""
         headers = {"Content-Type": "application/json", "X-Telegram-Bot-Api-Secret-Token": SECRET}
@@ -151,6 +162,26 @@ def test_a_button_says_yes_as_well_as_words(instance: RunningInstance, bot: Bot)
     until("consent", lambda: "ConsentGiven" in instance.consent_types(subject))
     consents = instance.api("GET", f"/v1/subjects/{subject}/consents").body["items"]
     assert "YES" in str(next(c for c in consents if c["type"] == "ConsentGiven")["evidence"])
+
+
+def test_an_answer_to_a_pressed_button_ends_its_spinner(instance: RunningInstance, bot: Bot) -> None:
+    """Once, and only for the answer that names the press; both reach the person once."""
+    person = "7400000000008"
+    bot.act(person, text="/start")
+    until("the question", lambda: bot.phone(person))
+    subject = bot.subject_of(person)
+    before = bot.presses()
+    bot.act(person, button={"id": "pears", "title": "Birnen"})
+    press = until("the press", lambda: bot.last_press(subject))
+    plain = bot.send(person, "Guten Tag")
+    instance.item(subject, plain.body["message_id"], {"submitted"})
+    assert bot.presses()["answered"] == before["answered"]
+    answer = instance.send(person, "Birnen, gern", "service", channel="telegram", reply_to=press)
+    assert answer.status == 202, answer
+    instance.item(subject, answer.body["message_id"], {"submitted"})
+    after = bot.presses()
+    assert (after["answered"], after["refused"]) == (before["answered"] + 1, before["refused"])
+    assert bot.phone(person)[1:] == ["Guten Tag", "Birnen, gern"]
 
 
 def test_blocking_the_bot_withdraws_and_unblocking_gives_nothing_back(

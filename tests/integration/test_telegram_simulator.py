@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 
 from schemas import clock
-from schemas.content import Button, ButtonsContent, MediaContent, TextContent
+from schemas.content import Button, ButtonsContent, Content, MediaContent, TextContent
 from tests.integration import simulator_world
 from tests.integration.simulator_world import SimulatorWorld
 from tests.unit.channels.connection import Secrets
@@ -23,8 +23,10 @@ from workers.inbound_values import (
     InboundReaction,
     InboundUnsupported,
 )
+from workers.outbound.provider import Attempted, ProviderCalls
 from workers.simulator import SimulatedAccount
 
+HTTP_S = 10.0
 PERSON, OTHER = "7400000000001", "7400000000002"
 TOKEN = "7000000001:token"
 BOT = SimulatedAccount("7000000001", "shop_bot", TOKEN)
@@ -40,6 +42,22 @@ class World(SimulatorWorld):
         """A person does something; the webhook must be taken. The value that came of it."""
         await self.write(**body)
         return self.values[-1]
+
+    async def deliver(self, content: Content) -> Attempted:
+        """Send one part by the code that role outbound sends with."""
+        address = CHANNEL.read_address(PERSON)
+        assert address is not None
+        calls = ProviderCalls(HTTP_S, clock.boot_s)
+        try:
+            return await calls.deliver(
+                CHANNEL, content, address, self.access(), echo="", deadline_s=clock.boot_s() + HTTP_S
+            )
+        finally:
+            await calls.close()
+
+    async def queries(self) -> Any:
+        """What became of the presses."""
+        return (await self.control("GET", "/state"))[1]["queries"]
 
     async def bodies(self, query: str = "") -> list[str]:
         """The texts in the simulator's record."""
@@ -125,6 +143,28 @@ def test_everything_that_can_be_sent_arrives() -> None:
         assert answer["reply_to"] == asked.provider_id
         pressed = await found.act(button=keyboard["buttons"][0])
         assert (pressed.option_id, pressed.words) == ("y", "Ja")
+
+    run(scene)
+
+
+def test_who_answers_a_press_ends_its_spinner() -> None:
+    """Once, before the message; nothing is called for messages that answer no press. An old press does not hold its answer up."""
+
+    async def scene(found: World) -> None:
+        said = await found.act(text="/start")
+        press = await found.act(button={"id": "y", "title": "Ja"})
+        assert await found.queries() == {"unanswered": 1, "answered": 0, "refused": 0}
+        for content in (TextContent(text="1"), TextContent(text="2", in_reply_to=said.provider_id)):
+            assert isinstance(await found.deliver(content), Submitted)
+        assert await found.queries() == {"unanswered": 1, "answered": 0, "refused": 0}
+        answer = TextContent(text="3", in_reply_to=press.provider_id)
+        assert isinstance(await found.deliver(answer), Submitted)
+        assert await found.queries() == {"unanswered": 0, "answered": 1, "refused": 0}
+        again = TextContent(text="4", in_reply_to=press.provider_id)
+        assert isinstance(await found.deliver(again), Submitted)
+        assert await found.queries() == {"unanswered": 0, "answered": 1, "refused": 1}
+        assert await found.bodies() == ["1", "2", "3", "4"]
+        assert "reply_to" not in (await found.messages())[2]
 
     run(scene)
 

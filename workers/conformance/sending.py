@@ -14,7 +14,7 @@ from workers.conformance.scripted import Break
 from workers.conformance.under_test import TOO_FAST_WAIT_S, ChannelUnderTest
 from workers.conformance.watch import Watch, WatchedChannel
 from workers.conformance.world import Deliveries, World, answered
-from workers.inbound_values import InboundStatus, InboundWatermark
+from workers.inbound_values import InboundStatus, InboundWatermark, made_word
 from workers.outbound.provider import Attempted, NoAnswer, NotSent
 from workers.parts import cut
 
@@ -47,6 +47,12 @@ class Sending:
             TextContent(text=contents.WORDS, in_reply_to="kit-reply"),
             declared=declared,
         )
+
+    def test_an_act_is_answered(self, under_test: ChannelUnderTest, watch: Watch) -> None:
+        """A text that answers an act of a declared word arrives, also where the provider does not know the act any more."""
+        for word in sorted(under_test.channel.capabilities.answerable_acts):
+            content = TextContent(text=contents.WORDS, in_reply_to=f"{word}:kit")
+            self._sent_or_refused(under_test, watch, f"an answer to {word}", content, declared=True)
 
     def test_as_much_as_is_declared(self, under_test: ChannelUnderTest, watch: Watch) -> None:
         """Every declared kind of file, and as many buttons and rows as are declared, are taken by the simulator."""
@@ -270,9 +276,9 @@ def _refuses(deliveries: Deliveries, content: Content) -> bool:
 
 
 def _answering(content: Content, said: str) -> Content:
-    """The content, with the id of what the person just wrote where it names one."""
+    """The content, with the id of what the person just wrote where it names a message."""
     if content.type == "read_mark":
         return content.model_copy(update={"of": said})
-    if content.type != "template" and content.in_reply_to is not None:
+    if content.type != "template" and content.in_reply_to and made_word(content.in_reply_to) is None:
         return content.model_copy(update={"in_reply_to": said})
     return content

@@ -85,6 +85,8 @@ class Watch(logging.Handler):
         if not _is_here(urlsplit(request.url).hostname or ""):
             self.broken.append("deliver() calls another address than the account's")
             raise LeftTheMachine("a channel calls another machine")
+        if request.courtesy is not None:
+            self.request(request.courtesy)
 
     def _only_here(self, call: Callable[[socket.socket, Any], Any]) -> Callable[[socket.socket, Any], Any]:
         def guarded(one: socket.socket, address: Any) -> Any:

@@ -36,7 +36,7 @@ from vault.tenants import IdKeyMemory
 from vault.vault import Vault
 from workers import registry
 from workers.channel import Channel, UnknownChannel
-from workers.inbound_values import is_made_id
+from workers.inbound_values import made_word
 from workers.intake.limits import misfit
 from workers.intake.models import SendRequest, ToSubject
 from workers.intake.rehearsing import objection
@@ -271,7 +271,7 @@ class Commands:
             raise _invalid("/reply_to", "is no message that this person wrote, or it is not known yet")
         if not isinstance(body.to, ToSubject) and found.channel != body.to.channel:
             raise _invalid("/reply_to", "is a message of another channel than the one this shall go out on")
-        if is_made_id(found.provider_id):
+        if not self._can_answer(found, content):
             raise _invalid(
                 "/reply_to",
                 "is an act that the provider has no message for, a pressed button or an opened link",
@@ -279,6 +279,14 @@ class Commands:
         place = "of" if isinstance(content, ReadMarkContent) else "in_reply_to"
         answering = content.model_copy(update={place: found.provider_id})
         return _Recipient(recipient.subject, found.channel, found.account), answering
+
+    def _can_answer(self, found: Written, content: Content) -> bool:
+        """True for a message, and for an act that its channel can answer with one; only a message is marked as read."""
+        word = made_word(found.provider_id)
+        if word is None or isinstance(content, ReadMarkContent):
+            return word is None
+        channel = self._channel(found.channel)
+        return channel is not None and word in channel.capabilities.answerable_acts
 
     def _by_settings(self, tenant: str, subject: str, channel: str) -> _Recipient:
         """The person never wrote on this channel, or the vault has forgotten where: the tenant's first account of it."""

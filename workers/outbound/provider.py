@@ -6,7 +6,7 @@ sent); something may have been written and no answer came (nobody knows). Why th
 
 import logging
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cache
 from typing import Literal
@@ -36,6 +36,8 @@ KEEP_ALIVE_S = 10.0
 CONNECT_SHARE = 0.9
 """Part of the time of a call in which the connection must stand. Below 1, so that a provider that cannot be reached is told from
 one that does not answer."""
+COURTESY_S = 2.0
+"""Longest time of a courtesy: how much later a message goes out when the provider is silent about it."""
 NOT_CONNECTED = "client error (Connect)"
 """How hyper, the client underneath, names that no connection came about (tests/integration/outbound/test_provider_calls.py holds
 it). Exception classes do not tell: a connection that breaks behind the request is a ConnectError too."""
@@ -88,6 +90,7 @@ class ProviderCalls:
 
     def __init__(self, http_s: float, clock: Clock) -> None:
         self._clock = clock
+        self._http_s = http_s
         self._client = client(http_s)
         self._in_flight = gauge("sealpost_sends_in_flight")
         self._seconds = histogram("sealpost_provider_request_seconds")
@@ -111,7 +114,8 @@ class ProviderCalls:
     ) -> Attempted:
         """Send one part and say what is known of it; never raises.
 
-        `deadline_s`: the boot second until which a call may begin; looked at before each provider request.
+        `deadline_s`: the boot second until which a call may begin; looked at before each provider request. A courtesy goes
+        before its request and not behind it: a message that is out must be settled at once, or a crash would repeat it.
         """
         steps: DeliverySteps | None = None
         answered = False
@@ -119,7 +123,11 @@ class ProviderCalls:
             steps = channel.deliver(content, address, access, echo)
             step = next(steps)
             while self._clock() < deadline_s:
-                answer = await self._call(channel.name, step)
+                if step.courtesy is not None:
+                    await self._call(channel.name, step.courtesy, min(COURTESY_S, self._http_s))
+                    step = replace(step, courtesy=None)
+                    continue
+                answer = await self._call(channel.name, step, self._http_s)
                 if not isinstance(answer, ProviderResponse):
                     return answer
                 answered = True
@@ -135,7 +143,7 @@ class ProviderCalls:
             _close(steps)
 
     async def _call(
-        self, channel: str, request: ProviderRequest
+        self, channel: str, request: ProviderRequest, limit_s: float
     ) -> ProviderResponse | NotSent | NoAnswer | Broken:
         started_s = self._clock()
         handed_over = False
@@ -143,7 +151,7 @@ class ProviderCalls:
         in_flight.inc()
         try:
             asked = self._client.request(request.method, request.url).headers(request.headers)
-            exchange = asked.body_bytes(request.body).build_streamed()
+            exchange = asked.timeout(timedelta(seconds=limit_s)).body_bytes(request.body).build_streamed()
             handed_over = True
             async with exchange as response:
                 body = await response.body_reader.read(ANSWER_MAX_BYTES)

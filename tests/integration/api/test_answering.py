@@ -27,15 +27,15 @@ def wanderer(tenant: Tenant) -> Person:
     return Person(tenant, found.subject, address, "Ada")
 
 
-def wrote(person: Person, account: str, provider_id: str = "wamid.x") -> str:
-    """She wrote on this account of WhatsApp, and it is shown; the message's id."""
+def wrote(person: Person, account: str, provider_id: str = "wamid.x", channel: str = CHANNEL) -> str:
+    """She wrote on this account, and it is shown; the message's id."""
     message, now = message_id(today(), b"k", random_id(), "test", "m"), to_text(now_ms())
     data = messages.MessageReceived(
         message=message, account=account, kind="text", provider_kind="text", acted_at=now
     )
     personal = {"text": "Hallo", "provider_id": provider_id, "provider_time": now}
     person.introduce()
-    person.tenant.world.produce(person.event(data, {"content": personal}))
+    person.tenant.world.produce(person.event(data, {"content": personal}, channel))
     person.until("/messages", lambda shown: any(one["message_id"] == message for one in shown["items"]))
     return message
 
@@ -80,6 +80,15 @@ def test_the_answer_goes_out_on_the_channel_of_what_it_answers(world: ApiWorld, 
         422,
         ["/content/sections/0/rows/0/description"],
     ), "Telegram shows none"
+
+
+def test_a_press_is_answered_where_the_channel_can(world: ApiWorld, ada: Person) -> None:
+    """On that channel; but not marked as read, for there is no message. Another act is not answered."""
+    press, account = wrote(ada, ada.tenant.account, "callback:4382", "telegram"), ada.tenant.account
+    assert asked(world, ada, answer(ada, press)) == ("telegram", account)
+    other = wrote(ada, account, "update:4382", "telegram")
+    for refused in (answer(ada, press, content={"type": "read_mark"}), answer(ada, other)):
+        assert (refused.status, refused.pointers) == (422, ["/reply_to"])
 
 
 @pytest.mark.parametrize("made", ["callback:4382", f"postback:{'0' * 64}", f"referral:{'0' * 64}"])

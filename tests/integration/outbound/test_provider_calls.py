@@ -76,23 +76,23 @@ class Recording:
 
     name = "whatsapp"
 
-    def __init__(self, url: str) -> None:
-        self.url = url
+    def __init__(self, url: str, courtesy: str | None = None) -> None:
+        self.url, self.courtesy = url, courtesy
         self.response: ProviderResponse | None = None
 
     def deliver(self, *_: Any) -> DeliverySteps:
         """One request."""
-        self.response = yield ProviderRequest(
-            "POST", self.url, {"Authorization": "Bearer secret"}, b'{"to": "4915"}'
-        )
+        headers = {"Authorization": "Bearer secret"}
+        courtesy = self.courtesy and ProviderRequest("POST", self.courtesy, headers, b'{"press": "4915"}')
+        self.response = yield ProviderRequest("POST", self.url, headers, b'{"to": "4915"}', courtesy or None)
         return Submitted("wamid.1")
 
 
 async def deliver(
-    calls: ProviderCalls, url: str, deadline_s: float | None = None
+    calls: ProviderCalls, url: str, deadline_s: float | None = None, courtesy: str | None = None
 ) -> tuple[Attempted, Recording]:
     """One message through `calls`."""
-    channel = Recording(url)
+    channel = Recording(url, courtesy)
     access: Any = None
     attempted = await calls.deliver(
         channel,  # type: ignore[arg-type]  # only what deliver needs
@@ -323,6 +323,57 @@ def test_a_permit_that_has_run_out() -> None:
         return attempted, provider.connections
 
     assert asyncio.run(run()) == (NotSent("lapsed"), 0)
+
+
+async def refuses(line: Line) -> None:
+    await line.request()
+    line.writer.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+    await line.reader.read()
+
+
+def with_courtesy(
+    behaviour: Behaviour, then: Behaviour = answers, courtesy: str | None = None, left_s: float = 60.0
+) -> tuple[Attempted, list[bytes], list[bytes]]:
+    """What is known of a message whose courtesy meets `behaviour`, the requests of the courtesy, and those of the message."""
+
+    async def run() -> tuple[Attempted, list[bytes], list[bytes]]:
+        calls = ProviderCalls(HTTP_S, boot_s)
+        async with Provider(behaviour) as beside, Provider(then) as provider:
+            attempted, _ = await deliver(calls, provider.url, boot_s() + left_s, courtesy or beside.url)
+            await calls.close()
+            return attempted, beside.requests, provider.requests
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    "behaviour", [answers, refuses, hangs_up_behind_the_request, says_nothing, stops_in_the_answer, redirects]
+)
+def test_nothing_depends_on_a_courtesy(behaviour: Behaviour) -> None:
+    """However it ends, it is made once, and the message goes out once."""
+    attempted, beside, sent = with_courtesy(behaviour)
+    assert attempted == Submitted("wamid.1")
+    assert (len(beside), len(sent)) == (1, 1)
+    assert beside[0].endswith(b'{"press": "4915"}')
+    assert sent[0].endswith(b'{"to": "4915"}')
+
+
+@pytest.mark.parametrize("nowhere", ["http://127.0.0.1:9/x", "no address"])
+def test_a_courtesy_that_cannot_be_made(nowhere: str) -> None:
+    attempted, _, sent = with_courtesy(answers, courtesy=nowhere)
+    assert (attempted, len(sent)) == (Submitted("wamid.1"), 1)
+
+
+def test_a_message_behind_a_courtesy_ends_as_any_other() -> None:
+    """Nobody knows what became of it, whatever is known of the courtesy; and it is not written again."""
+    attempted, beside, sent = with_courtesy(answers, hangs_up_behind_the_request)
+    assert (attempted, len(beside), len(sent)) == (NoAnswer(), 1, 1)
+
+
+def test_a_permit_that_runs_out_during_a_courtesy() -> None:
+    """The message is surely not sent: nothing of it is written after the deadline."""
+    attempted, beside, sent = with_courtesy(says_nothing, left_s=HTTP_S / 2)
+    assert (attempted, len(beside), sent) == (NotSent("lapsed"), 1, [])
 
 
 def test_no_proxy_of_the_environment_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ from tests.unit.channels import meta_payloads, telegram_payloads
 from tests.unit.channels.meta_payloads import BOTH, element
 from workers import registry
 from workers.channel import Channel
-from workers.inbound_values import InboundEntry, InboundMessage, is_made_id
+from workers.inbound_values import InboundEntry, InboundMessage, made_word
 
 LINK = {"ref": "t0k", "source": "SHORTLINK", "type": "OPEN_THREAD"}
 TELEGRAM = registry.channel("telegram")
@@ -27,14 +27,16 @@ def test_of_meta(channel: Channel) -> None:
         meta_payloads.text(mid="m_1"),
     )
     found = ids(channel, meta_payloads.webhook(channel, pressed, opened, said))
-    assert [is_made_id(one) for one in found] == [True, True, False]
+    assert [made_word(one) for one in found] == ["postback", "referral", None]
 
 
 def test_of_telegram() -> None:
-    """A pressed button is no message; a message is called by its chat and number."""
+    """A pressed button is no message, and can be answered; a message is called by its chat and number."""
     pressed = telegram_payloads.update("callback_query", telegram_payloads.pressed())
     said = telegram_payloads.update("message", telegram_payloads.message())
-    assert [is_made_id(one) for body in (pressed, said) for one in ids(TELEGRAM, body)] == [True, False]
+    (press,), (written,) = ids(TELEGRAM, pressed), ids(TELEGRAM, said)
+    assert made_word(press) in TELEGRAM.capabilities.answerable_acts
+    assert made_word(written) is None
 
 
 @pytest.mark.parametrize(
@@ -51,4 +53,4 @@ def test_of_telegram() -> None:
     ],
 )
 def test_what_providers_call_messages(real: str) -> None:
-    assert not is_made_id(real)
+    assert made_word(real) is None

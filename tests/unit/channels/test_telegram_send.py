@@ -31,7 +31,7 @@ from workers.channel import (
     echo_of,
 )
 from workers.channels.telegram.channel import CHANNEL
-from workers.channels.telegram.simulator import BotError, read_send
+from workers.channels.telegram.simulator import BotError, Queries, read_query, read_send
 
 CHAT = Address("telegram", "chat", "7400000000001")
 ECHO = echo_of("20261125" + "0" * 24, 0)
@@ -141,9 +141,39 @@ def test_an_answer_to_a_message() -> None:
         file(in_reply_to=f"{CHAT.value}:17"),
     ):
         assert sent(content)[1]["reply_parameters"] == {"message_id": 17, "allow_sending_without_reply": True}
-    for wrong in ("callback:4382", "5:17", f"{CHAT.value}:x", f"{CHAT.value}:-1", "17"):
+    for wrong in ("callback:", "update:4382", "5:17", f"{CHAT.value}:x", f"{CHAT.value}:-1", "17"):
         with pytest.raises(UnsupportedContent, match="no message of this chat"):
             sent(TextContent(text="x", in_reply_to=wrong))
+
+
+def test_an_answer_to_a_pressed_button() -> None:
+    """It brings the call that ends the spinner along; there is no message to show it under. Nothing else brings one."""
+    press = "callback:4382927102"
+    for content in (TextContent(text="Gern", in_reply_to=press), file(in_reply_to=press)):
+        request = next(CHANNEL.deliver(content, CHAT, Account(), ECHO))
+        assert "reply_parameters" not in orjson.loads(request.body)
+        assert request.courtesy is not None
+        assert request.courtesy.url == "https://api.telegram.org/bot7000000001:AAH%2Fx/answerCallbackQuery"
+        assert orjson.loads(request.courtesy.body) == {"callback_query_id": "4382927102"}
+        assert not any(word in repr(request) for word in ("AAH", "4382927102"))
+    for content in (TextContent(text="x"), TextContent(text="x", in_reply_to=f"{CHAT.value}:17")):
+        assert next(CHANNEL.deliver(content, CHAT, Account(), ECHO)).courtesy is None
+
+
+def test_a_press_is_answered_once_while_it_is_new() -> None:
+    """As the simulator has it; another bot's id is none."""
+    queries = Queries()
+    for number in range(3):
+        queries.open(("7000000001", str(number)), now_s=number * 10.0)
+    queries.answer(("7000000001", "1"), now_s=20.0)
+    for other in (("7000000001", "0"), ("7000000001", "1"), ("7000000002", "2"), ("7000000001", "9")):
+        with pytest.raises(BotError, match="query is too old") as refused:
+            queries.answer(other, now_s=20.0)
+        assert refused.value.http == 400
+    assert queries.counts() == {"unanswered": 1, "answered": 1, "refused": 4}
+    for body in (b"no json", b"{}", b'{"callback_query_id": 7}'):
+        with pytest.raises(BotError):
+            read_query(body)
 
 
 def test_words_are_never_markup() -> None:

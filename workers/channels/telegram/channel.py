@@ -35,6 +35,7 @@ CAPABILITIES = Capabilities(
     names_account=False,
     api_base_url=send.API_BASE_URL,
     replies=True,
+    answerable_acts=frozenset((wire.PRESS,)),
     media_kinds=frozenset(send.METHODS),
     caption_max_characters=send.CAPTION_MAX_CHARACTERS,
     buttons_max=send.BUTTONS_MAX,

@@ -216,7 +216,7 @@ def _callback(item: JsonObject, raw: JsonObject) -> Inbound:
     message, game = pressed.message, pressed.data is None
     return InboundMessage(
         account_ref="",
-        provider_id=f"callback:{pressed.id}",
+        provider_id=wire.press_ref(pressed.id),
         provider_time_ms=0,
         addresses=(wire.address(pressed.sender.id),),
         name=pressed.sender.name,

@@ -1,11 +1,12 @@
 """Sending through the Telegram Bot API: one call a part, `POST {base}/bot{token}/{method}`. The token is in the address, so
 no address is ever logged. Sources: https://core.telegram.org/bots/api#sendmessage, #sendphoto and its like,
-#inlinekeyboardbutton, #replyparameters; limits https://core.telegram.org/bots/faq, links
+#inlinekeyboardbutton, #replyparameters, #answercallbackquery; limits https://core.telegram.org/bots/faq, links
 https://core.telegram.org/bots/features#deep-linking (channel-apis §6.2, §6.3, §6.5).
 """
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from urllib.parse import quote
 
 import orjson
@@ -61,6 +62,8 @@ RATE_PER_S = 30.0
 PAIR_INTERVAL_S = 1.0
 """Between messages to one chat; short bursts pass."""
 PAIR_BURST = 3
+ANSWER_PRESS = "answerCallbackQuery"
+"""Ends the spinner on a pressed button; answered 400 once the query is answered or too old."""
 Said = TextContent | MediaContent | ButtonsContent | ListContent
 _BOT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{3,31}", re.ASCII)
 
@@ -72,15 +75,23 @@ def deliver(content: Content, address: Address, account: AccountAccess) -> Deliv
     if isinstance(content, TemplateContent | ReadMarkContent):
         raise UnsupportedContent(f"Telegram has no {content.type}")
     method, said = call_of(content)
-    body = {"chat_id": int(address.value), **said, **_answering(content, address.value)}
+    query = None if content.in_reply_to is None else wire.query_of(content.in_reply_to)
+    answered = _answering(content, address.value) if query is None else {}
+    request = _request(account, method, {"chat_id": int(address.value), **said, **answered})
+    if query is not None:
+        request = replace(request, courtesy=_request(account, ANSWER_PRESS, {"callback_query_id": query}))
+    response = yield request
+    return outcome_of(response, address.value)
+
+
+def _request(account: AccountAccess, method: str, body: JsonObject) -> ProviderRequest:
     token = quote(account.access_token, safe=":")
-    response = yield ProviderRequest(
+    return ProviderRequest(
         method="POST",
         url=f"{account.api_base_url.rstrip('/')}/bot{token}/{method}",
         headers={"Content-Type": "application/json"},
         body=orjson.dumps(body),
     )
-    return outcome_of(response, address.value)
 
 
 def call_of(content: Said) -> tuple[str, JsonObject]:

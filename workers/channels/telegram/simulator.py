@@ -37,6 +37,8 @@ _SPOKEN = frozenset(("message", "edited_message", "callback_query"))
 """Acts by which a person talks to the bot: whoever does has pressed Start and does not block it."""
 RETRY_AFTER_S = 1.0
 """The wait that an exceeded rate is answered with."""
+QUERY_OPEN_S = 15.0
+"""How long a press can be answered. Telegram names no time; bots report refusals after 10 to 20 seconds."""
 
 
 class BotError(ProviderError):
@@ -71,15 +73,27 @@ class Send:
     said: JsonObject
 
 
+def read_query(raw: bytes) -> str:
+    """Which press is answered; raises BotError."""
+    query = _body_of(raw).get("callback_query_id")
+    if not isinstance(query, str) or not query:
+        raise BotError(400, "there is no callback_query_id in the request")
+    return query
+
+
+def _body_of(raw: bytes) -> Mapping[str, Any]:
+    try:
+        return wire.mapping(orjson.loads(raw))
+    except orjson.JSONDecodeError:
+        raise BotError(400, "can't parse JSON object") from None
+
+
 def read_send(method: str, raw: bytes) -> Send:
     """Validate a request as the API does; raises BotError. Methods are written in any case."""
     member = _FILES.get(method.lower())
     if member is None and method.lower() != _TEXT:
         raise BotError(404, "method not found")
-    try:
-        body = wire.mapping(orjson.loads(raw))
-    except orjson.JSONDecodeError:
-        raise BotError(400, "can't parse JSON object") from None
+    body = _body_of(raw)
     chat = body.get("chat_id")
     if chat is None or chat == "":
         raise BotError(400, "chat_id is empty")
@@ -144,6 +158,43 @@ def _answered(parameters: object, chat: str) -> str:
     return wire.message_ref(chat, number)
 
 
+# ---- presses ------------------------------------------------------------------------------------------------------
+
+
+class Queries:
+    """Pressed buttons by (bot, id), with the boot second of the press. Each is answered once, and only while it is new."""
+
+    def __init__(self) -> None:
+        self._unanswered: dict[tuple[str, str], float] = {}
+        self._answered = self._refused = 0
+
+    def open(self, query: tuple[str, str], now_s: float) -> None:
+        """A person presses: the button shows a spinner."""
+        self._forget_old(now_s)
+        self._unanswered.pop(query, None)
+        self._unanswered[query] = now_s
+
+    def answer(self, query: tuple[str, str], now_s: float) -> None:
+        """The spinner ends; BotError for a query that is answered, too old, or none."""
+        self._forget_old(now_s)
+        if self._unanswered.pop(query, None) is None:
+            self._refused += 1
+            raise BotError(400, "query is too old and response timeout expired or query ID is invalid")
+        self._answered += 1
+
+    def counts(self) -> JsonObject:
+        """Presses that wait for an answer or are answered, and calls that were refused."""
+        counted = {"answered": self._answered, "refused": self._refused}
+        return {"unanswered": len(self._unanswered), **counted}
+
+    def _forget_old(self, now_s: float) -> None:
+        while self._unanswered:
+            oldest, at_s = next(iter(self._unanswered.items()))
+            if now_s - at_s < QUERY_OPEN_S:
+                return
+            del self._unanswered[oldest]
+
+
 # ---- the provider -------------------------------------------------------------------------------------------------
 
 
@@ -156,6 +207,7 @@ class BotSimulator(SimulatedProvider):
         self._pairs = RateLimit(1 / send.PAIR_INTERVAL_S, send.PAIR_BURST)
         self._started = Windows(math.inf, unknown_open=settings.unknown_windows_open)
         self._blocked: set[tuple[str, str]] = set()
+        self.queries = Queries()
         start = int(ids.random_unit() * 1_000_000_000)
         self._message = self._update = start
 
@@ -163,8 +215,12 @@ class BotSimulator(SimulatedProvider):
 
     async def call(self, request: web.Request) -> web.StreamResponse:
         """`POST /bot{token}/{method}`."""
-        bot = self._authorised(request.match_info["token"])
-        asked = read_send(request.match_info["method"], await request.read())
+        bot, method = self._authorised(request.match_info["token"]), request.match_info["method"]
+        if method.lower() == send.ANSWER_PRESS.lower():
+            query = read_query(await request.read())
+            self.queries.answer((bot.provider_account_id, query), clock.boot_s())
+            return json_answer({"ok": True, "result": True})
+        asked = read_send(method, await request.read())
         fault = self.faults.take(asked.to)
         answer = await suffer(request, fault, "before", self.fault_error)
         if answer is not None:
@@ -225,6 +281,8 @@ class BotSimulator(SimulatedProvider):
         elif act.kind in _SPOKEN and "group_id" not in body:
             self._started.opened(own, act.person)
             self._blocked.discard((own, act.person))
+        if act.kind == "callback_query":
+            self.queries.open((own, act.item["id"]), clock.boot_s())
         status = await self.webhooks.send(wire.update_json(self._update, act.kind, act.item))
         return reported(status, id=act.id)
 
@@ -244,12 +302,13 @@ class BotSimulator(SimulatedProvider):
         raise InvalidControl("statuses: Telegram reports none")
 
     def counts(self) -> JsonObject:
-        """How many people have blocked a bot."""
-        return {"blocked": len(self._blocked)}
+        """How many people have blocked a bot, and what became of their presses."""
+        return {"blocked": len(self._blocked), "queries": self.queries.counts()}
 
     def clear(self, query: Mapping[str, str]) -> None:
-        """The pairs' limits too; `?chats=close` forgets who pressed Start or blocked the bot."""
+        """The pairs' limits and presses too; `?chats=close` forgets who pressed Start or blocked the bot."""
         self._pairs.clear()
+        self.queries = Queries()
         if query.get("chats") == "close":
             self._started.clear()
             self._blocked.clear()
@@ -288,7 +347,7 @@ def read_act(body: JsonObject, number: int) -> Act:
         return Act(found.value, "my_chat_member", _membership(body, user, chat, at_s), ref)
     if "button" in body:
         pressed = {"id": str(given), "from": user, "chat_instance": "1", **_pressed(body, chat, given)}
-        return Act(found.value, "callback_query", pressed, f"callback:{given}")
+        return Act(found.value, "callback_query", pressed, wire.press_ref(str(given)))
     message: JsonObject = {"message_id": given, "from": user, "chat": chat, "date": at_s, **_said(body)}
     if _whole(body.get("reply_to")):
         message["reply_to_message"] = {"message_id": body["reply_to"], "chat": chat, "date": at_s}

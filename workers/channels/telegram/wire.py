@@ -27,6 +27,8 @@ _CHAT_ID = re.compile(r"[1-9][0-9]{0,15}", re.ASCII)
 _NUMBER = re.compile(r"[1-9][0-9]{0,15}", re.ASCII)
 _START = re.compile(r"/start(?:@\w+)? +(\S.*)", re.ASCII)
 _PAYLOAD = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+PRESS = "callback"
+"""The word that we call pressed buttons by; no message is one."""
 PAID_REACTION = "⭐"
 """What a reaction that was paid for looks like; it has no emoji of its own."""
 
@@ -180,6 +182,17 @@ def message_number(chat: str, ref: str) -> int | None:
     """The number in what we call a message of this chat; None for anything else."""
     number = ref.removeprefix(f"{chat}:")
     return int(number) if number != ref and _NUMBER.fullmatch(number) else None
+
+
+def press_ref(query: str) -> str:
+    """What we call a pressed button."""
+    return f"{PRESS}:{query}"
+
+
+def query_of(ref: str) -> str | None:
+    """The id by which a pressed button is answered, in what we call it; None for anything else."""
+    query = ref.removeprefix(f"{PRESS}:")
+    return query if query not in ("", ref) else None
 
 
 def sent_message(body: bytes) -> int | None:
