@@ -37,6 +37,7 @@ def headers(**changed: str) -> CIMultiDict[str]:
         ("GET", {"Authorization": KEY}, Refused.KEY),
         ("GET", {"Authorization": f"Bearer {KEY}x"}, Refused.KEY),
         ("GET", {"Authorization": "Bearer \udcff"}, Refused.KEY),
+        ("GET", {"Authorization": "Bearer \ud800"}, Refused.KEY),
         ("POST", {"Content_Type": "text/plain"}, Refused.BODY),
         ("POST", {"Content_Type": ""}, Refused.BODY),
         ("POST", {"Content_Type": "application/json; charset=utf-8"}, None),
