@@ -29,8 +29,8 @@ from vault.subjects import ResolvedSender, Sender
 from vault.vault import Vault
 
 CHANNEL = "whatsapp"
-FAST = Times(lease_s=2.0, lease_outbound_s=0.3, http_s=0.2, claim_margin_s=0.1, echo_s=0.3)
-"""Take-over after 0.6 s, unknown after 0.9 s."""
+FAST = Times(lease_s=2.0, lease_outbound_s=1.0, http_s=0.8, claim_margin_s=0.2, echo_s=1.5)
+"""Take-over after 2 s, unknown after 3.5 s: a busy machine asks twice within each."""
 BLOCKED_S = 30.0
 RAW_TOPICS = [inbound(channel) for channel in CHANNELS]
 """Those that role inbound reads."""
