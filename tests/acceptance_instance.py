@@ -25,11 +25,13 @@ SHORT_TIMES = {
     "SEALPOST_SESSION_S": "3",
     "SEALPOST_LEASE_S": "2",
     "SEALPOST_LEASE_OUTBOUND_S": "2",
-    "SEALPOST_HTTP_S": "2",
+    "SEALPOST_HTTP_S": "5",
     "SEALPOST_ECHO_S": "3",
     "SEALPOST_BACKUP_KEPT_DAYS": "2",
 }
-START_LIMIT_S = 120.0
+START_LIMIT_S = 240.0
+STOP_LIMIT_S = 120.0
+"""Above the sum of what roles, then parts, may take until they are killed."""
 T = TypeVar("T")
 Sample = tuple[str, frozenset[tuple[str, str]]]
 """Name and labels of one figure."""
@@ -44,7 +46,7 @@ class TopicRecord(NamedTuple):
     headers: list[tuple[str, bytes | None]]
 
 
-def until(what: str, look: Callable[[], T], limit_s: float = 45.0) -> T:
+def until(what: str, look: Callable[[], T], limit_s: float = 90.0) -> T:
     """Look again until the result is true; the failure names `what`."""
     end = time.monotonic() + limit_s
     while time.monotonic() < end:
@@ -154,7 +156,7 @@ class RunningInstance:
         body = {"to": to, "purpose": purpose, "content": {"type": "text", "text": text}, **more}
         return self.api("POST", "/v1/messages", "producer", body)
 
-    def item(self, subject: str, message: str, statuses: set[str], limit_s: float = 45.0) -> dict[str, Any]:
+    def item(self, subject: str, message: str, statuses: set[str], limit_s: float = 90.0) -> dict[str, Any]:
         """Wait until a message of a subject has one of the statuses."""
 
         def look() -> dict[str, Any] | None:
@@ -184,7 +186,7 @@ class RunningInstance:
                 else None
             )
 
-        found = until("SubjectErased", look, 60)
+        found = until("SubjectErased", look, 120)
         assert found is not None
         return found
 
@@ -209,7 +211,7 @@ class RunningInstance:
             except Exception:  # noqa: BLE001 - whatever it is, the role is not back yet
                 return False
 
-        until(f"{role} is back", look, 60)
+        until(f"{role} is back", look, 120)
 
 
 def signature(secret: str, body: bytes) -> str:
@@ -223,7 +225,7 @@ def post_raw(url: str, body: bytes, proof: str | None) -> int:
     if proof is not None:
         headers["X-Hub-Signature-256"] = proof
     try:
-        with urlopen(Request(url, data=body, headers=headers, method="POST"), timeout=15) as answer:
+        with urlopen(Request(url, data=body, headers=headers, method="POST"), timeout=30) as answer:
             return int(answer.status)
     except HTTPError as error:
         return error.code
@@ -239,13 +241,13 @@ def topic_records(bootstrap: str, topic: str) -> list[TopicRecord]:
     }
     consumer = Consumer(settings)
     try:
-        numbers = consumer.list_topics(topic, timeout=10).topics[topic].partitions
-        ranges = {n: consumer.get_watermark_offsets(TopicPartition(topic, n), timeout=10) for n in numbers}
+        numbers = consumer.list_topics(topic, timeout=30).topics[topic].partitions
+        ranges = {n: consumer.get_watermark_offsets(TopicPartition(topic, n), timeout=30) for n in numbers}
         left = {n: high for n, (low, high) in ranges.items() if high > low}
         consumer.assign([TopicPartition(topic, n, ranges[n][0]) for n in left])
         found: list[TopicRecord] = []
         while left:
-            message = consumer.poll(10.0)
+            message = consumer.poll(30.0)
             assert message is not None, f"{topic} could not be read"
             assert message.error() is None, message.error()
             number, offset = message.partition(), message.offset()
@@ -268,7 +270,7 @@ def _headers(message: Message) -> list[tuple[str, bytes | None]]:
 
 def scrape(instance: RunningInstance, role: str) -> dict[Sample, float]:
     """All samples of one role, by name and labels."""
-    with urlopen(instance.ready["roles"][role]["metrics_url"], timeout=10) as answer:
+    with urlopen(instance.ready["roles"][role]["metrics_url"], timeout=30) as answer:
         text = answer.read().decode()
     return {
         (found.name, frozenset(found.labels.items())): found.value
@@ -310,7 +312,7 @@ def running_instance(
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
         try:
-            process.wait(40)
+            process.wait(STOP_LIMIT_S)
         except subprocess.TimeoutExpired:
             process.kill()
-            raise AssertionError("up did not end within 40 s of SIGINT") from None
+            raise AssertionError(f"up did not end within {STOP_LIMIT_S:g} s of SIGINT") from None

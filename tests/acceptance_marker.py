@@ -1,6 +1,7 @@
 """Searching everything that an instance has at rest for words of a person, however they are encoded (protocols §10)."""
 
 import json
+import os
 import re
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Iterator
@@ -67,7 +68,7 @@ def parts_of(record: TopicRecord) -> Iterator[bytes]:
 
 def in_topics(bootstrap: str, wanted: list[bytes]) -> set[str]:
     """Topics with a hit in a key, value or header, as a consumer decodes them."""
-    names = list(AdminClient({"bootstrap.servers": bootstrap}).list_topics(timeout=10).topics)
+    names = list(AdminClient({"bootstrap.servers": bootstrap}).list_topics(timeout=30).topics)
     return {
         f"topic {name}"
         for name in names
@@ -109,7 +110,9 @@ def as_bytes(value: Any) -> Iterator[bytes]:
 def in_files(folder: Path, wanted: list[bytes]) -> set[str]:
     """Files below a folder with a hit in their content or name."""
     hits = set()
-    for path in folder.rglob("*"):
+    # Unlike `rglob`, `walk` passes over a folder that goes while it is looked into: Kafka's of a topic that was deleted.
+    inside = (Path(place) / name for place, *names in os.walk(folder) for some in names for name in some)
+    for path in inside:
         try:
             content = path.read_bytes() if path.is_file() else b""
         except FileNotFoundError:
@@ -124,7 +127,7 @@ def in_metrics(urls: dict[str, str], wanted: list[bytes]) -> set[str]:
     """Those whose metrics have a hit."""
     hits = set()
     for name, url in urls.items():
-        with urlopen(url, timeout=5) as answer:
+        with urlopen(url, timeout=30) as answer:
             if found_in(answer.read(), wanted):
                 hits.add(f"metrics {name}")
     return hits

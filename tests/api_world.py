@@ -51,7 +51,7 @@ PARTITIONS = 4
 HOST = "127.0.0.1"
 CHANNEL = "whatsapp"
 TIMES = Times(lease_s=0.5, lease_outbound_s=0.3, session_s=6.0)
-SEEN_LIMIT_S = 20.0
+SEEN_LIMIT_S = 60.0
 QUESTION = TextReference(id="consent_question", version=1, language="de")
 
 
@@ -113,7 +113,7 @@ class ApiWorld:
             sent.setdefault("Content-Type", "application/json")
         request = Request(self.url + path, data=data, headers=sent, method=method)
         try:
-            with urlopen(request, timeout=30) as answer:
+            with urlopen(request, timeout=60) as answer:
                 return Reply(answer.status, _lower(answer.headers), answer.read())
         except HTTPError as error:
             return Reply(error.code, _lower(error.headers), error.read())
@@ -363,7 +363,7 @@ def running_api(kafka: KafkaServer, postgres: PostgresServer, folder: Path) -> I
         serving.start()
         stack.callback(serving.join, 20)
         stack.callback(stop.set)
-        await_until(api.ready, 30, "the API serves")
+        await_until(api.ready, 90, "the API serves")
         yield ApiWorld(
             f"http://{HOST}:{port}",
             kafka.bootstrap,
@@ -384,7 +384,7 @@ def running_handler(handler: Handler, dsn: str, bootstrap: str, stop: threading.
     thread = threading.Thread(target=feed.run, args=(stop,), name=handler.role, daemon=True)
     thread.start()
     try:
-        await_until(lambda: feed.ready, 30, f"role {handler.role} reads")
+        await_until(lambda: feed.ready, 90, f"role {handler.role} reads")
         yield
     finally:
         stop.set()

@@ -20,7 +20,7 @@ from schemas.ids import random_id
 from tests.faults.proxy import Proxy
 
 TEST_ROLE = "sealpost_test"
-BACK_LIMIT_S = 60.0
+BACK_LIMIT_S = 120.0
 SHARED = {"fsync": "off"}
 """Of the session's server: tests kill processes, never the machine, and what a process wrote outlives it. With a hundred
 databases an end in order, or a recovery, would flush tens of thousands of files, for longer than a busy disk is given. What

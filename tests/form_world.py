@@ -16,7 +16,7 @@ from tests.step_world import await_until
 ORIGIN, FOREIGN = "https://www.example.org", "https://evil.example"
 NOTICE_URL = "https://www.example.org/datenschutz"
 NUMBER = "4930123456"
-SETTLED_S = 20.0
+SETTLED_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +137,7 @@ def asked_from(
 ) -> tuple[int, bytes]:
     """One request from another address of the loopback network."""
     there = urlsplit(world.url)
-    connection = HTTPConnection(there.hostname or "", there.port, timeout=20, source_address=(source, 0))
+    connection = HTTPConnection(there.hostname or "", there.port, timeout=60, source_address=(source, 0))
     connection.request(method, place, body, headers)
     answer = connection.getresponse()
     told = answer.status, answer.read()

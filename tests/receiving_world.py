@@ -37,12 +37,14 @@ from workers.intake.tenants import Registrar
 from workers.receiver.role import Receiver, ReceiverConfig
 
 PARTITIONS = 4
-READ_S = 30.0
+READ_S = 60.0
 TIMES = replace(FAST, session_s=6.0, status_parked_s=1.5)
 SECRET = "app-secret"
+OUTBOX = "select 1 from step.outbox where role = 'inbound' limit 1"
+"""Outputs that inbound has recorded and that may not be acknowledged yet."""
 
 
-def await_until(what: str, condition: Callable[[], bool], limit_s: float = 30.0) -> None:
+def await_until(what: str, condition: Callable[[], bool], limit_s: float = 60.0) -> None:
     """Wait for a condition, looking often; fails with `what` after the limit."""
     deadline = boot_s() + limit_s
     pause = threading.Event()
@@ -211,14 +213,15 @@ class ReceivingWorld:
         assert not thread.is_alive()
 
     def await_inbound(self) -> None:
-        """Wait until inbound has handled everything its topic holds now."""
+        """Wait until inbound has handled everything its topic holds now, and what it wrote of it is in the log: a step's rows are
+        committed before its outputs are produced."""
         topic = topics.inbound(CHANNEL)
         ends = {part: end for part, end in admin.end_offsets(self.bootstrap, topic).items() if end}
 
         def done() -> bool:
             rows = self.rows("select partition, next_offset from step.position where role = 'inbound'")
             at = dict(rows)
-            return all(at.get(part, 0) >= end for part, end in ends.items())
+            return all(at.get(part, 0) >= end for part, end in ends.items()) and not self.rows(OUTBOX)
 
         await_until("inbound has read all", done)
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from workers.simulator import Simulator, SimulatorSettings
 
-START_LIMIT_S = 20.0
+START_LIMIT_S = 60.0
 
 
 class SimulatorThread:

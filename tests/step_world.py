@@ -26,8 +26,8 @@ from streams.step.migrate import apply_migrations
 PARTITIONS = 4
 SQL = Path(__file__).parent / "step_sql"
 ID_KEY = b"step-world"
-READ_S = 30.0
-OUTPUTS_S = 30.0
+READ_S = 60.0
+OUTPUTS_S = 60.0
 
 COUNT = """
 insert into work.counts (key, n) select key, n from json_to_recordset(%s::json) as x(key text, n integer)

@@ -1,6 +1,5 @@
 """A vault on a fresh database, and what its tests need around it: tenants, people, events for the role `vault`."""
 
-import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -20,6 +19,7 @@ from schemas.ids import message_id, random_bytes, random_id, random_token
 from schemas.topics import CHANNELS, CONSENTS, DELETIONS, SUBSCRIPTIONS, TENANTS, inbound
 from streams.step.contract import Effects, Item, Output, Poison, Record
 from streams.step.migrate import apply_migrations
+from tests.step_world import await_until
 from vault.keyring import MasterKey
 from vault.keys import BlockToOpen, KeyNeed
 from vault.permits import PermitRequest
@@ -29,8 +29,9 @@ from vault.subjects import ResolvedSender, Sender
 from vault.vault import Vault
 
 CHANNEL = "whatsapp"
-FAST = Times(lease_s=2.0, lease_outbound_s=0.3, http_s=0.2, claim_margin_s=0.1, echo_s=0.3)
-"""Take-over after 0.6 s, unknown after 0.9 s."""
+FAST = Times(lease_s=2.0, lease_outbound_s=1.0, http_s=0.8, claim_margin_s=0.2, echo_s=1.5)
+"""Take-over after 2 s, unknown after 3.5 s: a busy machine asks twice within each."""
+BLOCKED_S = 30.0
 RAW_TOPICS = [inbound(channel) for channel in CHANNELS]
 """Those that role inbound reads."""
 
@@ -300,13 +301,13 @@ def created(person: Person) -> Event:
 
 def wait_until_blocked(world: World, count: int) -> None:
     """Wait until this many statements of the vault wait for a lock."""
-    for _ in range(200):
+
+    def blocked() -> bool:
         with world.sql() as cursor:
             cursor.execute(
                 "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
             )
             row = cursor.fetchone()
-        if row is not None and row[0] >= count:
-            return
-        threading.Event().wait(0.02)
-    raise AssertionError("nobody waits for a lock")
+        return row is not None and bool(row[0] >= count)
+
+    await_until(blocked, BLOCKED_S, f"{count} wait for a lock")

@@ -62,4 +62,4 @@ def refused(method: str, headers: Mapping[str, str], key: str) -> Refused | None
 
 def _has_key(given: str, key: str) -> bool:
     """Compared in a time that tells nothing. Header bytes that are no text arrive as surrogates."""
-    return hmac.compare_digest(given.encode(errors="surrogateescape"), (_BEARER + key).encode())
+    return hmac.compare_digest(given.encode(errors="surrogatepass"), (_BEARER + key).encode())

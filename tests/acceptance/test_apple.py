@@ -180,6 +180,7 @@ def test_closing_the_chat_withdraws_and_writing_again_gives_no_consent_back(
     refused = gateway.send(person, "Neues", "newsletter").body["message_id"]
     assert instance.item(subject, refused, {"rejected"})["reason"] == "unreachable"
     gateway.act(person, text="Hallo noch einmal")
+    until("it is read", lambda: "Hallo noch einmal" in gateway.texts_in(subject))
     accepted = gateway.send(person, "Ihre Bestellung").body["message_id"]
     instance.item(subject, accepted, {"submitted"})
     refused = gateway.send(person, "Neues", "newsletter").body["message_id"]

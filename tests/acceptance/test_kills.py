@@ -127,7 +127,7 @@ class Traffic:
 
     def _wait(self, may: Callable[[], bool]) -> None:
         with self._turn:
-            assert self._turn.wait_for(lambda: self._failed or may(), 120), "the others stand still"
+            assert self._turn.wait_for(lambda: self._failed or may(), 240), "the others stand still"
             if self._failed:
                 raise AnotherFailed
 
@@ -190,7 +190,7 @@ def ends_of(instance: RunningInstance, subject: str, accepted: list[str], silent
         there = len(received(items)) >= MESSAGES // PEOPLE
         return ends if there and set(ends.values()) <= final else None
 
-    found = until(f"all messages of one person (seed {SEED})", look, 60)
+    found = until(f"all messages of one person (seed {SEED})", look, 120)
     assert found is not None
     return found
 

@@ -11,6 +11,7 @@ from deploy.embedded import folder, kafka, ports, postgres
 from deploy.embedded.supervisor import Supervisor
 from streams.kafka import group_offsets
 from tests.acceptance_instance import RunningInstance, running_instance, topic_records, until
+from tests.acceptance_quiet import await_quiet
 
 OUTBOUND = "sealpost.outbound.whatsapp"
 
@@ -24,8 +25,8 @@ def delete_groups(client: AdminClient) -> None:
     """Delete all groups; a broker that has just started must first load them, and whoever was stopped with the instance keeps its
     place in them for one session more."""
     wanted = {"sealpost.outbound", "sealpost.inbound", "sealpost.streams.subscriber"}
-    until("the groups are loaded", lambda: wanted <= set(groups_of(client)))
-    until("the groups are deleted", lambda: deleted(client))
+    until("the groups are loaded", lambda: wanted <= set(groups_of(client)), 90)
+    until("the groups are deleted", lambda: deleted(client), 90)
 
 
 def deleted(client: AdminClient) -> bool:
@@ -92,11 +93,12 @@ def test_nothing_is_sent_when_everything_is_read_again(tmp_path: Path) -> None:
         instance.item(subject, accepted.body["message_id"], {"read"})
         instance.erase(instance.sign_up(other))
         assert len(instance.record()) >= 6
+        await_quiet(instance)  # the statuses of what was sent
         messages = instance.api("GET", f"/v1/subjects/{subject}/messages?limit=500").body["items"]
         consents = instance.consent_types(subject)
     forget(tmp_path / "data")
     with running_instance(tmp_path) as instance:
-        until("everything is read again", lambda: replayed(instance), 60)
+        until("everything is read again", lambda: replayed(instance), 180)
         assert instance.record() == []
         assert instance.api("GET", f"/v1/subjects/{subject}/messages?limit=500").body["items"] == messages
         assert instance.consent_types(subject) == consents

@@ -119,10 +119,10 @@ def test_side_by_side_and_again(tmp_path: Path) -> None:
         subject = second.sign_up(number)
         folder = second.data
         command = [str(Path(sys.executable).with_name("sealpost")), "up", "--data", str(folder)]
-        refused = subprocess.run(command, capture_output=True, timeout=30, check=False)
+        refused = subprocess.run(command, capture_output=True, timeout=120, check=False)
         assert refused.returncode != 0
         assert b"is used by process" in refused.stdout
-    until("no process is left", lambda: not processes_of(folder), 20)
+    until("no process is left", lambda: not processes_of(folder), 60)
     with running_instance(tmp_path / "zwei für Ö") as again:
         assert again.subject_of(number) == subject
         accepted = again.send(number, "Weiter", "newsletter")
@@ -133,7 +133,7 @@ def test_side_by_side_and_again(tmp_path: Path) -> None:
 def test_a_ready_file_that_cannot_be_written_is_said_at_once(tmp_path: Path) -> None:
     sealpost = str(Path(sys.executable).with_name("sealpost"))
     command = [sealpost, "up", "--data", str(tmp_path / "data"), "--ready-file", "/proc/none/ready.json"]
-    done = subprocess.run(command, capture_output=True, timeout=30, check=False)
+    done = subprocess.run(command, capture_output=True, timeout=120, check=False)
     assert done.returncode == 2
     assert b"--ready-file /proc/none/ready.json: No such file" in done.stdout
 
@@ -148,7 +148,7 @@ def test_tour_ends_with_zero_and_leaves_nothing(tmp_path: Path) -> None:
         str(tmp_path / "data"),
     ]
     done = subprocess.run(
-        command, capture_output=True, timeout=180, check=False, env={**os.environ, **SHORT_TIMES}
+        command, capture_output=True, timeout=400, check=False, env={**os.environ, **SHORT_TIMES}
     )
     output = done.stdout.decode()
     assert done.returncode == 0, output[-3000:] + done.stderr.decode()[-2000:]
@@ -162,8 +162,8 @@ def test_kill_of_the_supervisor_leaves_no_process(tmp_path: Path) -> None:
         with running_instance(tmp_path / "three") as third:
             folder = third.data
             os.kill(third.process.pid, signal.SIGKILL)
-            third.process.wait(10)
-            until("no process is left", lambda: not processes_of(folder), 30)
+            third.process.wait(30)
+            until("no process is left", lambda: not processes_of(folder), 60)
         with running_instance(tmp_path / "three") as again:
             again.sign_up(again.new_number())
     finally:

@@ -16,7 +16,7 @@ from tests.faults.proxy import Proxy, Way
 from tests.step_processes import await_idle, judge, total
 from tests.step_world import Counting, World, await_until
 
-LIMIT_S = 60.0
+LIMIT_S = 90.0
 SESSION_S = 6.0
 MORE = 100
 

@@ -84,7 +84,7 @@ def test_503_while_the_broker_is_away_and_200_by_itself_afterwards(
         began = boot_s()
         with ThreadPoolExecutor() as pool:
             assert list(pool.map(sender.send, wamids)) == [503, 503]
-        assert boot_s() - began < 10, "a provider does not wait for ever"
+        assert boot_s() - began < 15, "a provider does not wait for ever"
         broker.heal()
         await_until("it takes webhooks again", lambda: sender.send(wamids[0]) == 200, BACK_S)
         assert sender.send(wamids[1]) == 200

@@ -14,7 +14,7 @@ from tests.embedded_fixtures import KafkaServer, PostgresServer
 from tests.step_processes import Role, await_idle, judge, total
 from tests.step_world import World, await_until
 
-LIMIT_S = 40.0
+LIMIT_S = 90.0
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from workers.channel import Accepted, Channel, Outcome, ProviderResponse, Webhoo
 from workers.inbound_values import Inbound
 from workers.simulator import SimulatedAccount, Simulator, SimulatorSettings
 
-WAIT_LIMIT_S = 20.0
+WAIT_LIMIT_S = 60.0
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from workers.http_protocol import HeadLimits
 
 KIB = 1024
 HOST = "127.0.0.1"
-READ_S = 1.0
+READ_S = 3.0
 SENT_MOST = 256 * KIB * KIB
 GROWN_MOST_KIB = 64 * KIB
 """Well above what one head may hold, well below what is sent."""

@@ -97,11 +97,11 @@ def test_role_clock_keeps_the_gauge(
     running = threading.Thread(target=keeper.run, args=(stop,), daemon=True)
     running.start()
     try:
-        await_until(lambda: keeper.ready and waiting() is not None, 20, "the first round is through")
+        await_until(lambda: keeper.ready and waiting() is not None, 60, "the first round is through")
         before = waiting() or 0
         assert REGISTRY.get_sample_value("sealpost_events_total", keys) == published + DAYS_AHEAD + 1
         producer.produce_all([letter()])
-        await_until(lambda: waiting() == before + 1, 40, "the new letter is counted")
+        await_until(lambda: waiting() == before + 1, 90, "the new letter is counted")
     finally:
         stop.set()
         running.join(20)

@@ -55,7 +55,7 @@ def test_a_killed_child_comes_back_and_is_reported(tmp_path: Path) -> None:
             old = supervisor.running()["child"]
             since = time.monotonic()
             os.kill(old, signal.SIGKILL)
-            until("a new process", partial(is_another, supervisor, old), 10)
+            until("a new process", partial(is_another, supervisor, old), 60)
             waits.append(time.monotonic() - since)
             assert (child.deaths, child.last_code) == (deaths, -signal.SIGKILL)
     finally:
@@ -71,7 +71,7 @@ def test_a_child_that_cannot_start_is_named(tmp_path: Path) -> None:
     supervisor = Supervisor()
     child = supervisor.start(program(tmp_path, "print('no such table'); raise SystemExit(3)"))
     with pytest.raises(ChildFailed, match=r"(?s)child ends as soon as it starts \(code 3\).*no such table"):
-        child.await_ready(lambda: False, 30)
+        child.await_ready(lambda: False, 120)
     supervisor.stop()
 
 
@@ -80,7 +80,7 @@ def test_a_missing_program_is_named(tmp_path: Path) -> None:
     supervisor = Supervisor()
     child = supervisor.start(Program("absent", (str(tmp_path / "absent"),), tmp_path / "absent.log"))
     with pytest.raises(ChildFailed, match=r"cannot start .*absent: No such file"):
-        child.await_ready(lambda: False, 30)
+        child.await_ready(lambda: False, 120)
     supervisor.stop()
 
 
@@ -88,7 +88,7 @@ def test_a_deaf_child_is_killed_after_its_grace(tmp_path: Path) -> None:
     """SIGTERM first, SIGKILL when it does not help."""
     supervisor = Supervisor()
     child = supervisor.start(program(tmp_path, STUBBORN, grace_s=0.3))
-    child.await_ready(lambda: "deaf" in child.log_tail(), 10)
+    child.await_ready(lambda: "deaf" in child.log_tail(), 60)
     process = psutil.Process(supervisor.running()["child"])
     supervisor.stop()
     assert has_ended(process)
@@ -99,7 +99,7 @@ def test_a_child_may_have_a_last_signal_of_its_own(tmp_path: Path) -> None:
     supervisor = Supervisor()
     wanted = replace(program(tmp_path, LAST_WORDS, grace_s=0.3), last_signal=signal.SIGQUIT)
     child = supervisor.start(wanted)
-    child.await_ready(lambda: "deaf" in child.log_tail(), 10)
+    child.await_ready(lambda: "deaf" in child.log_tail(), 60)
     supervisor.stop()
     assert "last words" in child.log_tail()
 
@@ -119,10 +119,10 @@ def test_what_a_child_started_ends_with_it(tmp_path: Path) -> None:
     supervisor = Supervisor()
     supervisor.start(program(tmp_path, WITH_CHILD))
     running = supervisor.running()
-    until("the grandchild", lambda: len(with_descendants(running)) == 2, 10)
+    until("the grandchild", lambda: len(with_descendants(running)) == 2, 60)
     processes = with_descendants(running)
     supervisor.stop()
-    until("all ended", lambda: all(map(has_ended, processes)), 10)
+    until("all ended", lambda: all(map(has_ended, processes)), 60)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -131,7 +131,7 @@ def test_no_child_dumps_its_memory(tmp_path: Path) -> None:
     supervisor = Supervisor()
     supervisor.start(program(tmp_path, WITH_CHILD))
     running = supervisor.running()
-    until("the grandchild", lambda: len(with_descendants(running)) == 2, 10)
+    until("the grandchild", lambda: len(with_descendants(running)) == 2, 60)
     dumping = [process.pid for process in with_descendants(running) if may_dump_core(process.pid)]
     supervisor.stop()
     assert dumping == []
@@ -178,4 +178,4 @@ def test_children_die_with_a_killed_supervisor(tmp_path: Path) -> None:
         assert len(children) == 2
         host.kill()
         host.wait()
-        until("all children ended", lambda: all(map(has_ended, children)), 10)
+        until("all children ended", lambda: all(map(has_ended, children)), 60)

@@ -22,7 +22,7 @@ from tests import faust_role
 from tests.embedded_fixtures import KafkaServer, PostgresServer
 from tests.step_world import Counting, World, await_until, expected_counts, value
 
-LIMIT_S = 40.0
+LIMIT_S = 80.0
 SESSION_S = 6.0
 
 
@@ -132,9 +132,11 @@ def test_wakes_and_the_look_at_the_log_s_ends_do_not_wait_for_a_lull(
         reached = len(feed.handler.reached)
         world.produce([100], wake_at=now_ms() + 300)
         await_until(
-            lambda: any(word.startswith("due:") for word in feed.handler.order), 10, "the wake is handled"
+            lambda: any(word.startswith("due:") for word in feed.handler.order),
+            LIMIT_S,
+            "the wake is handled",
         )
-        await_until(lambda: len(feed.handler.reached) > reached, 10, "the ends are looked at")
+        await_until(lambda: len(feed.handler.reached) > reached, LIMIT_S, "the ends are looked at")
         assert loading.is_alive()
     finally:
         lull.set()

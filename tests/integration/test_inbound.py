@@ -399,7 +399,7 @@ def test_a_parked_status_of_a_tenant_with_a_damaged_key_is_a_dead_letter_alone(
     kafka_server: KafkaServer, postgres_server: PostgresServer, tmp_path: Path
 ) -> None:
     """Its last try comes when leases on the key have run out."""
-    times = replace(TIMES, lease_s=0.5, lease_outbound_s=0.4, status_parked_s=4.5)
+    times = replace(TIMES, lease_s=0.5, lease_outbound_s=0.4, status_parked_s=10.0)
     dsn = postgres_server.fresh_database("inbound")
     world = ReceivingWorld(kafka_server.bootstrap, dsn, tmp_path, times)
     with closing(world), world.inbound(), world.receiver() as running:

@@ -28,7 +28,7 @@ from vault.keyring import MasterKey
 from vault.vault import Vault
 
 OPENS_THE_VAULT = ("inbound", "api", "outbound", "vault", "streams", "clock")
-START_LIMIT_S = 90
+START_LIMIT_S = 300
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import stat
 from base64 import b64decode, b64encode
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from datetime import date
 
 import orjson
@@ -185,7 +185,7 @@ def test_postgres_away(world: ReceivingWorld, postgres_server: PostgresServer) -
         try:
             began = boot_s()
             assert [running.post(site, say(site, "ohne")) for _ in range(20)] == [200] * 20
-            assert boot_s() - began < 10
+            assert boot_s() - began < 20
             assert running.role.ready()
             with world.receiver(cache=cache) as other:
                 assert other.post(site, say(site, "neu gestartet")) == 200
@@ -200,12 +200,17 @@ def test_kafka_away(world: ReceivingWorld, kafka_server: KafkaServer) -> None:
     with world.receiver() as running, ThreadPoolExecutor(16) as many:
         assert running.post(site, say(site, "vorher")) == 200
         began = boot_s()
-        asked = {f"Nr. {n};": many.submit(running.post, site, say(site, f"Nr. {n};")) for n in range(200)}
+
+        def ask(numbers: range) -> dict[str, Future[int]]:
+            return {f"Nr. {n};": many.submit(running.post, site, say(site, f"Nr. {n};")) for n in numbers}
+
+        asked = ask(range(150))
         next(as_completed(asked.values())).result()
         kafka_server.pause()
         try:
+            asked |= ask(range(150, 200))  # should all of the others have been answered by now
             assert running.post(site, say(site, "weg")) == 503
-            assert 4 < boot_s() - began < 10
+            assert 4 < boot_s() - began < 20
         finally:
             kafka_server.resume()
         codes = {words: answer.result() for words, answer in asked.items()}

@@ -65,7 +65,7 @@ def test_it_reads_all_and_follows(follower: SettingsFollower, producer: OrderedP
     producer.produce_all([event(tenant, DpaEnded(ended_at="2026-02-01T00:00:00Z"))], 10)
     began = boot_s()
     follower.refresh(10)
-    assert boot_s() - began < 2
+    assert boot_s() - began < 8, "it does not wait until its limit"
     after = follower.tenant(tenant)
     assert after is not None
     assert after.dpa is False
@@ -112,13 +112,13 @@ def test_many_wait_at_once(follower: SettingsFollower, producer: OrderedProducer
     found: list[bool] = []
 
     def wait() -> None:
-        follower.refresh(10)
+        follower.refresh(60)
         found.append(follower.tenant(tenant) is not None)
 
     threads = [threading.Thread(target=wait) for _ in range(8)]
     for thread in threads:
         thread.start()
-    await_until(lambda: len(found) == 8, 10, "all have waited")
+    await_until(lambda: len(found) == 8, 60, "all have waited")
     assert all(found)
 
 
@@ -136,7 +136,7 @@ def test_apply_topics_makes_compares_and_refuses(kafka_server: KafkaServer) -> N
     assert len(admin.cluster_id(bootstrap)) > 10
     first = admin.topic_ids(bootstrap)[name]
     client = AdminClient({"bootstrap.servers": bootstrap})
-    client.delete_topics([name])[name].result(10)
-    await_until(lambda: name not in admin.topic_ids(bootstrap), 10, "the topic is gone")
+    client.delete_topics([name])[name].result(60)
+    await_until(lambda: name not in admin.topic_ids(bootstrap), 60, "the topic is gone")
     admin.apply_topics(bootstrap, [topics.Topic(name, -1, compact=True)], 4, 1, embedded=True)
     assert admin.topic_ids(bootstrap)[name] != first

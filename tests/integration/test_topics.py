@@ -48,13 +48,13 @@ def test_the_setting_reaches_kafka(kafka_server: KafkaServer, monkeypatch: pytes
         return int(found[resource].result(20)["retention.ms"].value) / 1000 / DAY_S
 
     apply_topics(settings)
-    await_until(lambda: kept_days() == 8, 10, "as ever")
+    await_until(lambda: kept_days() == 8, 60, "as ever")
     monkeypatch.setenv("SEALPOST_OUTBOUND_KEPT_S", str(10 * DAY_S))
     apply_topics(settings)
-    await_until(lambda: kept_days() == 10, 10, "as set")
+    await_until(lambda: kept_days() == 10, 60, "as set")
     monkeypatch.undo()
     apply_topics(settings)
-    await_until(lambda: kept_days() == 8, 10, "as ever")
+    await_until(lambda: kept_days() == 8, 60, "as ever")
 
 
 @pytest.mark.parametrize(("offset", "known"), [(0, True), (86, True), (OFFSET_INVALID, False)])

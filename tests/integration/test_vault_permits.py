@@ -52,7 +52,7 @@ def test_a_permit_carries_address_key_and_deadline(person: Person) -> None:
     assert permit.content_key == key
     assert permit.attempt == 1
     assert before + FAST.lease_outbound_s <= permit.deadline_s <= boot_s() + FAST.lease_outbound_s
-    assert abs(permit.granted_at_ms - now_ms()) < 2000
+    assert abs(permit.granted_at_ms - now_ms()) < 10_000
     assert person.address.value not in repr(permit)
 
 

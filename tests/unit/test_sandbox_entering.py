@@ -1,7 +1,7 @@
 """Who may use the sandbox page."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
@@ -50,6 +50,7 @@ def test_only_the_page_itself_goes_through_a_door(
 
 
 @given(st.text(st.characters(codec=None)))
+@example("\ud800")
 def test_only_the_key_is_the_key(key: str) -> None:
     """Nothing else opens, and nothing else is an error, whatever bytes it was."""
     why = refused("GET", headers(Authorization=f"Bearer {key}"), KEY)

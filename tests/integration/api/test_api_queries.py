@@ -407,7 +407,7 @@ def test_erasure(world: ApiWorld, tenant: Tenant) -> None:
         reply = tenant.call("GET", f"/v1/erasures/{erasure}", "officer")
         return dict(reply.body) if reply.status == 200 else {}
 
-    await_until(lambda: len(shown().get("receipts", [])) == 2, 20, "both receipts")  # type: ignore[arg-type]  # a list
+    await_until(lambda: len(shown().get("receipts", [])) == 2, 60, "both receipts")  # type: ignore[arg-type]  # a list
     found = shown()
     assert (found["state"], found["subject"], found["requested_by"]) == (
         "keys_destroyed",

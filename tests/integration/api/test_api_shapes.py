@@ -93,7 +93,7 @@ def test_an_erasure_at_every_stage(world: ApiWorld, tenant: Tenant) -> None:
         seen.append(reply.body)
         return str(reply.body["state"])
 
-    await_until(lambda: state() == "keys_destroyed" and len(seen[-1]["receipts"]) == 2, 20, "both receipts")
+    await_until(lambda: state() == "keys_destroyed" and len(seen[-1]["receipts"]) == 2, 60, "both receipts")
     destroyed = seen[-1]
     assert to_ms(destroyed["t2"]) - to_ms(destroyed["t1"]) == TIMES.leases_over_s * 1000
     dates = {name: destroyed[name] for name in ("t0", "t1", "t2", "tr")} | {"t3": destroyed["tr"]}
@@ -101,7 +101,7 @@ def test_an_erasure_at_every_stage(world: ApiWorld, tenant: Tenant) -> None:
         {"erasure": erasure, "receipts": destroyed["receipts"], **dates}
     )
     world.produce(person.event(erased, {}))
-    await_until(lambda: state() == "erased", 20, "SubjectErased is shown")
+    await_until(lambda: state() == "erased", 60, "SubjectErased is shown")
     for body in seen:
         assert set(body) >= ERASURE
         assert (body["erasure_id"], body["subject"]) == (erasure, person.subject)

@@ -168,8 +168,8 @@ def test_what_lands_is_seen_at_once(world: ApiWorld, tenant: Tenant) -> None:
         newcomer.write("Hallo")
         return newcomer.subject in seen
 
-    await_until(arrived, 30.0, "the event is seen")
-    thread.join(30)
+    await_until(arrived, 60.0, "the event is seen")
+    thread.join(60)
     assert not thread.is_alive()
 
 
@@ -220,11 +220,11 @@ def test_feeds_are_counted_and_freed(world: ApiWorld, monkeypatch: pytest.Monkey
             error.close()
         return bool(held)
 
-    await_until(opened, 30.0, "a feed is free")
+    await_until(opened, 60.0, "a feed is free")
     assert held[0].readline() == b": the log\n"
     assert refusal(world, world.admin) == 503
     held.pop().close()
-    await_until(opened, 30.0, "the feed is free again")
+    await_until(opened, 60.0, "the feed is free again")
     held.pop().close()
 
 
@@ -248,9 +248,9 @@ def test_who_is_too_slow_is_told_how_much_was_passed_over(world: ApiWorld, tail:
         passed += tail.pass_over(100)
         return read_so_far + passed >= 1_000
 
-    await_until(all_told, 30.0, "each is read or counted")
+    await_until(all_told, 60.0, "each is read or counted")
     assert passed
     assert read_so_far + passed == 1_000
     mark = random_id().encode()
     world.producer.produce_all([Output(SLOW, b"slow", mark)])
-    await_until(lambda: mark in [record.value for record in tail.read(500, 0.5)], 30.0, "the newest is read")
+    await_until(lambda: mark in [record.value for record in tail.read(500, 0.5)], 60.0, "the newest is read")

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from schemas import topics
-from schemas.clock import now_ms, to_text
+from schemas.clock import boot_s, now_ms, to_text
 from schemas.entry_tokens import find_token, token_hash
 from schemas.events import registry, tenants
 from schemas.ids import random_id
@@ -286,17 +286,21 @@ def test_an_ended_form_is_gone_and_its_tokens_end(world: ApiWorld) -> None:
 def test_one_source_may_sign_up_so_often_and_is_told_so_in_words(world: ApiWorld) -> None:
     """Another source is not held up by it."""
     form = complete(world)
-    body = orjson.dumps(form.body())
+    body, page = orjson.dumps(form.body()), urlencode(fields(form)).encode()
+    began = boot_s()
     statuses = [
         sent_from(world, "127.0.0.9", f"{form.place}/signups", body)[0] for _ in range(SIGN_UPS.burst)
     ]
     assert statuses == [200] * SIGN_UPS.burst
-    assert sent_from(world, "127.0.0.9", f"{form.place}/signups", body) == (429, b'{"word":"busy"}')
-    page = urlencode(fields(form)).encode()
+    after = 0  # on a busy machine those of the burst take so long that others may follow
+    while (last := sent_from(world, "127.0.0.9", f"{form.place}/signups", body))[0] == 200:
+        after += 1
+        assert after <= (boot_s() - began) / SIGN_UPS.every_s
+    assert last == (429, b'{"word":"busy"}')
     status, told = sent_from(world, "127.0.0.9", form.place, page, "application/x-www-form-urlencoded")
     assert (status, WORDS["de"]["busy"] in told.decode()) == (429, True)
     assert sent_from(world, "127.0.0.10", f"{form.place}/signups", body)[0] == 200
-    assert form.tokens() == SIGN_UPS.burst + 1
+    assert form.tokens() == SIGN_UPS.burst + after + 1
 
 
 # What the business itself calls

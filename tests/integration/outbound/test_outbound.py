@@ -1,5 +1,6 @@
 """Role outbound on a real Kafka, PostgreSQL and provider API: what becomes of a command, whatever the provider answers."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from tests.receiving_world import await_until, sample
 from tests.sending_world import CLOSED_PORT_URL, TIMES, SendingWorld
 from vault.claims import EchoSettlement
 from vault.connections import AccountLimits
+from workers.channels.whatsapp.channel import WhatsApp
 
 
 def test_every_kind_of_content_is_submitted_with_its_status_and_confirmation(world: SendingWorld) -> None:
@@ -107,20 +109,26 @@ def test_over_the_throughput_all_arrive_in_order(
         world.close()
 
 
+class Rare(WhatsApp):
+    """WhatsApp with a pair limit that a busy machine does not outlast: four at once to one person, then one in 15 s."""
+
+    capabilities = replace(WhatsApp.capabilities, pair_interval_s=15.0, pair_burst=4)
+
+
 def test_the_pair_limit_is_the_accounts_own(world: SendingWorld) -> None:
-    """One account keeps what the channel declares: the 46th message to one person waits. The other has no pair limit."""
+    """One account keeps what the channel declares: the fifth message to one person waits. The other has no pair limit."""
     world.limit(AccountLimits(rate_per_s=500.0, pair_interval_s=0), world.second)
     anna, ben = world.somebody(), world.somebody(site=world.second)
-    limited = [text_command(anna.person, f"{n}") for n in range(46)]
-    free = [text_command(ben.person, f"{n}") for n in range(100)]
+    limited = [text_command(anna.person, f"{n}") for n in range(5)]
+    free = [text_command(ben.person, f"{n}") for n in range(20)]
     before = pair_waits()
-    with world.outbound():
+    with world.outbound(channel=Rare()):
         world.send(*limited, *free)
         world.await_all([*limited, *free])
-    assert world.provider.bodies(ben.number) == [f"{n}" for n in range(100)]
-    assert world.provider.bodies(anna.number) == [f"{n}" for n in range(46)]
+    assert world.provider.bodies(ben.number) == [f"{n}" for n in range(20)]
+    assert world.provider.bodies(anna.number) == [f"{n}" for n in range(5)]
     asked, at_once = (after - so_far for after, so_far in zip(pair_waits(), before, strict=True))
-    assert (asked, at_once) == (46, 45), "the limit applied to one account, and only the last message waited"
+    assert (asked, at_once) == (5, 4), "the limit applied to one account, and only the last message waited"
 
 
 def pair_waits() -> tuple[float, float]:

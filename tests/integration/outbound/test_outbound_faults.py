@@ -1,5 +1,6 @@
 """Role outbound when a channel, this program or the vault is at fault: every message ends with a status, and is kept."""
 
+import threading
 from base64 import b64decode
 from collections.abc import Callable, Sequence
 
@@ -158,16 +159,14 @@ def test_a_fault_of_this_program_ends_the_message_with_a_status(world: SendingWo
     world.dead_letters = ["ArithmeticError"] * 2
 
 
-def permits_fail(bad: Event, error: Exception, times: int) -> Meddle:
-    """The vault raises for every batch of questions that has this message in it, so often."""
-    left = [times]
+def permits_fail(bad: Event, error: Exception, repaired: threading.Event) -> Meddle:
+    """The vault raises for every batch of questions that has this message in it, until it is repaired."""
 
     def meddle(vault: Vault) -> None:
         asked = vault.permits
 
         def permits(requests: Sequence[PermitRequest]) -> list[Answer]:
-            if left[0] and any(request.message == message_of(bad) for request in requests):
-                left[0] -= 1
+            if not repaired.is_set() and any(request.message == message_of(bad) for request in requests):
                 raise error
             return asked(requests)
 
@@ -182,7 +181,7 @@ def test_a_question_that_the_vault_cannot_take_ends_its_message_and_no_other(wor
     others = [world.somebody() for _ in range(6)]
     bad = text_command(anna.person, "bad")
     good = [text_command(other.person, "good") for other in others]
-    meddle = permits_fail(bad, psycopg.errors.UntranslatableCharacter(anna.number), 1_000)
+    meddle = permits_fail(bad, psycopg.errors.UntranslatableCharacter(anna.number), threading.Event())
     with world.outbound(meddle=meddle):
         world.send(*good[:3], bad, *good[3:])
         world.await_all([bad, *good])
@@ -197,13 +196,15 @@ def test_for_a_fault_of_the_vault_a_message_waits(world: SendingWorld, error: Ex
     """It is not the message's fault: nothing is dead-lettered, others go on, and it is sent once the vault is repaired."""
     anna, ben = world.somebody(), world.somebody()
     bad, good = text_command(anna.person, "later"), text_command(ben.person, "good")
-    with world.outbound(meddle=permits_fail(bad, error, 3)):
+    repaired = threading.Event()
+    with world.outbound(meddle=permits_fail(bad, error, repaired)):
         world.send(bad, good)
         world.await_status(message_of(good), "submitted")
         await_until(
             "it waits", lambda: sample("sealpost_parked_messages", channel="whatsapp", why="vault_fault") == 1
         )
         assert world.became(message_of(bad)) == []
+        repaired.set()
         world.await_status(message_of(bad), "submitted")
     assert world.outcomes(bad) == [(1, "submitted")]
 

@@ -23,6 +23,8 @@ from vault.vault import Vault
 from workers.outbound.turns import Limits
 
 SEED = 20_261_123
+CALL_S = 1.2
+"""How long a call takes that something happens to: a test on a busy machine must see it, and it must be over in time."""
 
 
 def in_flight() -> float:
@@ -63,7 +65,7 @@ def test_postgres_away_no_call_starts_and_outcomes_are_kept(
     """Calls under way when PostgreSQL goes are settled when it is back; nothing is sent meanwhile, nothing twice."""
     people = [world.somebody() for _ in range(4)]
     commands = series(people, 3, "at_most_once")
-    world.provider.fault(next=4, delay_s=0.7)
+    world.provider.fault(next=4, delay_s=CALL_S)
     with world.outbound():
         world.send(*commands)
         await_until("four calls under way", lambda: in_flight() == 4)
@@ -80,7 +82,7 @@ def test_postgres_away_no_call_starts_and_outcomes_are_kept(
 def test_kafka_away_what_is_settled_is_written_later(world: SendingWorld, kafka_server: KafkaServer) -> None:
     people = [world.somebody() for _ in range(4)]
     commands = series(people, 3, "at_most_once")
-    world.provider.fault(next=4, delay_s=0.7)
+    world.provider.fault(next=4, delay_s=CALL_S)
     with world.outbound():
         world.send(*commands)
         await_until("four calls under way", lambda: in_flight() == 4)
@@ -191,14 +193,15 @@ def test_a_reply_overtakes_the_bulk_that_waits_for_the_rate(world: SendingWorld)
     people = [world.somebody() for _ in range(8)]
     bulk = [text_command(p.person, f"bulk {n}", delivery="at_most_once") for n in range(8) for p in people]
     reply = text_command(people[0].person, "reply")
-    world.limit(AccountLimits(rate_per_s=20.0))
+    world.limit(AccountLimits(rate_per_s=8.0))
     with world.outbound():
         world.send(*bulk, bulk=True)
-        await_until("the bulk is under way", lambda: len(world.provider.messages()) >= 6)
+        await_until("the bulk is under way", lambda: len(world.provider.messages()) >= 4)
         world.send(reply)
         world.await_status(str(reply.data["message"]), "submitted")
-        assert len(world.provider.messages()) < 30, "it did not wait behind the other 50"
         world.await_all(bulk)
+    order = [str(message["body"]) for message in world.provider.messages()]
+    assert order.index("reply") < 50, "it waited behind the bulk"
     for person in people:
         bodies = [body for body in world.provider.bodies(person.number) if body != "reply"]
         assert bodies == [f"bulk {n}" for n in range(8)]
