@@ -182,6 +182,13 @@ def test_a_tenant_from_registration_to_agreement(instance: RunningInstance) -> N
     made = json.loads(sealpost("tenant", "register", "shop", "--name", "Shop AG", "--language", "en", *data))
     assert made["tenant"] == "shop"
     assert {"officer", "agent", "producer"} <= set(made["tokens"])
+    repeated = sealpost("tenant", "register", "shop", "--name", "Shop AG", "--language", "en", *data)
+    assert json.loads(repeated) == {"tenant": "shop"}
+    issued = json.loads(sealpost("tokens", "issue", "shop", "agent", "--replace", *data))
+    looked = f"{instance.ready['api_url']}/v1/subjects/{'0' * 32}"
+    old, new = (call("GET", looked, token=token) for token in (made["tokens"]["agent"], issued["token"]))
+    assert (old.status, new.status) == (401, 404)
+    sealpost("tokens", "issue", "nobody", "agent", *data, code=1)
     sealpost("tenant", "dpa", "shop", "--version", "2026-01", *data)
     secrets = ("--app-secret", "a-secret", "--verify-token", "a-token", "--access-token", "another")
     connect = ("tenant", "connect", "shop", "whatsapp", "--connection", "shop-wa", "--account", "4711")
