@@ -19,6 +19,7 @@ from projections.api.router import create_router as create_queries
 from projections.log.feed import FeedParts, Feeds
 from projections.log.router import create_router as create_log
 from schemas.http import READ_S, create_app
+from schemas.http_counts import AnswerCounts
 from streams.kafka.producer import AsyncProducer
 from streams.kafka.settings_follower import SettingsFollower
 from streams.step.connections import Connections
@@ -125,7 +126,7 @@ def uvicorn_config(app: FastAPI, settings: Settings, limits: HeadLimits = LIMITS
         host=settings.host,
         port=settings.port,
         loop="uvloop",
-        http=protocol_of(limits),
+        http=protocol_of(limits, AnswerCounts().cut_off),
         ws="none",
         lifespan="off",
         log_config=None,

@@ -18,13 +18,17 @@ def command(data: Path | None, method: str, path: str, role: str, body: Any = No
 
 
 def explain(data: Path | None, message: str, *, as_json: bool) -> None:
-    """Print what became of a message, one line a step, the verdict last; exit code 1 when there is no such message."""
+    """Print what became of a message, one line a step, of a text in parts one a part, the verdict last; exit code 1 when there is
+    no such message."""
     answer = ask(data, "GET", f"/v1/messages/{message}/explanation", "agent")
     if as_json or answer.status >= 400:
         _print(answer)
         return
     for step in answer.body["steps"]:
         typer.echo(f"{step['at']}  {step['words']}")
+    for part in answer.body.get("parts", ()):
+        tries = len(part["attempts"])
+        typer.echo(f"Part {part['part'] + 1}, {tries} attempt{'s' * (tries > 1)}: {part['verdict']}")
     typer.echo(answer.body["verdict"])
 
 

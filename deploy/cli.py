@@ -20,6 +20,9 @@ from schemas.errors import SealpostError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 topics_app = typer.Typer(no_args_is_help=True, help="Topics of the installation.")
+tokens_app = typer.Typer(
+    no_args_is_help=True, help="What a business's people and programs call the API with."
+)
 tenant_app = typer.Typer(no_args_is_help=True, help="Businesses that use this installation.")
 subject_app = typer.Typer(no_args_is_help=True, help="One person's data.")
 events_app = typer.Typer(no_args_is_help=True, help="The log made readable.")
@@ -27,6 +30,7 @@ message_app = typer.Typer(no_args_is_help=True, help="One message.")
 deadletters_app = typer.Typer(no_args_is_help=True, help="Records that could not be handled.")
 app.add_typer(topics_app, name="topics")
 app.add_typer(tenant_app, name="tenant")
+app.add_typer(tokens_app, name="tokens")
 app.add_typer(connection_commands.app, name="connections")
 app.add_typer(subject_app, name="subject")
 app.add_typer(events_app, name="events")
@@ -163,11 +167,27 @@ def tenant_register(
     language: Annotated[str, typer.Option(help="Default language: de or en.")] = "de",
     data: Data = None,
 ) -> None:
-    """Register a business; prints its tokens, which are shown only this once. Repeated, it prints further ones."""
+    """Register a business; prints its tokens, which are shown only this once. Repeated, it changes nothing and prints none."""
     from deploy.api_commands import command
 
     body = {"id": tenant, "name": name, "default_language": language}
     command(data, "POST", "/v1/tenants", "admin", body)
+
+
+@tokens_app.command("issue")
+def tokens_issue(
+    tenant: Annotated[str, typer.Argument(callback=name)],
+    role: Annotated[str, typer.Argument(help="officer, legal, agent, producer or analyst.")],
+    replace: Annotated[
+        bool,
+        typer.Option("--replace", help="End all earlier tokens of this role, also those that nobody knows."),
+    ] = False,
+    data: Data = None,
+) -> None:
+    """Issue a further token of a business; prints it, only this once."""
+    from deploy.api_commands import command
+
+    command(data, "POST", f"/v1/tenants/{tenant}/tokens", "admin", {"role": role, "replace": replace})
 
 
 @tenant_app.command("dpa")

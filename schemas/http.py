@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from schemas.errors import SealpostError
 from schemas.field_errors import UNREADABLE, FieldError, field_errors
+from schemas.http_counts import CountedAnswers
 from schemas.problems import MEDIA_TYPE, PROBLEM_PREFIX, PROBLEMS
 
 BODY_MAX_BYTES = 256 * 1024
@@ -205,6 +206,7 @@ def create_app(
     for kind in unavailable:
         app.add_exception_handler(kind, away)
     app.add_middleware(_Guard, read_s=read_s)
+    app.add_middleware(CountedAnswers)
     return app
 
 

@@ -52,6 +52,18 @@ CATALOGUE: tuple[Metric, ...] = (
         "Webhooks with a wrong or missing proof.",
         ("channel",),
     ),
+    Metric(
+        "sealpost_http_requests_total",
+        "counter",
+        "Requests to the API and the public pages answered. `route` is the template, or other.",
+        ("route", "method", "code"),
+    ),
+    Metric(
+        "sealpost_http_request_seconds",
+        "histogram",
+        "Request to the API or a public page received until its answer begins.",
+        ("route", "method"),
+    ),
     Metric("sealpost_consumer_lag_records", "gauge", "Records between position and end.", ("role", "topic")),
     Metric(
         "sealpost_consumer_lag_seconds",

@@ -1,16 +1,20 @@
 """What the gate has answered for one message so far, for whoever explains it. Read only; decides nothing."""
 
 from dataclasses import dataclass
+from typing import Any
 
+from schemas import topics
 from schemas.clock import MS_PER_S
+from schemas.envelope import Event
 from schemas.ids import message_day
+from streams.step.store import decode_outputs
 from vault.base import VaultBase
 
 _ATTEMPTS = """
-select c.subject, c.part, c.attempt, c.at_ms, c.refusal, o.class, o.at_ms
+select c.subject, c.part, c.attempt, c.at_ms, c.refusal, o.class, o.at_ms, o.outputs
 from vault.claims c
 left join lateral (
-    select o.class, o.at_ms from vault.outcomes o
+    select o.class, o.at_ms, o.outputs from vault.outcomes o
     where o.day = c.day and o.message = c.message and o.part = c.part and o.attempt = c.attempt
     order by o.definite desc limit 1
 ) o on true
@@ -23,8 +27,8 @@ _BEHIND = """select coalesce(not bool_and(incarnation = vault.incarnation()), tr
 
 @dataclass(frozen=True, slots=True)
 class AttemptRecord:
-    """One answer of the gate. `refusal`: why it said never; `outcome`: how the call ended, None while nobody knows. Milliseconds
-    of the database's clock."""
+    """One answer of the gate. `refusal`: why it said never; `outcome`: how the call ended, None while nobody knows; `reason` and
+    `code`: those of the status event that followed. Milliseconds of the database's clock."""
 
     subject: str
     part: int
@@ -33,6 +37,8 @@ class AttemptRecord:
     refusal: str | None
     outcome: str | None
     outcome_at_ms: int | None
+    reason: str | None
+    code: int | None
 
 
 class AttemptsPart(VaultBase):
@@ -46,7 +52,7 @@ class AttemptsPart(VaultBase):
             return []
         with self._statement() as cursor:
             cursor.execute(_ATTEMPTS, [day, message, tenant])
-            return [AttemptRecord(subject.hex, *rest) for subject, *rest in cursor.fetchall()]
+            return [_record(row) for row in cursor.fetchall()]
 
     def is_behind(self, *, needs_consent: bool) -> bool:
         """True while the gate waits because something may not be applied yet: after a restore for everything, else for what needs
@@ -64,3 +70,18 @@ class AttemptsPart(VaultBase):
                 [subject, tenant, account],
             ).fetchone()
         return None if row is None else row[0]
+
+
+def _record(row: tuple[Any, ...]) -> AttemptRecord:
+    subject, *rest, outputs = row
+    columns: list[Any] = [*rest, *_said(outputs)]
+    return AttemptRecord(subject.hex, *columns)
+
+
+def _said(outputs: bytes | None) -> tuple[str | None, int | None]:
+    """Reason and code of the status that an outcome was stored with; a released claim has none."""
+    for output in decode_outputs(outputs) if outputs is not None else ():
+        if output.topic == topics.STATUSES:
+            data = Event.from_bytes(output.value).data
+            return data.get("reason"), data.get("code")
+    return None, None

@@ -1,7 +1,7 @@
 """Bearer tokens: only their hashes are stored. A token belongs to one (tenant, role); the installation's admin has no tenant."""
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from threading import Lock
@@ -9,6 +9,7 @@ from typing import Literal
 
 from schemas.clock import boot_s
 from schemas.ids import random_id, random_token
+from streams.step.contract import Cursor
 from streams.step.postgres import is_away
 from vault.base import VaultBase
 
@@ -16,6 +17,7 @@ KEPT_S = 900.0
 """How long a token is believed while the database is away: longer than a restart of a server, shorter than a revoked token may
 be worth something."""
 KNOWN_MAX = 10_000
+TenantRole = Literal["officer", "legal", "agent", "producer", "analyst"]
 AccessRole = Literal["admin", "officer", "legal", "agent", "producer", "analyst", "operator"]
 
 
@@ -65,19 +67,31 @@ class TokenMemory:
 class TokensPart(VaultBase):
     """Access."""
 
-    def issue_token(self, tenant: str | None, role: AccessRole) -> str:
-        """A fresh token, shown this once; ValueError unless exactly the roles admin and operator have no tenant."""
+    def issue_token(self, tenant: str | None, role: AccessRole, *, replace: bool = False) -> str:
+        """A fresh token, shown this once; with `replace` all earlier ones of the role end. ValueError unless exactly the roles
+        admin and operator have no tenant."""
         if (tenant is None) != (role in ("admin", "operator")):
             raise ValueError(
                 "the roles admin and operator belong to the installation, all others to a tenant"
             )
-        token = random_token()
-        with self._statement() as cursor:
-            cursor.execute(
-                "insert into vault.tokens (hash, principal, tenant, role) values (%s, %s, %s, %s)",
-                [_hash(token), random_id(), tenant, role],
-            )
-        return token
+        with self.transaction() as cursor:
+            if replace:
+                cursor.execute(
+                    "update vault.tokens set revoked = true where tenant is not distinct from %s and role = %s",
+                    [tenant, role],
+                )
+            return _issue(cursor, tenant, role)
+
+    def issue_first_tokens(self, tenant: str, roles: Sequence[AccessRole]) -> dict[str, str]:
+        """A token for each role of a registered tenant that never had one; {} once it had any: what is issued again on the
+        way is known to nobody."""
+        with self.transaction() as cursor:
+            # One registration at a time: two at once must not both find none.
+            cursor.execute("select from vault.tenants where tenant = %s for update", [tenant])
+            cursor.execute("select from vault.tokens where tenant = %s limit 1", [tenant])
+            if cursor.fetchone() is not None:
+                return {}
+            return {role: _issue(cursor, tenant, role) for role in roles}
 
     def check_token(self, token: str) -> Principal | None:
         """Whose token this is; None when it is unknown or revoked."""
@@ -97,6 +111,15 @@ class TokensPart(VaultBase):
                 "update vault.tokens set revoked = true where hash = %s and not revoked", [_hash(token)]
             )
             return cursor.rowcount == 1
+
+
+def _issue(cursor: Cursor, tenant: str | None, role: AccessRole) -> str:
+    token = random_token()
+    cursor.execute(
+        "insert into vault.tokens (hash, principal, tenant, role) values (%s, %s, %s, %s)",
+        [_hash(token), random_id(), tenant, role],
+    )
+    return token
 
 
 def _hash(token: str) -> bytes:

@@ -4,10 +4,11 @@ Facts come from the read models, the vault's claims and the consent history; no 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from schemas.clock import MS_PER_S, from_ms
+from schemas.events.statuses import PART_FAILED, Status
 from schemas.reasons import FailureClass, RefusalReason, WaitReason
 
 WINDOW_HOURS = 24
@@ -18,20 +19,39 @@ METHODS: Mapping[str, str] = {
     "provider_preference": "in the provider's own settings",
     "api": "through the API",
 }
-_ENDED = frozenset(("submitted", "failed", "rejected", "expired"))
-"""Outcomes of an attempt that say what became of the message."""
+_ENDS: Mapping[str, Status] = {
+    "submitted": "submitted", "failed": "failed", "rejected": "rejected", "expired": "expired",
+}  # fmt: skip
+"""Outcomes of an attempt that say what became of the message, and the status that follows."""
+_NOT_SENT = ("rejected", "expired", "failed")
 _SECONDS_PER: tuple[tuple[int, str], ...] = ((86_400, "d"), (3_600, "h"), (60, "min"))
 
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """One attempt: when the gate answered, what it refused for, and how the provider call ended (None: not yet, or unknown)."""
+    """One attempt: when the gate answered, what it refused for, and how the provider call ended (None: not yet, or unknown).
+    `part`: of a text that was cut, counted from 0 as in the statuses. `reason` and `code`: what the status says that followed."""
 
     attempt: int
     at_ms: int
     refusal: str | None = None
     outcome: str | None = None
     outcome_at_ms: int | None = None
+    part: int = 0
+    reason: str | None = None
+    code: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What became of one part of a text that was cut. `part` is counted from 0; people read one more. `words`: the sentence."""
+
+    part: int
+    status: Status
+    reason: str | None
+    code: int | None
+    tried: Sequence[Tried]
+    words: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +98,12 @@ class Facts:
             return self.status
         if newest.refusal is not None:
             return "expired" if newest.refusal == "expired" else "rejected"
-        return newest.outcome if newest.outcome in _ENDED else self.status
+        return _ENDS.get(newest.outcome or "", self.status)
+
+    @property
+    def is_cut(self) -> bool:
+        """The gate was asked for more than one part."""
+        return any(one.part for one in self.tried)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +131,13 @@ def chain(facts: Facts) -> list[Sentence]:
         )
     ]
     for one in facts.tried:
-        steps += _attempt(one)
+        whose = f"Part {one.part + 1}: " if facts.is_cut else ""
+        steps += [Sentence(step.at_ms, whose + step.words) for step in _attempt(one)]
     told = {"rejected" if one.refusal else one.outcome for one in facts.tried}
     for status, words in _STATUS_WORDS.items():
         if status in facts.times and status not in told:
-            steps.append(Sentence(facts.times[status], words))
+            whose = "Part 1: " if facts.is_cut and status in _SPOKEN_FOR else ""
+            steps.append(Sentence(facts.times[status], whose + words))
     return [
         step if number == 0 else Sentence(step.at_ms, f"{step.words} ({_since(steps[number - 1], step)})")
         for number, step in enumerate(steps)
@@ -118,24 +145,102 @@ def chain(facts: Facts) -> list[Sentence]:
 
 
 def verdict(facts: Facts) -> str:
-    """The one sentence that support staff need: what became of it, why, and what to do."""
+    """The one sentence that support staff need: what became of it, why, and what to do. Of a text that was cut a sentence for
+    all parts that went the same way, those that went wrong first."""
+    if facts.is_cut:
+        return _verdict_of_parts(facts)
     match facts.stands:
         case "rejected" | "expired":
             refusal = next((one.refusal for one in facts.tried if one.refusal), None)
-            words = _words(REFUSALS, facts.reason or refusal)
-            return f"Not sent: {words(facts)}"
+            return f"Not sent: {_why_refused(facts, refusal)}"
         case "failed":
-            words = _words(FAILURES, facts.reason)
-            code = f" (the provider's code {facts.code})" if facts.code is not None else ""
-            return f"Not delivered: {words(facts)}{code}"
+            return f"Not delivered: {_why_failed(facts)}"
         case "unknown":
-            return (
-                "Nobody knows whether it arrived: the provider was called and its answer never came. It is not sent again, "
-                "so that nothing arrives twice."
-            )
+            return f"Nobody knows whether it arrived: {_UNANSWERED}"
         case "requested":
-            return _waiting(facts)
+            return f"Not sent yet; it was asked for {_ago(facts)} ago. {_waiting(facts)}"
     return _PROGRESS.get(facts.stands, "It is on its way.")
+
+
+def parts_of(facts: Facts) -> list[Part]:
+    """What became of each part that the gate was asked for, in order; [] for what was not cut."""
+    if not facts.is_cut:
+        return []
+    found = []
+    for number in sorted({one.part for one in facts.tried}):
+        tried = [one for one in facts.tried if one.part == number]
+        counts = _counts(tried)
+        status, reason = _status_of(counts), counts.refusal or counts.reason
+        words = _part_words(replace(facts, tried=tried, reason=reason, code=counts.code, times={}), status)
+        found.append(Part(number, status, reason, counts.code, tried, words))
+    return found
+
+
+def _counts(tried: Sequence[Tried]) -> Tried:
+    """The attempt that says what became of a part, as the vault has it: what the provider took before every other end."""
+    ends = [one for one in tried if one.outcome in _ENDS]
+    taken = [one for one in ends if one.outcome == "submitted"]
+    return [*taken, *ends, tried[-1]][0]
+
+
+def _status_of(one: Tried) -> Status:
+    if one.outcome == "unknown":
+        return "unknown"
+    refused: Status = "expired" if one.refusal == "expired" else "rejected"
+    return refused if one.refusal is not None else _ENDS.get(one.outcome or "", "requested")
+
+
+def _part_words(facts: Facts, status: Status) -> str:
+    """`facts`: with the attempts, the reason and the code of this part alone."""
+    match status:
+        case "rejected" | "expired":
+            return f"Not sent: {_why_refused(facts)}"
+        case "failed":
+            return f"Not delivered: {_why_failed(facts)}"
+        case "unknown":
+            return f"Nobody knows whether it arrived: {_UNANSWERED}"
+        case "requested":
+            return f"Not sent yet. {_waiting(facts)}"
+    return "The provider took it."
+
+
+def _verdict_of_parts(facts: Facts) -> str:
+    parts = parts_of(facts)
+    alike: dict[str, list[Part]] = {}
+    for part in sorted(parts, key=_urgency):
+        alike.setdefault(part.words, []).append(part)
+    words = [f"{_named(group)}: {said}" for said, group in alike.items()]
+    if any(part.status in _NOT_SENT for part in parts):
+        return " ".join(words)
+    if facts.status in _NOT_SENT:
+        # The provider took every part, and reported later that one of them did not arrive.
+        return f"A part was not delivered: {_why_failed(facts)}"
+    if len(alike) == 1 and facts.status in _SPOKEN_FOR:
+        return f"{words[0]} Part 1: {_PROGRESS[facts.status]}"
+    return " ".join(words)
+
+
+def _urgency(part: Part) -> tuple[int, int]:
+    """Why a text is not whole comes first, then what was held back for it, then what is open, then what went."""
+    if part.reason == PART_FAILED:
+        return 1, part.part
+    order = {**dict.fromkeys(_NOT_SENT, 0), "unknown": 2, "requested": 3}
+    return order.get(part.status, 4), part.part
+
+
+def _named(parts: Sequence[Part]) -> str:
+    """`Part 2`, `Parts 2 and 3`, `Parts 1, 2 and 3`."""
+    *first, last = [str(part.part + 1) for part in parts]
+    return f"Parts {', '.join(first)} and {last}" if first else f"Part {last}"
+
+
+def _why_refused(facts: Facts, refusal: str | None = None) -> str:
+    return _words(REFUSALS, facts.reason or refusal)(facts)
+
+
+def _why_failed(facts: Facts) -> str:
+    code = f" (the provider's code {facts.code})" if facts.code is not None else ""
+    return f"{_words(FAILURES, facts.reason)(facts)}{code}"
 
 
 def _words(known: Mapping[Any, Callable[[Facts], str]], reason: str | None) -> Callable[[Facts], str]:
@@ -147,7 +252,9 @@ def _attempt(one: Tried) -> list[Sentence]:
         return [Sentence(one.at_ms, "The gate refused it.")]
     again = "" if one.attempt == 1 else f" once more, attempt {one.attempt}"
     steps = [Sentence(one.at_ms, f"The gate let it go{again}.")]
-    if one.outcome is not None and one.outcome_at_ms is not None:
+    if one.reason == PART_FAILED and one.outcome_at_ms is not None:
+        steps.append(Sentence(one.outcome_at_ms, "It was held back: a part before it was not sent."))
+    elif one.outcome is not None and one.outcome_at_ms is not None:
         steps.append(Sentence(one.outcome_at_ms, _OUTCOMES.get(one.outcome, "The call ended.")))
     return steps
 
@@ -170,6 +277,11 @@ _STATUS_WORDS: Mapping[str, str] = {
     "delivered": "It arrived on the person's device.",
     "read": "The person opened it.",
 }
+_SPOKEN_FOR = ("sent", "delivered", "read")
+"""What the provider reports of every part; the read model keeps it of the first, which speaks for the message."""
+_UNANSWERED = (
+    "the provider was called and its answer never came. It is not sent again, so that nothing arrives twice."
+)
 _PROGRESS: Mapping[str, str] = {
     "submitted": "The provider took it and has reported nothing since.",
     "sent": "The provider sent it on; it has not arrived on the person's device yet.",
@@ -285,10 +397,13 @@ WAITS: Mapping[WaitReason, str] = {
 }
 
 
+def _ago(facts: Facts) -> str:
+    return _span(facts.now_ms - facts.requested_at_ms)
+
+
 def _waiting(facts: Facts) -> str:
-    so_far = f"Not sent yet; it was asked for {_span(facts.now_ms - facts.requested_at_ms)} ago."
     if facts.waits_for is not None:
-        return f"{so_far} {WAITS[facts.waits_for]}"
+        return WAITS[facts.waits_for]
     if facts.tried and facts.tried[-1].outcome == "retry":
-        return f"{so_far} The provider did not take it; it is tried again until its time runs out."
-    return f"{so_far} It is in line, behind earlier messages to the person or the provider's rate."
+        return "The provider did not take it; it is tried again until its time runs out."
+    return "It is in line, behind earlier messages to the person or the provider's rate."

@@ -4,7 +4,7 @@ from functools import partial
 
 from projections.api import models
 from projections.api.answers import Answers, Gone, SettingsSource
-from projections.api.explaining import Act, Facts, Sentence, Tried, chain, verdict
+from projections.api.explaining import Act, Facts, Part, Sentence, Tried, chain, parts_of, verdict
 from projections.api.reading import Reader, Row, arriving
 from projections.tables import ECHO, STATUS_TIMES
 from schemas.clock import DAY, MS_PER_S, at_ms, now_ms, to_text, today
@@ -42,7 +42,7 @@ class Explanations:
         if row["direction"] != "out" or row["kind"] == ECHO:
             return _not_ours(message, row)
         facts = self._facts(tenant, row, attempts)
-        return models.ExplanationAnswer(
+        answer = models.ExplanationAnswer(
             message_id=message,
             subject=subject,
             direction="out",
@@ -51,6 +51,8 @@ class Explanations:
             verdict=verdict(facts),
             steps=[_step(one) for one in chain(facts)],
         )
+        parts = parts_of(facts)
+        return answer.model_copy(update={"parts": [_part(one) for one in parts]}) if parts else answer
 
     def _row(self, tenant: str, message: str) -> Row | None:
         if not is_id(message):
@@ -60,6 +62,8 @@ class Explanations:
 
     def _facts(self, tenant: str, row: Row, attempts: list[AttemptRecord]) -> Facts:
         subject, status = row["subject"], statuses.of_rank(row["status_rank"]) or "requested"
+        # A later part may wait long after the first one, which speaks for the message, was taken.
+        waits = status == "requested" or bool(attempts and attempts[-1].part and _is_open(attempts[-1]))
         return Facts(
             channel=row["channel"] or "",
             purpose=row["purpose"] or "",
@@ -74,13 +78,21 @@ class Explanations:
                 name: at_ms(row[column]) for name, column in STATUS_TIMES.items() if row[column] is not None
             },
             tried=[
-                Tried(one.attempt, one.at_ms, one.refusal, one.outcome, one.outcome_at_ms)
+                Tried(
+                    one.attempt,
+                    one.at_ms,
+                    one.refusal,
+                    one.outcome,
+                    one.outcome_at_ms,
+                    one.part,
+                    one.reason,
+                    one.code,
+                )
                 for one in attempts
-                if one.part == 0
             ],
             acts=self._acts(tenant, subject, row),
             last_inbound_at_ms=self._vault.last_inbound_ms(tenant, subject, row["account"] or ""),
-            waits_for=self._waits_for(tenant, attempts, row) if status == "requested" else None,
+            waits_for=self._waits_for(tenant, attempts, row) if waits else None,
         )
 
     def _acts(self, tenant: str, subject: str, row: Row) -> list[Act]:
@@ -96,7 +108,7 @@ class Explanations:
 
     def _waits_for(self, tenant: str, attempts: list[AttemptRecord], row: Row) -> WaitReason | None:
         newest = attempts[-1] if attempts else None
-        if newest is not None and newest.refusal is None and newest.outcome in (None, "unknown"):
+        if newest is not None and _is_open(newest):
             calling_ms = self._vault.times.takeover_s * MS_PER_S
             return "busy" if newest.outcome is None and now_ms() - newest.at_ms < calling_ms else "echo"
         settings = self._settings.tenant(tenant) or TenantSettings(tenant)
@@ -129,6 +141,27 @@ def _not_ours(message: str, row: Row) -> models.ExplanationAnswer:
         status="received" if is_incoming else statuses.of_rank(row["status_rank"]),
         verdict=words,
         steps=[models.Step(at=at, words=words)],
+    )
+
+
+def _is_open(newest: AttemptRecord) -> bool:
+    """The provider may be being called, or nobody knows what became of the call."""
+    return newest.refusal is None and newest.outcome in (None, "unknown")
+
+
+def _part(one: Part) -> models.PartFate:
+    tried = [
+        models.Attempt(
+            attempt=each.attempt,
+            at=to_text(each.at_ms),
+            refusal=each.refusal,
+            outcome=each.outcome,
+            outcome_at=None if each.outcome_at_ms is None else to_text(each.outcome_at_ms),
+        )
+        for each in one.tried
+    ]
+    return models.PartFate(
+        part=one.part, status=one.status, reason=one.reason, code=one.code, verdict=one.words, attempts=tried
     )
 
 

@@ -235,6 +235,29 @@ class Step(Answer):
     words: str = Field(examples=["The gate let it go. (40 ms later)"])
 
 
+class Attempt(Answer):
+    """One answer of the gate, and how the call to the provider ended."""
+
+    attempt: int
+    at: str = Field(examples=[TIME_EXAMPLE])
+    refusal: str | None = Field(default=None, examples=["consent_withdrawn"])
+    outcome: str | None = Field(
+        default=None, description="Absent while nobody knows.", examples=["submitted"]
+    )
+    outcome_at: str | None = None
+
+
+class PartFate(Answer):
+    """What became of one part of a text over the channel's limit."""
+
+    part: int = Field(description="Counted from 0, as in the status events; sentences count from 1.")
+    status: str = Field(examples=["rejected"])
+    reason: str | None = Field(default=None, examples=["part_failed"])
+    code: int | None = None
+    verdict: str
+    attempts: list[Attempt]
+
+
 class ExplanationAnswer(Answer):
     """What became of a message, in sentences."""
 
@@ -249,6 +272,10 @@ class ExplanationAnswer(Answer):
         ]
     )
     steps: list[Step]
+    parts: list[PartFate] | None = Field(
+        default=None,
+        description="Of a text that went out in parts: each that was tried so far.",
+    )
 
 
 class TimelineItem(Answer):

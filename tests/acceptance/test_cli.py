@@ -13,6 +13,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from deploy.http_client import call
 from deploy.instance import INSTANCE_FILE
 from tests.acceptance_instance import RunningInstance, until
 
@@ -108,6 +109,48 @@ def test_message_explain_says_what_became_of_it(instance: RunningInstance) -> No
     assert any(refused in line and "It is rejected: consent_withdrawn." in line for line in lines)
 
 
+def test_message_explain_lists_every_part_of_a_long_text(instance: RunningInstance) -> None:
+    """Three parts, of which the provider refuses the second: which, why, and what became of the others."""
+    data, number = ("--data", str(instance.data)), instance.new_number()
+    subject = instance.sign_up(number)
+    faults = f"{instance.whatsapp['simulator_url']}/control/faults"
+    for fault in ({"delay_s": 0}, {"error": 131008}):
+        assert call("POST", faults, body={"to": number, "next": 1, **fault}).status < 300
+    sent = instance.send(number, "Birnen sind da. " * 550).body["message_id"]
+    instance.item(subject, sent, {"failed"})
+    held = "Part 3, 1 attempt: Not sent: a part of the same text before it was not sent, and a text with a hole is none."
+    shown = until(
+        "its last part",
+        lambda: found if held in (found := sealpost("message", "explain", sent, *data)) else "",
+    )
+    assert isinstance(shown, str)
+    *steps, first, second, _, last = shown.splitlines()
+    assert first == "Part 1, 1 attempt: The provider took it."
+    assert second.startswith("Part 2, 1 attempt: Not delivered: the provider refused it for good")
+    assert second.endswith("(the provider's code 131008)")
+    assert last.startswith("Part 2: Not delivered: ")
+    for words in (
+        "Part 1: The provider took it.",
+        "Part 2: The provider refused it.",
+        "Part 3: It was held back",
+    ):
+        assert [words in step for step in steps].count(True) == 1, words
+    told = json.loads(sealpost("message", "explain", sent, "--json", *data))
+    assert (told["status"], told["reason"]) == ("failed", "PERM")
+    assert [(part["part"], part["status"], part.get("reason")) for part in told["parts"]] == [
+        (0, "submitted", None),
+        (1, "failed", "PERM"),
+        (2, "rejected", "part_failed"),
+    ]
+    assert [attempt["outcome"] for part in told["parts"] for attempt in part["attempts"]] == [
+        "submitted",
+        "failed",
+        "rejected",
+    ]
+    assert number not in shown + json.dumps(told)
+    assert "Birnen" not in shown + json.dumps(told)
+
+
 def test_events_tail_shows_bars_and_opens_for_a_reason(instance: RunningInstance) -> None:
     """A line an event in the order of the log; the words only with role, --open and --reason; a limit ends a follower."""
     data, number = ("--data", str(instance.data)), instance.new_number()
@@ -139,6 +182,13 @@ def test_a_tenant_from_registration_to_agreement(instance: RunningInstance) -> N
     made = json.loads(sealpost("tenant", "register", "shop", "--name", "Shop AG", "--language", "en", *data))
     assert made["tenant"] == "shop"
     assert {"officer", "agent", "producer"} <= set(made["tokens"])
+    repeated = sealpost("tenant", "register", "shop", "--name", "Shop AG", "--language", "en", *data)
+    assert json.loads(repeated) == {"tenant": "shop"}
+    issued = json.loads(sealpost("tokens", "issue", "shop", "agent", "--replace", *data))
+    looked = f"{instance.ready['api_url']}/v1/subjects/{'0' * 32}"
+    old, new = (call("GET", looked, token=token) for token in (made["tokens"]["agent"], issued["token"]))
+    assert (old.status, new.status) == (401, 404)
+    sealpost("tokens", "issue", "nobody", "agent", *data, code=1)
     sealpost("tenant", "dpa", "shop", "--version", "2026-01", *data)
     secrets = ("--app-secret", "a-secret", "--verify-token", "a-token", "--access-token", "another")
     connect = ("tenant", "connect", "shop", "whatsapp", "--connection", "shop-wa", "--account", "4711")

@@ -12,10 +12,12 @@ import pytest
 import uvicorn
 from fastapi import APIRouter, Body
 from fastapi.responses import StreamingResponse
+from prometheus_client import REGISTRY
 
 from deploy.api import LIMITS, uvicorn_config
 from deploy.settings import Settings
 from schemas.http import create_app
+from schemas.http_counts import OTHER
 from tests.step_world import await_until
 from workers.http_protocol import HeadLimits
 
@@ -96,6 +98,12 @@ def ask(port: int, body: bytes = b"[1, 2]") -> int:
         return status(opened)
 
 
+def cut_off(code: int) -> float:
+    """Answers so far to heads that never ended."""
+    labels = {"route": OTHER, "method": OTHER, "code": str(code)}
+    return REGISTRY.get_sample_value("sealpost_http_requests_total", labels) or 0.0
+
+
 @pytest.mark.parametrize("line", [b"X-Line: " + b"x" * 100 + b"\r\n", b"y" * 110], ids=["lines", "one line"])
 def test_an_endless_head(port: int, line: bytes) -> None:
     """431 and the end of the socket, long before it takes memory."""
@@ -124,6 +132,7 @@ def test_what_stalls_is_ended(port: int) -> None:
     command = (
         b"POST /said HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n"
     )
+    before = cut_off(408)
     with ExitStack() as opened:
         head, body, silent, unread = (
             opened.enter_context(wire(port, sent))
@@ -137,6 +146,7 @@ def test_what_stalls_is_ended(port: int) -> None:
         assert ask(port) == 200
         assert [status(one) for one in (head, body, silent, unread)] == [408, 408, 0, 404]
         assert all(is_closed(one) for one in (head, body, silent, unread))
+        assert cut_off(408) == before + 1, "the head; the body's answer counts under its route"
         assert ask(port) == 200
 
 

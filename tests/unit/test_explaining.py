@@ -13,6 +13,7 @@ from projections.api.explaining import (
     Facts,
     Tried,
     chain,
+    parts_of,
     verdict,
 )
 from schemas.clock import to_ms
@@ -155,3 +156,74 @@ def test_a_closed_window_tells_of_the_last_message() -> None:
 
 def test_a_reason_of_a_newer_release_is_shown_as_it_is() -> None:
     assert verdict(replace(FACTS, reason="moon_phase")) == "Not sent: moon_phase."
+
+
+TAKEN = Tried(1, AT + 40, None, "submitted", AT + 90)
+FAILED = Tried(1, AT + 100, None, "failed", AT + 150, 1, "PERM", 131008)
+HELD = Tried(1, AT + 160, None, "rejected", AT + 165, 2, "part_failed")
+CUT = replace(FACTS, purpose="service", acts=(), status="failed", reason="PERM", code=131008)
+
+
+def test_a_text_with_a_hole_says_where_and_what_was_held_back_for_it() -> None:
+    """Every part has its attempts, its end and its sentence; the one that failed comes first in the verdict."""
+    facts = replace(CUT, tried=(TAKEN, FAILED, HELD, replace(HELD, part=3)))
+    assert [(part.part, part.status, part.reason, part.code) for part in parts_of(facts)] == [
+        (0, "submitted", None, None),
+        (1, "failed", "PERM", 131008),
+        (2, "rejected", "part_failed", None),
+        (3, "rejected", "part_failed", None),
+    ]
+    assert verdict(facts) == (
+        "Part 2: Not delivered: the provider refused it for good, or it could not be handed over. (the provider's code 131008) "
+        "Parts 3 and 4: Not sent: a part of the same text before it was not sent, and a text with a hole is "
+        "none. Part 1: The provider took it."
+    )
+    assert [step.words for step in chain(facts)[3:7]] == [
+        "Part 2: The gate let it go. (10 ms later)",
+        "Part 2: The provider refused it. (50 ms later)",
+        "Part 3: The gate let it go. (10 ms later)",
+        "Part 3: It was held back: a part before it was not sent. (5 ms later)",
+    ]
+
+
+def test_parts_that_the_gate_refused_share_a_sentence() -> None:
+    refused = Tried(1, AT + 40, "no_dpa", "rejected", AT + 45)
+    words = verdict(
+        replace(CUT, status="rejected", reason="no_dpa", tried=(refused, replace(refused, part=1)))
+    )
+    assert words.startswith("Parts 1 and 2: Not sent: the business had no data-processing agreement")
+    assert words.count("Not sent") == 1
+
+
+def test_what_the_provider_took_counts_before_a_failure_of_another_attempt() -> None:
+    """A worker that froze came back after another had taken its claim over."""
+    failed = replace(FAILED, attempt=1, part=0)
+    facts = replace(CUT, tried=(failed, replace(TAKEN, attempt=2), replace(TAKEN, part=1)))
+    assert [part.status for part in parts_of(facts)] == ["submitted", "submitted"]
+
+
+def test_a_later_part_that_waits_or_is_unknown_is_not_covered_by_the_first() -> None:
+    """The read model has the first part's status."""
+    taken = replace(CUT, status="delivered", reason=None, code=None)
+    retried = replace(TAKEN, part=1, outcome="retry")
+    assert verdict(replace(taken, tried=(TAKEN, retried))).startswith("Part 2: Not sent yet. The provider")
+    calling = replace(TAKEN, part=1, outcome=None, outcome_at_ms=None)
+    assert WAITS["busy"] in verdict(replace(taken, tried=(TAKEN, calling), waits_for="busy"))
+    unknown = replace(TAKEN, part=1, outcome="unknown")
+    assert verdict(replace(taken, tried=(TAKEN, unknown))).startswith("Part 2: Nobody knows")
+
+
+def test_parts_that_all_went_say_how_far_the_first_is() -> None:
+    went = replace(
+        CUT,
+        status="read",
+        reason=None,
+        code=None,
+        tried=(TAKEN, replace(TAKEN, part=1)),
+        times={"read": AT + 200},
+    )
+    assert verdict(went) == "Parts 1 and 2: The provider took it. Part 1: The person opened it."
+    assert chain(went)[-1].words == "Part 1: The person opened it. (110 ms later)"
+    failed = replace(went, status="failed", reason="UNREACH")
+    assert verdict(failed).startswith("A part was not delivered: the provider says that the person cannot")
+    assert parts_of(replace(went, tried=(TAKEN,))) == [], "what was not cut has no parts"

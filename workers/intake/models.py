@@ -7,6 +7,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Fiel
 from schemas.content import Content
 from schemas.events.messages import Delivery
 from schemas.texts import Language
+from vault.tokens import TenantRole
 
 DELIVERY: Delivery = "at_least_once"
 """Of a message whose producer does not say: a reply that gets lost is worse than one that comes twice (DESIGN §9)."""
@@ -112,10 +113,25 @@ class TenantRequest(Body):
 
 
 class TenantAnswer(BaseModel):
-    """The tenant is registered; its tokens are shown this once."""
+    """The tenant is registered; its tokens are shown this once, and absent where it had been registered before."""
 
     tenant: str
-    tokens: dict[str, str]
+    tokens: dict[str, str] | None = None
+
+
+class TokenRequest(Body):
+    """A further token of a tenant. `replace`: all earlier ones of the role end."""
+
+    role: TenantRole
+    replace: bool = False
+
+
+class TokenAnswer(BaseModel):
+    """The token, shown this once."""
+
+    tenant: str
+    role: TenantRole
+    token: str
 
 
 class DpaRequest(Body):

@@ -65,6 +65,7 @@ def create_router(parts: CommandParts) -> APIRouter:
     )
     _add_messages(router, parts, gate)
     _add_tenants(router, parts, gate)
+    _add_agreements(router, parts, gate)
     return router
 
 
@@ -134,7 +135,50 @@ def _add_tenants(router: APIRouter, parts: CommandParts, gate: Gate) -> None:
                 "conflict", "A tenant of this id is registered with another name or language."
             ) from None
         parts.settings.refresh(SETTINGS_S)
-        return models.TenantAnswer(tenant=body.id, tokens=registrar.issue_tokens(body.id))
+        return models.TenantAnswer(tenant=body.id, tokens=registrar.first_tokens(body.id) or None)
+
+    def issue_now(tenant: str, body: models.TokenRequest) -> models.TokenAnswer:
+        try:
+            token = registrar.issue_token(tenant, body.role, replace=body.replace)
+        except UnknownTenantId:
+            raise Refusal("not_found") from None
+        return models.TokenAnswer(tenant=tenant, role=body.role, token=token)
+
+    @router.post(
+        "/tenants",
+        status_code=201,
+        response_model_exclude_none=True,
+        responses={
+            **described("conflict"),
+            200: {"model": models.TenantAnswer, "description": "It was registered before."},
+        },
+        dependencies=administers,
+        summary="Register a business",
+    )
+    async def register(body: models.TenantRequest, response: Response) -> models.TenantAnswer:
+        """Keys, default purposes, first day keys; the answer holds the tenant's tokens. Without an agreement (`dpa`) the
+        tenant may not operate. The same again changes nothing and gives no tokens."""
+        producer.bind()
+        answer = await run_in_threadpool(register_now, body)
+        response.status_code = 200 if answer.tokens is None else 201
+        return answer
+
+    @router.post(
+        "/tenants/{tenant}/tokens",
+        status_code=201,
+        responses=described("not_found"),
+        dependencies=administers,
+        summary="Issue a further token",
+    )
+    async def issue_token(tenant: str, body: models.TokenRequest) -> models.TokenAnswer:
+        """For a token that was lost or is to be exchanged; with `replace` the earlier ones of the role end at once."""
+        return await run_in_threadpool(issue_now, tenant, body)
+
+
+def _add_agreements(router: APIRouter, parts: CommandParts, gate: Gate) -> None:
+    producer = FromThread(Counted(parts.producer))
+    registrar = Registrar(parts.vault, producer, parts.public_url)
+    administers = [Depends(gate.of_installation())]
 
     def sign_now(tenant: str, body: models.DpaRequest) -> models.DpaAnswer:
         try:
@@ -151,19 +195,6 @@ def _add_tenants(router: APIRouter, parts: CommandParts, gate: Gate) -> None:
         except UnknownTenantId:
             raise Refusal("not_found") from None
         return models.DpaAnswer(tenant=tenant, dpa="ended")
-
-    @router.post(
-        "/tenants",
-        status_code=201,
-        responses=described("conflict"),
-        dependencies=administers,
-        summary="Register a business",
-    )
-    async def register(body: models.TenantRequest) -> models.TenantAnswer:
-        """Keys, default purposes, first day keys; the answer holds the tenant's tokens. Without an agreement (`dpa`) the
-        tenant may not operate."""
-        producer.bind()
-        return await run_in_threadpool(register_now, body)
 
     @router.post(
         "/tenants/{tenant}/dpa",

@@ -29,7 +29,7 @@ from schemas.texts import LANGUAGES, Language
 from schemas.topics import INGRESS_KEYS, TENANTS
 from streams.step.contract import Output
 from vault.daykeys import DAYS_AHEAD, PublicDayKey
-from vault.tokens import AccessRole
+from vault.tokens import AccessRole, TenantRole
 from vault.vault import Vault
 from workers.intake.producing import PRODUCE_LIMIT_S, Produces
 
@@ -79,9 +79,14 @@ class Registrar:
             raise TenantDiffers(f"tenant {tenant} is registered with another name or language")
         self._finish(tenant, "registration", recorded.outputs, produced=recorded.produced)
 
-    def issue_tokens(self, tenant: str) -> dict[str, str]:
-        """A fresh token for each role of a tenant: role → token."""
-        return {role: self._vault.issue_token(tenant, role) for role in TENANT_ROLES}
+    def first_tokens(self, tenant: str) -> dict[str, str]:
+        """A token for each role of a tenant that never had one: role → token; {} for a tenant that is registered again."""
+        return self._vault.issue_first_tokens(tenant, TENANT_ROLES)
+
+    def issue_token(self, tenant: str, role: TenantRole, *, replace: bool) -> str:
+        """A further token; with `replace` all earlier ones of the tenant's role end."""
+        self._require(tenant)
+        return self._vault.issue_token(tenant, role, replace=replace)
 
     def sign_dpa(self, tenant: str, version: str, signed_at: str | None = None) -> None:
         """Put the data-processing agreement on record. It holds once the role `vault` has applied it: `await_dpa`."""

@@ -220,7 +220,11 @@ def test_registering_a_tenant(world: ApiWorld) -> None:
     first = world.call("POST", "/v1/tenants", world.admin, body)
     assert first.status == 201
     assert set(first.body["tokens"]) == {"officer", "agent", "producer", "legal"}
-    assert world.call("POST", "/v1/tenants", world.admin, body).status == 201
+    again = world.call("POST", "/v1/tenants", world.admin, body)
+    assert (again.status, again.body) == (200, {"tenant": name}), "no token that nobody asked for"
+    with psycopg.connect(world.vault_dsn) as vault:
+        tokens = vault.execute("select count(*) from vault.tokens where tenant = %s", [name]).fetchone()
+    assert tokens == (len(first.body["tokens"]),)
     other = world.call("POST", "/v1/tenants", world.admin, {**body, "name": "Another"})
     assert (other.status, other.problem) == (409, "conflict")
     events = world.written(topics.TENANTS, name)
@@ -245,6 +249,42 @@ def test_registering_a_tenant(world: ApiWorld) -> None:
     assert (bad.status, bad.pointers) == (422, ["/signed_at"])
 
 
+def test_further_tokens_are_issued_when_asked_for(world: ApiWorld) -> None:
+    """Beside the earlier ones, or in their place; each works for its role and tenant alone."""
+    tenant, other = world.tenant(), world.tenant()
+    path, lost = f"/v1/tenants/{tenant.name}/tokens", f"/v1/subjects/{NOBODY}"
+
+    def issued(replace: bool) -> str:
+        reply = world.call("POST", path, world.admin, {"role": "agent", "replace": replace})
+        assert (reply.status, reply.body["tenant"], reply.body["role"]) == (201, tenant.name, "agent")
+        return str(reply.body["token"])
+
+    def status(token: str) -> int:
+        return world.call("GET", lost, token).status
+
+    first, second = tenant.tokens["agent"], issued(replace=False)
+    assert [status(token) for token in (first, second)] == [404, 404]
+    third = issued(replace=True)
+    assert [status(token) for token in (first, second, third)] == [401, 401, 404]
+    assert status(tenant.tokens["officer"]) == 404, "another role's stay"
+    assert status(other.tokens["agent"]) == 404, "another tenant's stay"
+    unknown = world.call("POST", "/v1/tenants/nobody/tokens", world.admin, {"role": "agent"})
+    assert (unknown.status, unknown.problem) == (404, "not_found")
+    wrong = world.call("POST", path, world.admin, {"role": "admin"})
+    assert (wrong.status, wrong.pointers) == (422, ["/role"])
+
+
+def test_a_registration_that_was_cut_off_before_its_tokens_is_finished(world: ApiWorld) -> None:
+    """Keys are there and no token is: the repetition issues them, once, however many ask."""
+    name = f"t-{random_id()[:8]}"
+    with world.vault.transaction() as cursor:
+        world.vault.register_tenant(cursor, name)
+    body = {"id": name, "name": "Obsthof", "default_language": "de"}
+    with ThreadPoolExecutor(4) as many:
+        replies = list(many.map(lambda _: world.call("POST", "/v1/tenants", world.admin, body), range(4)))
+    assert sorted(reply.status for reply in replies) == [200, 200, 200, 201]
+
+
 # Who may
 
 
@@ -258,6 +298,7 @@ ROUTES = [
     ("GET", f"/v1/erasures/{NOBODY}", {"agent", "officer"}),
     ("POST", "/v1/tenants", {"admin"}),
     ("POST", "/v1/tenants/nobody/dpa", {"admin"}),
+    ("POST", "/v1/tenants/nobody/tokens", {"admin"}),
     ("DELETE", "/v1/tenants/nobody/dpa", {"admin"}),
 ]
 

@@ -50,6 +50,12 @@ def test_all_parts_arrive_in_order_each_with_its_status(world: SendingWorld) -> 
     assert echoes == [f"{message_of(commands[0])}.{part}" for part in range(3)]
 
 
+def told_by_the_vault(world: SendingWorld, event: Event) -> list[tuple[int, str]]:
+    """Part, outcome and reason of every attempt, as whoever explains the message is told."""
+    attempts = world.world.vault.attempts(event.tenant, message_of(event))
+    return [(one.part, f"{one.outcome}:{one.reason}" if one.reason else str(one.outcome)) for one in attempts]
+
+
 @pytest.mark.parametrize(
     ("failing", "arrived", "became"),
     [
@@ -70,6 +76,7 @@ def test_behind_a_part_that_failed_no_other_goes(
         await_end(world, *commands, after)
     assert world.provider.bodies(anna.number) == [*arrived, "after"]
     assert world.became(message_of(commands[0])) == became
+    assert told_by_the_vault(world, commands[0]) == list(enumerate(became))
     first = [event.to_bytes() for event in world.statuses.events()]
     again = f"again-{random_id()}"
     world.begin_at(again, world.begun)
