@@ -13,6 +13,7 @@ from workers.inbound_values import (
     InboundEdit,
     InboundEntry,
     InboundMessage,
+    InboundOptOut,
     InboundReaction,
     InboundRevoke,
     InboundStatus,
@@ -33,6 +34,8 @@ _MEANT: Mapping[type, str] = {
     InboundRevoke: "revoke",
     InboundWatermark: "watermark",
 }
+_SWITCHED = {"stop": "opt_out", "resume": "resume"}
+"""`resume` lifts an opt-out and is no consent, so it is neither an opt-out nor an opt-in."""
 
 
 def describe(platform: Platform, raw: JsonObject) -> list[JsonObject]:
@@ -80,6 +83,8 @@ def _meaning(one: Inbound) -> JsonObject:
     if isinstance(one, InboundUnsupported):
         why = {} if one.provider_kind == "other" else {"why": one.provider_kind}
         return {"kind": "unsupported", "supported": False} | why
+    if isinstance(one, InboundOptOut):
+        return {"kind": _SWITCHED[one.value], "supported": True}
     return {"kind": _MEANT[type(one)], "supported": True}
 
 
@@ -200,6 +205,7 @@ def _referral_facts(part: Mapping[str, Any]) -> JsonObject:
 
 
 def _optin_facts(part: Mapping[str, Any]) -> JsonObject:
+    stopped = wire.switched(part.get("notification_messages_status")) == "stop"
     marketing = part.get("type") == "notification_messages"
     names = {
         "token": "notification_messages_token", "frequency": "notification_messages_frequency",
@@ -210,7 +216,7 @@ def _optin_facts(part: Mapping[str, Any]) -> JsonObject:
     found: JsonObject = {ours: part.get(theirs) for ours, theirs in names.items()}
     if "user_ref" in part:
         found["user_ref"] = part["user_ref"]
-    return found | {"event": "marketing opt-in" if marketing else "opt-in"}
+    return found | {"event": "marketing opt-out" if stopped else "marketing opt-in" if marketing else "opt-in"}
 
 
 def _delivery_facts(part: Mapping[str, Any]) -> JsonObject:

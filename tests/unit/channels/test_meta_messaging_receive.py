@@ -26,6 +26,7 @@ from workers.inbound_values import (
     InboundEdit,
     InboundEntry,
     InboundMessage,
+    InboundOptOut,
     InboundReaction,
     InboundRevoke,
     InboundStatus,
@@ -185,6 +186,27 @@ def test_an_opt_in_that_is_none_of_ours_is_kept(channel: Channel) -> None:
     marketing = {"type": "notification_messages", "ref": "t0k", "notification_messages_token": "1"}
     for part in (nobody, element(optin=marketing), element(optin={})):
         assert unsupported(channel, part) == ("messaging", "optin")
+
+
+@pytest.mark.parametrize("name", ["messaging", "standby"])
+@pytest.mark.parametrize(
+    ("status", "value"),
+    [
+        ("STOP_NOTIFICATIONS", "stop"), ("STOP NOTIFICATIONS", "stop"), ("RESUME_NOTIFICATIONS", "resume"),
+        ("RESUME NOTIFICATIONS", "resume"),
+    ],
+)  # fmt: skip
+def test_the_switch_for_marketing_messages(channel: Channel, name: str, status: str, value: str) -> None:
+    """In whichever app's thread. Who used it is known; where nobody is named it is kept."""
+    switch = {"type": "notification_messages", "notification_messages_status": status}
+    found = one(channel, element(optin=switch), name)
+    assert isinstance(found, InboundOptOut)
+    assert (found.scope, found.value, found.provider_time_ms) == ("marketing", value, AT_MS)
+    assert found.addresses == (channel.read_address(PERSON),)
+    assert unsupported(channel, {**element(optin=switch), "sender": {"user_ref": "u"}}, name)[1] == "optin"
+    later = one(channel, {**element(optin=switch), "timestamp": AT_MS + 1}, name)
+    assert isinstance(later, InboundOptOut)
+    assert later.provider_id != found.provider_id
 
 
 def test_what_is_taken_back_or_changed(channel: Channel) -> None:
@@ -393,6 +415,8 @@ def test_facts(channel: Channel) -> None:
         (element(message={"mid": "m", "is_deleted": True}), "revoke"),
         (element(reaction={"mid": "m", "emoji": "👍"}), "reaction"), (element(referral=LINK), "entry"),
         (element(optin={"ref": "t0k"}), "entry"),
+        (element(optin={"notification_messages_status": "STOP_NOTIFICATIONS"}), "opt_out"),
+        (element(optin={"notification_messages_status": "RESUME_NOTIFICATIONS"}), "resume"),
     ],
 )  # fmt: skip
 def test_what_each_kind_is_called(channel: Channel, part: dict[str, Any], kind: str) -> None:
