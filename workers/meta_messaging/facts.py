@@ -216,7 +216,9 @@ def _optin_facts(part: Mapping[str, Any]) -> JsonObject:
     found: JsonObject = {ours: part.get(theirs) for ours, theirs in names.items()}
     if "user_ref" in part:
         found["user_ref"] = part["user_ref"]
-    return found | {"event": "marketing opt-out" if stopped else "marketing opt-in" if marketing else "opt-in"}
+    return found | {
+        "event": "marketing opt-out" if stopped else "marketing opt-in" if marketing else "opt-in"
+    }
 
 
 def _delivery_facts(part: Mapping[str, Any]) -> JsonObject:
