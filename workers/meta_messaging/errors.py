@@ -1,9 +1,9 @@
 """Error codes of the Send API and what each means for us, on Messenger and on Instagram alike.
 
 Source: channel-apis §3.5 (jgorset/facebook-messenger for codes and subcodes, Meta's general Graph list) and §4,
-https://developers.facebook.com/docs/messenger-platform/error-codes, checked 2026-11-25; Instagram's own subcodes as public reports quote
-its answers (2534022: ComposioHQ/composio, issue 3604). The subcode decides, then the code, then the HTTP status; an error
-can come with HTTP 200.
+https://developers.facebook.com/docs/messenger-platform/error-codes, checked 2026-11-25; Instagram's own subcodes as
+public reports quote its answers (2534022: ComposioHQ/composio, issue 3604). The subcode decides, then the code, then the
+HTTP status; an error can come with HTTP 200.
 """
 
 import re
