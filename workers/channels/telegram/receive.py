@@ -87,7 +87,8 @@ def _form(item: Mapping[str, Any]) -> str:
     if "chat_instance" in item or ("data" in item and "from" in item):
         return "callback_query"
     if "message_id" in item and "chat" in item:
-        return "edited_message" if item.get("edit_date") is not None else "message"
+        kind = "business_message" if item.get("business_connection_id") is not None else "message"
+        return f"edited_{kind}" if item.get("edit_date") is not None else kind
     raise UnparseableBody("an authentic body is no Telegram update")
 
 
