@@ -172,6 +172,34 @@ def test_what_the_provider_cannot_show_is_no_text(type_: str, code: int) -> None
     assert value.provider_kind == (type_ if type_ != "poll_update" else "other")
 
 
+def test_what_cannot_be_shown_says_why() -> None:
+    """Whatever its type, and without one."""
+    errors = [{"code": 1060, "title": "gone", "message": "m", "error_data": {"details": "d"}}]
+    told = {"error_code": 1060, "title": "gone", "message": "m", "details": "d"}
+    for type_ in ("unsupported", "unknown", "ephemeral", "image", None):
+        item = {key: part for key, part in message(type=type_, errors=errors).items() if part is not None}
+        (fragment,) = CHANNEL.split(webhook([change(messages=[item])]))
+        (line,) = CHANNEL.describe(fragment.raw)
+        assert line.items() >= (told | {"kind": "message", "supported": False}).items()
+    assert facts("unsupported", {"type": "poll"})["unsupported_type"] == "poll"
+
+
+def test_answers_of_other_forms_are_kept() -> None:
+    """With what they say as facts; one that says nothing at all is a message of hers all the same."""
+    paid = {"type": "payment_method", "payment_method": {"reference_id": "r", "payment_method": "card"}}
+    assert said("interactive", paid).kind == "unsupported"
+    assert facts("interactive", paid).items() >= {"reference_id": "r", "payment_method": "card"}.items()
+    nothing = said("interactive")
+    assert (nothing.kind, nothing.provider_kind) == ("unsupported", "interactive")
+    assert facts("interactive")["type"] == "interactive"
+
+
+def test_whose_number_a_card_shows() -> None:
+    card = {"name": {"formatted_name": "Bob"}, "phones": [{"phone": "+49 151", "wa_id": NEW}]}
+    assert facts("contacts", [card]).items() >= {"first_phone": "+49 151", "first_wa_id": NEW}.items()
+    assert "first_phone" not in facts("contacts", [{"name": {"formatted_name": "Bob"}}])
+
+
 @pytest.mark.parametrize(
     ("context", "forwarded"),
     [
@@ -360,7 +388,7 @@ def test_user_id_updates() -> None:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("field", ["smb_message_echoes", "message_echoes"])
+@pytest.mark.parametrize("field", ["smb_message_echoes", "message_echoes", "messages"])
 def test_what_staff_wrote_past_us(field: str) -> None:
     """It belongs to the person it went to, never to our own number."""
     item = message("wamid.9", sender="15550783881", to=PHONE)
@@ -383,6 +411,10 @@ def test_echoes_of_other_kinds() -> None:
     assert echo(to=PHONE, type="location", location={}).text is None
     assert echo(to_user_id="DE.1", to=PHONE).recipient.value == "DE.1"
     assert echo(contact(wa_id=None, user_id="DE.1")).recipient.value == "DE.1"
+    item = message("wamid.9", sender="15550783881", to_user_id="DE.1")
+    (fragment,) = CHANNEL.split(webhook([change("smb_message_echoes", message_echoes=[item])]))
+    (line,) = CHANNEL.describe(fragment.raw)
+    assert (line["to"], line["to_user_id"], line["bsuid"]) == (None, "DE.1", "DE.1")
     assert isinstance(echo(to=PHONE, group_id="g"), InboundUnsupported)
     with pytest.raises(UnparseableFragment):
         echo(to="Ada")
@@ -425,3 +457,34 @@ def test_errors_of_a_status_in_every_form(errors: Any, code: int | None) -> None
     assert value.error_class in ("UNREACH", "WINDOW", "PERM")
     (line,) = CHANNEL.describe(CHANNEL.split(body)[0].raw)
     assert line.get("error_code") in (code, str(code))
+
+
+def test_what_a_status_says_of_its_price() -> None:
+    priced: dict[str, Any] = {
+        "conversation": {"id": "c", "expiration_timestamp": "1731792122", "origin": {"type": "utility"}},
+        "pricing": {"billable": True, "pricing_model": "PMP", "type": "regular", "category": "utility"},
+    }
+    (fragment,) = CHANNEL.split(webhook([change(statuses=[status(**priced)])]))
+    (line,) = CHANNEL.describe(fragment.raw)
+    assert line.items() >= {
+        "conversation_origin": "utility", "conversation_expires": 1_731_792_122, "pricing_model": "PMP",
+        "pricing_type": "regular", "price_category": "utility", "billable": True,
+    }.items()  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("found", "kinds"),
+    [
+        (message(), ["message"]),
+        (status(), ["status"]),
+        (change(messages=[message(), message("wamid.2")], statuses=[status()]), ["message", "message", "status"]),
+        (change(contacts=[contact()], messages=[message()])["value"], ["message"]),
+        ({"message_echoes": [message(to=PHONE)]}, ["echo"]),
+        ({"user_id_update": [{"user_id": {"previous": "DE.1", "current": "DE.2"}, "timestamp": "1731705721"}]},
+         ["address_change"]),
+        (change("security", event="PIN_CHANGED"), ["account_news"]),
+        ({"something": "else"}, ["rejected"]),
+    ],
+)  # fmt: skip
+def test_an_element_by_itself_is_read_by_its_form(found: dict[str, Any], kinds: list[str]) -> None:
+    assert [line["kind"] for line in CHANNEL.describe(found)] == kinds

@@ -86,6 +86,25 @@ def _fragments(entries: Sequence[Any]) -> Iterator[Fragment]:
                 yield from _of_change({**head, "field": meta.short_id(change["field"])}, value)
 
 
+def alone(found: JsonObject) -> list[JsonObject]:
+    """The fragments of an element without what surrounds it in a webhook, by its form: a change, its value, a message or a
+    status; [] for anything else. For `sealpost parse`: no webhook looks so.
+    """
+    field, value = found.get("field"), found.get("value")
+    if not isinstance(field, str) or not isinstance(value, dict):
+        if {"id", "status"} <= found.keys():
+            value = {"statuses": [found]}
+        elif {"id", "type", "timestamp"} <= found.keys():
+            value = {"messages": [found]}
+        else:
+            value = found
+        name = next((name for name in ITEM_LISTS if name in value), None)
+        if name is None:
+            return []
+        field = name if name in wire.FIELDS else "messages"
+    return [fragment.raw for fragment in _of_change({"entry": "", "field": meta.short_id(field)}, value)]
+
+
 def _of_change(head: JsonObject, value: JsonObject) -> Iterator[Fragment]:
     metadata = value.get("metadata")
     around = {"metadata": metadata if isinstance(metadata, dict) and meta.small(metadata) else {}}
@@ -266,7 +285,7 @@ def _said(type_: str, item: JsonObject) -> _Said:
     if type_ == "button":
         pressed = wire.QuickReply.read(part)
         return _Said("button_reply", "button", None, pressed.payload, pressed.text)
-    if type_ == "interactive":
+    if type_ == "interactive" and part is not None:
         return _answered(wire.Interactive.read(part))
     provider_kind = meta.known(type_, wire.MESSAGE_TYPES)
     if type_ in wire.MEDIA_TYPES:

@@ -74,7 +74,8 @@ TEMPLATE_REASONS = frozenset((
     "tag_content_mismatch",
 ))  # fmt: skip
 
-ECHO_FIELDS = frozenset(("message_echoes", "smb_message_echoes"))
+ECHO_FIELDS = frozenset(("message_echoes", "messages", "smb_message_echoes"))
+"""Fields under which copies of what staff wrote are seen."""
 FIELDS = frozenset(NEWS) | ECHO_FIELDS | frozenset((
     "messages", "user_preferences", "user_id_update", "smb_app_state_sync", "history",
     "message_template_status_update", "calls", "partner_solutions", "payment_configuration_update",
