@@ -30,7 +30,7 @@ TEST_ENTRY = "0"
 KINDS = (
     "message", "postback", "referral", "optin", "delivery", "read", "reaction", "message_edit", "account_linking",
     "pass_thread_control", "take_thread_control", "request_thread_control", "app_roles", "policy_enforcement",
-    "game_play", "response_feedback",
+    "game_play", "response_feedback", "messaging_feedback", "messaging_customer_information",
 )  # fmt: skip
 """Keys that tell what an element is, the first one found; they may stand in clear, another one is `other`."""
 ELEMENT_FIELDS = frozenset((

@@ -287,7 +287,7 @@ def test_what_a_person_says_in_another_apps_thread_counts(channel: Channel) -> N
     "kind",
     [
         "account_linking", "pass_thread_control", "take_thread_control", "request_thread_control", "app_roles",
-        "policy_enforcement", "policy-enforcement", "Ada",
+        "policy_enforcement", "policy-enforcement", "messaging_feedback", "messaging_customer_information", "Ada",
     ],
 )  # fmt: skip
 def test_what_is_no_act_towards_us_is_counted(channel: Channel, kind: str) -> None:
@@ -404,6 +404,34 @@ def test_facts(channel: Channel) -> None:
     feed = facts(channel, {"field": "feed", "value": {"item": "post", "kind": "x"}}, "changes")
     assert (feed["kind"], feed["item"]) == ("unsupported", "post")
     assert facts(channel, text("hi"), "standby")["standby"] is True
+
+
+def test_facts_of_what_came_along(channel: Channel) -> None:
+    """Which ad, product, post or link; which answer to which question."""
+    ad = {
+        "ref": "r",
+        "source": "ADS",
+        "ad_id": "6",
+        "ads_context_data": {"ad_title": "Birnen", "post_id": "1"},
+    }
+    came = {"ref": "r", "ad_id": "6", "ad_title": "Birnen", "ad_post_id": "1"}
+    for part in (element(referral=ad), element(postback={"referral": ad}), text(referral=ad)):
+        assert facts(channel, part).items() >= came.items()
+    assert facts(channel, text(referral={"product": {"id": "7"}}))["product_id"] == "7"
+    shared = {"type": "fallback", "title": "Birnen", "url": "https://x/y", "payload": None}
+    assert facts(channel, attached(shared))["attachments"] == [{"type": "fallback", "url": "https://x/y"}]
+    reel = {"type": "ig_reel", "payload": {"url": "/reel/12/", "reel_video_id": 12}}
+    assert facts(channel, attached(reel))["reel_video_id"] == 12
+    once = element(optin={"type": "one_time_notif_req", "one_time_notif_token": "t", "payload": "p"})
+    assert facts(channel, once)["one_time_token"] == "t"
+    asked = {"q": {"type": "CSAT", "payload": "4", "follow_up": {"type": "free_form", "payload": "gut"}}}
+    found = facts(channel, element(messaging_feedback={"feedback_screens": [{"questions": asked}]}))
+    assert found["answers"] == {"q": "4", "q.follow_up": "gut"}
+    assert (found["event"], found["kind"], found["why"]) == (
+        "messaging_feedback",
+        "unsupported",
+        "messaging_feedback",
+    )
 
 
 @pytest.mark.parametrize(
