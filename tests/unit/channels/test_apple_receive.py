@@ -292,6 +292,24 @@ def test_facts(item: dict[str, Any], facts: dict[str, Any]) -> None:
     assert {name: line.get(name, "(missing)") for name in facts} == facts
 
 
+def test_the_newer_name_of_a_files_signature() -> None:
+    one = {
+        "name": "a.heic",
+        "mimeType": "image/heic",
+        "url": "https://p.example/1",
+        "signature-base64": "gao=",
+    }
+    assert said(message(attachments=[one])).media[0].ref == "gao="
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_the_title_of_a_reply_stands_in_the_data_or_beside_it(inside: bool) -> None:
+    item = interactive("listPicker", rows("pears"))
+    shown = item["interactiveData"]
+    (shown["data"] if inside else shown)["replyMessage"] = {"title": "Obst"}
+    assert CHANNEL.describe(item)[0]["title"] == "Obst"
+
+
 def test_files_of_a_message_are_bounded_by_its_body() -> None:
     """As many as a body can hold, each shown."""
     value = said(message(attachments=[{"url": "u"}] * 50_000))
