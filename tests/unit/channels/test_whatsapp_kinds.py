@@ -416,6 +416,10 @@ def test_echoes_of_other_kinds() -> None:
     (line,) = CHANNEL.describe(fragment.raw)
     assert (line["to"], line["to_user_id"], line["bsuid"]) == (None, "DE.1", "DE.1")
     assert isinstance(echo(to=PHONE, group_id="g"), InboundUnsupported)
+    for type_ in ("edit", "revoke", "reaction"):
+        about = echo(to=PHONE, type=type_, **{type_: {"original_message_id": "wamid.1"}})
+        assert isinstance(about, InboundUnsupported)
+        assert (about.field, about.provider_kind) == ("smb_message_echoes", type_)
     with pytest.raises(UnparseableFragment):
         echo(to="Ada")
 

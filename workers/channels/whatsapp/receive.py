@@ -43,7 +43,6 @@ IGNORED_STATUSES = frozenset(("deleted",))
 STATUSES: dict[str, ReportedStatus] = {
     "sent": "sent", "delivered": "delivered", "read": "read", "played": "played", "failed": "failed",
 }  # fmt: skip
-ABOUT_A_MESSAGE = frozenset(("reaction", "edit", "revoke"))
 KEPT_BY_VALUE = frozenset(("text", "button_reply", "list_reply"))
 """Kinds of messages of which the typed value says all; of every other one the fragment is kept whole."""
 
@@ -236,7 +235,7 @@ def _message(account_ref: str, item: JsonObject, value: Any, raw: JsonObject) ->
     addresses = wire.sender_addresses(head.sender, head.from_user_id, contact)
     if not addresses:
         raise UnparseableFragment("no_address")
-    if head.type in ABOUT_A_MESSAGE:
+    if head.type in wire.ABOUT_A_MESSAGE:
         target = wire.Target.read(item.get(head.type))
         if head.type == "reaction":
             return InboundReaction(account_ref, head.id, at_ms, addresses, target.id, target.emoji or "")

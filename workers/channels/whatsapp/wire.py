@@ -96,6 +96,9 @@ MEDIA_TYPES: Mapping[str, FileKind] = {
 }  # fmt: skip
 """Message types that bring a file; `voice` is an old name of an audio with `voice: true`."""
 
+ABOUT_A_MESSAGE = frozenset(("reaction", "edit", "revoke"))
+"""Message types that say nothing themselves: they are about an earlier message."""
+
 INTERACTIVE_TYPES = frozenset((
     "button_reply", "list_reply", "nfm_reply", "call_permission_reply",
 ))  # fmt: skip
