@@ -365,6 +365,16 @@ def test_other_news_about_a_person_moves_nobody(system: dict[str, Any], kind: st
     assert (value.field, value.provider_kind) == ("messages", kind)
 
 
+def test_news_about_a_person_as_shown() -> None:
+    """What happened stands where it stands of every other act."""
+    system = {"type": "user_changed_number", "wa_id": NEW, "body": "Ada changed from 1 to 2"}
+    line = facts("system", system)
+    assert (
+        line.items() >= {"kind": "address_change", "type": "system", "event": "user_changed_number"}.items()
+    )
+    assert (line["old"], line["new"], line["wa_id"], line["body"]) == ([PHONE], [NEW], NEW, system["body"])
+
+
 def test_user_id_updates() -> None:
     item = {
         "wa_id": PHONE,

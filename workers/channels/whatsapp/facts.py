@@ -230,8 +230,8 @@ def _part_facts(type_: object, part: Any, item: JsonObject) -> JsonObject:
     if type_ == "unsupported":
         return {"unsupported_type": inner["type"]} if "type" in inner else {}
     if type_ == "system":
-        renamed = {"type": "system_type"}
-        return {renamed.get(key, key): text for key, text in inner.items() if isinstance(text, str)}
+        told = {key: text for key, text in inner.items() if isinstance(text, str) and key != "type"}
+        return told | {"event": inner.get("type"), "system_type": inner.get("type")}
     return _plain(inner)
 
 
