@@ -367,6 +367,14 @@ def test_facts() -> None:
     )
 
 
+def test_an_object_that_is_no_update_is_rejected() -> None:
+    """A kind of update that is newer than this program is kept."""
+    for found in ({"object": "page", "entry": []}, {"ok": True, "result": []}, {}):
+        (line,) = CHANNEL.describe(found)
+        assert (line["kind"], line["reject"], line["why"]) == ("rejected", True, "malformed")
+    assert facts("newest_thing", {"a": 1}).items() >= {"kind": "unsupported", "a": 1}.items()
+
+
 def test_facts_of_a_part_never_replace_those_of_the_message() -> None:
     """What is pinned, shared or given has words, ids and people of its own."""
     own = {"message_id": 17, "chat_id": PERSON, "from": PERSON, "first_name": "Ada", "is_bot": False}
@@ -412,6 +420,7 @@ def test_facts_of_what_stands_around() -> None:
     ("item", "kind"),
     [(message(), "message"), (message(edit_date=1_763_900_060), "edit"), (pressed(), "message"),
      (membership("kicked"), "opt_out"), (reaction(), "reaction"),
+     ({"id": "1", "from": USER, "query": "Birnen", "offset": ""}, "unsupported"),
      (message(business_connection_id="b"), "unsupported"),
      (message(business_connection_id="b", edit_date=1_763_900_060), "unsupported")],
 )  # fmt: skip
