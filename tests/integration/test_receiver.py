@@ -83,6 +83,18 @@ def test_only_what_is_proved_is_taken(world: ReceivingWorld) -> None:
     assert world.records(RAW, site.tenant) == []
 
 
+def test_a_proof_that_is_given_twice_is_none(world: ReceivingWorld) -> None:
+    """Whichever of the two is right: what stands before the receiver and the receiver could read different ones."""
+    site = world.site()
+    body = orjson.dumps(say(site, "hallo"))
+    right, wrong = sign(body), sign(body, "another secret")
+    with world.receiver() as running:
+        for first, second in ((right, wrong), (wrong, right), (right, right)):
+            headers = {"X-Hub-Signature-256": first, "x-hub-signature-256": second}
+            assert running.ask("POST", f"/webhooks/whatsapp/{site.connection}", body, headers)[0] == 401
+        assert running.post(site, body) == 200
+
+
 def test_the_limit_of_a_body(world: ReceivingWorld) -> None:
     """413 above the limit, whatever length was announced; the limit itself is taken."""
     site = world.site()

@@ -1,10 +1,12 @@
 """Error codes of the Send API and what each means for us, on Messenger and on Instagram alike.
 
 Source: channel-apis §3.5 (jgorset/facebook-messenger for codes and subcodes, Meta's general Graph list) and §4,
-https://developers.facebook.com/docs/messenger-platform/error-codes, checked 2026-11-25. The subcode decides,
-then the code, then the HTTP status; an error can come with HTTP 200.
+https://developers.facebook.com/docs/messenger-platform/error-codes, checked 2026-11-25; Instagram's own subcodes as
+public reports quote its answers (2534022: ComposioHQ/composio, issue 3604). The subcode decides, then the code, then the
+HTTP status; an error can come with HTTP 200.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -44,14 +46,17 @@ SUBCODES: Mapping[tuple[int, int], Rule] = {
     (100, 2018109): Rule("RATE", 400, "limit of attachments reached"),
     OUTSIDE_WINDOW: Rule("WINDOW", 400, "outside of the allowed window"),
     (10, 2018065): Rule("WINDOW", 400, "outside of the allowed window"),
+    (10, 2534022): Rule("WINDOW", 403, "outside of the allowed window, on Instagram"),
     (551, 1545041): Rule("UNREACH", 400, "this person is not available"),
     (200, 1545041): Rule("UNREACH", 400, "this person is not available"),
     NO_SUCH_USER: Rule("UNREACH", 400, "no matching user found"),
+    (100, 2534014): Rule("UNREACH", 400, "no such user, on Instagram"),
     (10, 2018108): Rule("UNREACH", 400, "this person is not receiving messages"),
     (200, 2018028): Rule("PERM", 403, "app not live: only its own people can be written to", alarm=True),
 }
 """(code, subcode) where the subcode says more."""
 
+_TAG = re.compile(r"\btags?\b")
 _TAG_REMOVED = Rule("WINDOW", 400, "the message tag is gone since 27 April 2026")
 
 
@@ -62,11 +67,14 @@ def classify(response: ProviderResponse) -> Classified:
 
 
 def _rule_of(error: Mapping[str, Any], http: int) -> Rule:
-    if meta.number(error.get("code")) == 100 and "error_subcode" not in error and _names_a_tag(error):
+    untold = meta.number(error.get("error_subcode")) is None
+    if untold and meta.number(error.get("code")) == 100 and _names_a_tag(error):
         return _TAG_REMOVED
     return meta.rule_of(CODES, SUBCODES, error, http)
 
 
 def _names_a_tag(error: Mapping[str, Any]) -> bool:
     """The provider's words name a tag only where the request had one."""
-    return "message tag" in (meta.error_text(error) or "").casefold().replace("_", " ")
+    said = (meta.error_text(error), error.get("error_user_title"), error.get("error_user_msg"))
+    words = " ".join(text for text in said if isinstance(text, str))
+    return _TAG.search(words.casefold().replace("_", " ")) is not None

@@ -13,6 +13,7 @@ from workers.inbound_values import (
     InboundEdit,
     InboundEntry,
     InboundMessage,
+    InboundOptOut,
     InboundReaction,
     InboundRevoke,
     InboundStatus,
@@ -33,6 +34,8 @@ _MEANT: Mapping[type, str] = {
     InboundRevoke: "revoke",
     InboundWatermark: "watermark",
 }
+_SWITCHED = {"stop": "opt_out", "resume": "resume"}
+"""`resume` lifts an opt-out and is no consent, so it is neither an opt-out nor an opt-in."""
 
 
 def describe(platform: Platform, raw: JsonObject) -> list[JsonObject]:
@@ -80,6 +83,8 @@ def _meaning(one: Inbound) -> JsonObject:
     if isinstance(one, InboundUnsupported):
         why = {} if one.provider_kind == "other" else {"why": one.provider_kind}
         return {"kind": "unsupported", "supported": False} | why
+    if isinstance(one, InboundOptOut):
+        return {"kind": _SWITCHED[one.value], "supported": True}
     return {"kind": _MEANT[type(one)], "supported": True}
 
 
@@ -144,42 +149,54 @@ def _message_facts(part: Mapping[str, Any]) -> JsonObject:
     quick = meta.mapping(part.get("quick_reply"))
     first = attachments[0].get("type") if attachments else None
     titles = [meta.mapping(one.get("payload")).get("title") or one.get("title") for one in attachments]
+    payloads = [meta.mapping(one.get("payload")) for one in attachments]
+    posts = {name: next((one[name] for one in payloads if name in one), None) for name in _POSTS}
     place = next((one.get("payload") for one in attachments if one.get("type") == "location"), None)
     where = meta.mapping(meta.mapping(place).get("coordinates"))
-    return {
-        "id": part.get("mid"),
-        "mid": part.get("mid"),
-        "latitude": where.get("lat"),
-        "longitude": where.get("long"),
-        "type": "quick_reply" if quick else "text" if "text" in part else first or "unsupported",
-        "text": part.get("text"),
-        "payload": quick.get("payload"),
-        "attachments": [_attachment_facts(one) for one in attachments] if attachments else None,
-        "attachment_titles": [title for title in titles if isinstance(title, str)] or None,
-        "in_reply_to": meta.mapping(part.get("reply_to")).get("mid"),
-        "story_id": story.get("id"),
-        "story_url": story.get("url"),
-        "sticker_id": part.get("sticker_id"),
-        "is_unsupported": part.get("is_unsupported"),
-        "event": "echo"
-        if part.get("is_echo") is True
-        else "deleted"
-        if part.get("is_deleted") is True
-        else None,
-        "is_echo": part.get("is_echo"),
-        "is_deleted": part.get("is_deleted"),
-        "app_id": part.get("app_id"),
-        "metadata": part.get("metadata"),
-    } | _referral_facts(meta.mapping(part.get("referral")))
+    return (
+        {
+            "id": part.get("mid"),
+            "mid": part.get("mid"),
+            "latitude": where.get("lat"),
+            "longitude": where.get("long"),
+            "type": "quick_reply" if quick else "text" if "text" in part else first or "unsupported",
+            "text": part.get("text"),
+            "payload": quick.get("payload"),
+            "attachments": [_attachment_facts(one) for one in attachments] if attachments else None,
+            "attachment_titles": [title for title in titles if isinstance(title, str)] or None,
+            "in_reply_to": meta.mapping(part.get("reply_to")).get("mid"),
+            "story_id": story.get("id"),
+            "story_url": story.get("url"),
+            "sticker_id": part.get("sticker_id"),
+            "is_unsupported": part.get("is_unsupported"),
+            "event": "echo"
+            if part.get("is_echo") is True
+            else "deleted"
+            if part.get("is_deleted") is True
+            else None,
+            "is_echo": part.get("is_echo"),
+            "is_deleted": part.get("is_deleted"),
+            "app_id": part.get("app_id"),
+            "metadata": part.get("metadata"),
+        }
+        | posts
+        | _referral_facts(meta.mapping(part.get("referral")))
+    )
+
+
+_POSTS = ("reel_video_id", "ig_post_media_id")
+"""What a post or reel that was sent on is called."""
 
 
 def _attachment_facts(attachment: Mapping[str, Any]) -> JsonObject:
     """Type and what a colleague may open: a URL only where it is one of the web's, for Meta also writes paths there."""
     payload = meta.mapping(attachment.get("payload"))
     place = meta.mapping(payload.get("coordinates"))
+    # Of a shared link the link stands beside the payload.
+    beside = attachment.get("url") if attachment.get("type") == "fallback" else None
     found = {
         "type": attachment.get("type"),
-        "url": wire.web_link(payload.get("url")),
+        "url": wire.web_link(payload.get("url")) or wire.web_link(beside),
         "sticker_id": payload.get("sticker_id"),
         "template_type": payload.get("template_type"),
         "lat": place.get("lat"),
@@ -195,14 +212,22 @@ def _postback_facts(part: Mapping[str, Any]) -> JsonObject:
 
 
 def _referral_facts(part: Mapping[str, Any]) -> JsonObject:
-    found = {"referral_type": part.get("type"), "referer_uri": part.get("referer_uri")}
+    ad = _plain_facts(meta.mapping(part.get("ads_context_data")))
+    found: JsonObject = {f"ad_{key.removeprefix('ad_')}": told for key, told in ad.items()}
+    found |= {
+        "referral_type": part.get("type"),
+        "referer_uri": part.get("referer_uri"),
+        "product_id": meta.mapping(part.get("product")).get("id"),
+    }
     return found | {key: part.get(key) for key in ("ref", "source", "ad_id")}
 
 
 def _optin_facts(part: Mapping[str, Any]) -> JsonObject:
+    stopped = wire.switched(part.get("notification_messages_status")) == "stop"
     marketing = part.get("type") == "notification_messages"
     names = {
-        "token": "notification_messages_token", "frequency": "notification_messages_frequency",
+        "token": "notification_messages_token", "one_time_token": "one_time_notif_token",
+        "frequency": "notification_messages_frequency",
         "expiry_ms": "token_expiry_timestamp", "token_status": "user_token_status",
         "timezone": "notification_messages_timezone", "notification_messages_status": "notification_messages_status",
         "title": "title", "payload": "payload", "ref": "ref", "optin_type": "type",
@@ -210,7 +235,9 @@ def _optin_facts(part: Mapping[str, Any]) -> JsonObject:
     found: JsonObject = {ours: part.get(theirs) for ours, theirs in names.items()}
     if "user_ref" in part:
         found["user_ref"] = part["user_ref"]
-    return found | {"event": "marketing opt-in" if marketing else "opt-in"}
+    return found | {
+        "event": "marketing opt-out" if stopped else "marketing opt-in" if marketing else "opt-in"
+    }
 
 
 def _delivery_facts(part: Mapping[str, Any]) -> JsonObject:
@@ -240,6 +267,19 @@ def _reaction_facts(part: Mapping[str, Any]) -> JsonObject:
     }
 
 
+def _feedback_facts(part: Mapping[str, Any]) -> JsonObject:
+    """The answers to a form, by question: `{question: answer}`, and what was added in words under `<question>.follow_up`."""
+    screens = part.get("feedback_screens")
+    answers: JsonObject = {}
+    for screen in screens if isinstance(screens, list) else []:
+        for question, told in meta.mapping(meta.mapping(screen).get("questions")).items():
+            answer = meta.mapping(told)
+            follow_up = meta.mapping(answer.get("follow_up"))
+            answers |= {question: answer.get("payload")}
+            answers |= {f"{question}.follow_up": follow_up.get("payload")} if follow_up else {}
+    return _plain_facts(part) | {"answers": answers}
+
+
 def _edit_facts(part: Mapping[str, Any]) -> JsonObject:
     names = {"mid": "mid", "original_message_id": "mid", "text": "text", "num_edit": "num_edit"}
     return {ours: part.get(theirs) for ours, theirs in names.items()} | {"event": "edited"}
@@ -248,4 +288,5 @@ def _edit_facts(part: Mapping[str, Any]) -> JsonObject:
 _PART_FACTS = {
     "message": _message_facts, "postback": _postback_facts, "referral": _referral_facts, "optin": _optin_facts,
     "delivery": _delivery_facts, "read": _read_facts, "reaction": _reaction_facts, "message_edit": _edit_facts,
+    "messaging_feedback": _feedback_facts,
 }  # fmt: skip

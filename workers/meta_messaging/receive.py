@@ -19,6 +19,7 @@ from workers.inbound_values import (
     InboundEdit,
     InboundEntry,
     InboundMessage,
+    InboundOptOut,
     InboundReaction,
     InboundRevoke,
     InboundStatus,
@@ -312,8 +313,12 @@ def _referral(act: _Act) -> list[Inbound]:
 
 def _opt_in(act: _Act) -> list[Inbound]:
     """A button on a web site brought the person here. An opt-in to the provider's own marketing messages is no consent of ours,
-    and one without the person's id is nobody's yet."""
+    and one without the person's id is nobody's yet. That she stops them is her no, in whichever app's thread."""
     given = wire.OptIn.read(act.element["optin"])
+    switched = wire.switched(given.notification_messages_status)
+    if switched is not None and act.recipient is not None:
+        made = wire.made_id("optin", act.element)
+        return [InboundOptOut(act.account_ref, made, act.at_ms, (act.who,), "marketing", switched)]
     if act.standby or act.recipient is None or given.type is not None or not given.ref:
         return [act.unsupported("optin")]
     return [_entry(act, "optin", given.ref)]

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from hashlib import sha256
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import orjson
 from pydantic import Field
@@ -30,7 +30,7 @@ TEST_ENTRY = "0"
 KINDS = (
     "message", "postback", "referral", "optin", "delivery", "read", "reaction", "message_edit", "account_linking",
     "pass_thread_control", "take_thread_control", "request_thread_control", "app_roles", "policy_enforcement",
-    "game_play", "response_feedback",
+    "game_play", "response_feedback", "messaging_feedback", "messaging_customer_information",
 )  # fmt: skip
 """Keys that tell what an element is, the first one found; they may stand in clear, another one is `other`."""
 ELEMENT_FIELDS = frozenset((
@@ -54,6 +54,12 @@ ATTACHMENT_TYPES = frozenset(_FILES) | frozenset((
     "appointment_booking",
 ))  # fmt: skip
 """Types of attachments that may stand in clear."""
+_SWITCHED: Mapping[str, Literal["stop", "resume"]] = {
+    "STOP_NOTIFICATIONS": "stop", "STOP NOTIFICATIONS": "stop",
+    "RESUME_NOTIFICATIONS": "resume", "RESUME NOTIFICATIONS": "resume",
+}  # fmt: skip
+"""What a person does with the provider's switch for marketing messages → our word. Meta's samples write an underscore, its
+reference a space."""
 WEB = ("https://", "http://")
 """How a link begins that can be opened; Meta also writes paths."""
 _SCOPED_ID = re.compile(r"[0-9]{1,32}", re.ASCII)
@@ -118,10 +124,12 @@ class Reaction(_Wire):
 
 
 class OptIn(_Wire):
-    """`ref` of a button on a web site; with `type` it is an opt-in to the provider's own marketing messages."""
+    """`ref` of a button on a web site; with `type` it is an opt-in to the provider's own marketing messages, or with
+    `notification_messages_status` that the person stops or resumes them."""
 
     type: str | None = None
     ref: str | None = None
+    notification_messages_status: Any = None
 
 
 def kind_of(element: Mapping[str, Any]) -> str:
@@ -202,6 +210,11 @@ def media_of(attachments: Sequence[Mapping[str, Any]], sticker: object) -> Itera
             yield word, Media(_FILES[word], ref=ref or None, url=web_link(payload.get("url")))
     if not attachments and meta.short_id(sticker):
         yield "sticker", Media("sticker", ref=meta.short_id(sticker))
+
+
+def switched(status: object) -> Literal["stop", "resume"] | None:
+    """What `notification_messages_status` says that the person did; None where it says nothing we know."""
+    return _SWITCHED.get(status) if isinstance(status, str) else None
 
 
 def web_link(url: object) -> str | None:

@@ -176,7 +176,12 @@ def _head_too_large(scope: Scope, limits: ReceiverLimits) -> bool:
 
 
 def _request(scope: Scope, body: bytes) -> WebhookRequest:
-    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+    """A header that comes twice has both values, as one list (RFC 9110 §5.2): a proof that is given twice is none, whichever
+    comes first."""
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in scope["headers"]:
+        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
     return WebhookRequest(scope["method"], _query(scope["query_string"]), headers, body)
 
 

@@ -279,11 +279,35 @@ def test_what_is_not_as_documented(item: dict[str, Any], why: str) -> None:
         (message(attachments=[{"url": "https://a.example"}, {"url": ""}]), {"usable_attachments": 1, "missing_attachments": 1}),
         ({"aliasId": "a", "type": "text-with-attachments"}, {"kind": "unsupported", "type": "text with attachments"}),
         (message("interactive", interactiveDataRef={"url": "u"}), {"supported": False, "data_by_reference": True}),
+        (interactive("listPicker", rows("pears", "plums")), {"supported": True, "options": ["pears", "plums"]}),
+        (interactive("event", {"timeslots": [{"identifier": "s", "startTime": "2026-12-01T08:00+0000", "duration": 60}]}),
+         {"slot_identifier": "s", "slot_startTime": "2026-12-01T08:00+0000", "slot_duration": 60}),
+        (interactive("dynamic", {"selections": [{"title": "Size", "items": [{"value": "7"}]}]}), {"answers": {"Size": ["7"]}}),
+        (interactive("authenticate", {"status": "failed"}), {"supported": False, "status": "failed"}),
+        (message("richLink", richLinkData={"url": "https://a.example", "title": "A"}), {"link_title": "A"}),
     ],
 )  # fmt: skip
 def test_facts(item: dict[str, Any], facts: dict[str, Any]) -> None:
     (line,) = CHANNEL.describe(item)
     assert {name: line.get(name, "(missing)") for name in facts} == facts
+
+
+def test_the_newer_name_of_a_files_signature() -> None:
+    one = {
+        "name": "a.heic",
+        "mimeType": "image/heic",
+        "url": "https://p.example/1",
+        "signature-base64": "gao=",
+    }
+    assert said(message(attachments=[one])).media[0].ref == "gao="
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_the_title_of_a_reply_stands_in_the_data_or_beside_it(inside: bool) -> None:
+    item = interactive("listPicker", rows("pears"))
+    shown = item["interactiveData"]
+    (shown["data"] if inside else shown)["replyMessage"] = {"title": "Obst"}
+    assert CHANNEL.describe(item)[0]["title"] == "Obst"
 
 
 def test_files_of_a_message_are_bounded_by_its_body() -> None:

@@ -14,8 +14,8 @@ TABLE: dict[str, list[tuple[int, int | None]]] = {
     "RATE": [
         (4, None), (4, 2018022), (9, None), (17, None), (32, None), (613, None), (100, 2018109), (80006, None),
     ],
-    "WINDOW": [(10, 2018278), (10, 2018065)],
-    "UNREACH": [(551, None), (551, 1545041), (200, 1545041), (100, 2018001), (10, 2018108)],
+    "WINDOW": [(10, 2018278), (10, 2018065), (10, 2534022)],
+    "UNREACH": [(551, None), (551, 1545041), (200, 1545041), (100, 2018001), (100, 2534014), (10, 2018108)],
     "PERM": [(100, None), (100, 33), (36000, None), (10900, None), (10903, None), (200, 2018028)],
     "AUTH": [
         (190, None), (190, 463), (10, None), (10, 7), (200, None), (200, 2018027), (200, 2018021), (299, None),
@@ -66,12 +66,25 @@ def test_without_a_known_code_the_http_status_decides(http: int, failure_class: 
     assert MESSENGER.classify(ProviderResponse(http, {}, b"<html>")).failure_class == failure_class
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        {"message": "(#100) Message tag is not supported"}, {"message": "(#100) Invalid tag."},
+        {"message": "(#100) MESSAGE_TAG may not be used", "error_subcode": None},
+        {"message": "(#100) Invalid parameter", "error_user_msg": "The tag ACCOUNT_UPDATE is gone."},
+    ],
+)  # fmt: skip
+def test_a_removed_tag_is_a_closed_window(error: dict[str, Any]) -> None:
+    """However the provider says it; another subcode says something else."""
+    assert classify(code=100, **error).failure_class == "WINDOW"
+    assert classify(code=100, **{**error, "error_subcode": 2018001}).failure_class == "UNREACH"
+
+
 def test_what_is_special() -> None:
-    """An app that is not live fails the message and calls somebody; a removed tag is a closed window."""
+    """An app that is not live fails the message and calls somebody."""
     assert classify(code=200, error_subcode=2018028).alarm
     assert classify(code=2).tries_max == 5
-    assert classify(code=100, message="(#100) Message tag is not supported").failure_class == "WINDOW"
-    assert classify(code=100, message="(#100) No recipient").failure_class == "PERM"
+    assert classify(code=100, message="(#100) No recipient of this stage").failure_class == "PERM"
     assert classify(code=613, headers={"Retry-After": "7"}).retry_after_s == 7
     found = classify(code=551, message="Ada is not available")
     assert found.text == "Ada is not available"

@@ -26,6 +26,7 @@ from workers.inbound_values import (
     InboundEdit,
     InboundEntry,
     InboundMessage,
+    InboundOptOut,
     InboundReaction,
     InboundRevoke,
     InboundStatus,
@@ -187,6 +188,27 @@ def test_an_opt_in_that_is_none_of_ours_is_kept(channel: Channel) -> None:
         assert unsupported(channel, part) == ("messaging", "optin")
 
 
+@pytest.mark.parametrize("name", ["messaging", "standby"])
+@pytest.mark.parametrize(
+    ("status", "value"),
+    [
+        ("STOP_NOTIFICATIONS", "stop"), ("STOP NOTIFICATIONS", "stop"), ("RESUME_NOTIFICATIONS", "resume"),
+        ("RESUME NOTIFICATIONS", "resume"),
+    ],
+)  # fmt: skip
+def test_the_switch_for_marketing_messages(channel: Channel, name: str, status: str, value: str) -> None:
+    """In whichever app's thread. Who used it is known; where nobody is named it is kept."""
+    switch = {"type": "notification_messages", "notification_messages_status": status}
+    found = one(channel, element(optin=switch), name)
+    assert isinstance(found, InboundOptOut)
+    assert (found.scope, found.value, found.provider_time_ms) == ("marketing", value, AT_MS)
+    assert found.addresses == (channel.read_address(PERSON),)
+    assert unsupported(channel, {**element(optin=switch), "sender": {"user_ref": "u"}}, name)[1] == "optin"
+    later = one(channel, {**element(optin=switch), "timestamp": AT_MS + 1}, name)
+    assert isinstance(later, InboundOptOut)
+    assert later.provider_id != found.provider_id
+
+
 def test_what_is_taken_back_or_changed(channel: Channel) -> None:
     """Both name the message and have ids of their own, so that they are no repetition of it."""
     gone = one(channel, element(message={"mid": "m_1", "is_deleted": True}))
@@ -265,7 +287,7 @@ def test_what_a_person_says_in_another_apps_thread_counts(channel: Channel) -> N
     "kind",
     [
         "account_linking", "pass_thread_control", "take_thread_control", "request_thread_control", "app_roles",
-        "policy_enforcement", "policy-enforcement", "Ada",
+        "policy_enforcement", "policy-enforcement", "messaging_feedback", "messaging_customer_information", "Ada",
     ],
 )  # fmt: skip
 def test_what_is_no_act_towards_us_is_counted(channel: Channel, kind: str) -> None:
@@ -384,6 +406,34 @@ def test_facts(channel: Channel) -> None:
     assert facts(channel, text("hi"), "standby")["standby"] is True
 
 
+def test_facts_of_what_came_along(channel: Channel) -> None:
+    """Which ad, product, post or link; which answer to which question."""
+    ad = {
+        "ref": "r",
+        "source": "ADS",
+        "ad_id": "6",
+        "ads_context_data": {"ad_title": "Birnen", "post_id": "1"},
+    }
+    came = {"ref": "r", "ad_id": "6", "ad_title": "Birnen", "ad_post_id": "1"}
+    for part in (element(referral=ad), element(postback={"referral": ad}), text(referral=ad)):
+        assert facts(channel, part).items() >= came.items()
+    assert facts(channel, text(referral={"product": {"id": "7"}}))["product_id"] == "7"
+    shared = {"type": "fallback", "title": "Birnen", "url": "https://x/y", "payload": None}
+    assert facts(channel, attached(shared))["attachments"] == [{"type": "fallback", "url": "https://x/y"}]
+    reel = {"type": "ig_reel", "payload": {"url": "/reel/12/", "reel_video_id": 12}}
+    assert facts(channel, attached(reel))["reel_video_id"] == 12
+    once = element(optin={"type": "one_time_notif_req", "one_time_notif_token": "t", "payload": "p"})
+    assert facts(channel, once)["one_time_token"] == "t"
+    asked = {"q": {"type": "CSAT", "payload": "4", "follow_up": {"type": "free_form", "payload": "gut"}}}
+    found = facts(channel, element(messaging_feedback={"feedback_screens": [{"questions": asked}]}))
+    assert found["answers"] == {"q": "4", "q.follow_up": "gut"}
+    assert (found["event"], found["kind"], found["why"]) == (
+        "messaging_feedback",
+        "unsupported",
+        "messaging_feedback",
+    )
+
+
 @pytest.mark.parametrize(
     ("part", "kind"),
     [
@@ -393,6 +443,8 @@ def test_facts(channel: Channel) -> None:
         (element(message={"mid": "m", "is_deleted": True}), "revoke"),
         (element(reaction={"mid": "m", "emoji": "👍"}), "reaction"), (element(referral=LINK), "entry"),
         (element(optin={"ref": "t0k"}), "entry"),
+        (element(optin={"notification_messages_status": "STOP_NOTIFICATIONS"}), "opt_out"),
+        (element(optin={"notification_messages_status": "RESUME_NOTIFICATIONS"}), "resume"),
     ],
 )  # fmt: skip
 def test_what_each_kind_is_called(channel: Channel, part: dict[str, Any], kind: str) -> None:

@@ -367,10 +367,62 @@ def test_facts() -> None:
     )
 
 
+def test_an_object_that_is_no_update_is_rejected() -> None:
+    """A kind of update that is newer than this program is kept."""
+    for found in ({"object": "page", "entry": []}, {"ok": True, "result": []}, {}):
+        (line,) = CHANNEL.describe(found)
+        assert (line["kind"], line["reject"], line["why"]) == ("rejected", True, "malformed")
+    assert facts("newest_thing", {"a": 1}).items() >= {"kind": "unsupported", "a": 1}.items()
+
+
+def test_facts_of_a_part_never_replace_those_of_the_message() -> None:
+    """What is pinned, shared or given has words, ids and people of its own."""
+    own = {"message_id": 17, "chat_id": PERSON, "from": PERSON, "first_name": "Ada", "is_bot": False}
+    other = {"id": 9, "is_bot": True, "first_name": "Bea"}
+    parts: list[tuple[str, Any, dict[str, Any]]] = [
+        ("pinned_message", {"message_id": 3, "date": 1, "text": "alt"}, {"pinned_message_text": "alt"}),
+        ("chat_shared", {"request_id": 1, "chat_id": -5}, {"chat_shared_chat_id": -5}),
+        ("left_chat_member", other, {"left_chat_member_first_name": "Bea", "id": 9}),
+        ("gift", {"text": "Danke"}, {"gift_text": "Danke"}),
+        ("poll", {"question": "?", "type": "quiz", "options": [{"text": "A"}, {"text": "B"}]},
+         {"type": "poll", "poll_type": "quiz", "options": ["A", "B"]}),
+        ("migrate_to_chat_id", -1005, {"migrate_to_chat_id": -1005}),
+        ("new_chat_members", [other], {"new_chat_members": [9]}),
+        ("users_shared", {"request_id": 1, "users": [{"user_id": 5}]}, {"user_ids": [5]}),
+    ]  # fmt: skip
+    for kind, part, told in parts:
+        found = facts("message", message(None, **{kind: part}))
+        assert found.items() >= (own | {"type": kind} | told).items()
+        assert "text" not in found
+    poll = facts("poll", {"id": "1", "question": "?", "type": "quiz", "is_closed": True})
+    assert poll.items() >= {"type": "poll", "poll_type": "quiz", "question": "?"}.items()
+
+
+def test_facts_of_what_stands_around() -> None:
+    """Which words are answered, in which topic, whose words were passed on, and lists of plain things."""
+    said = message(quote={"text": "Birnen", "position": 0}, message_thread_id=7)
+    assert facts("message", said).items() >= {"quote": "Birnen", "message_thread_id": 7}.items()
+    hidden = message(forward_origin={"type": "hidden_user", "sender_user_name": "Bea", "date": 1})
+    assert facts("message", hidden)["forward_sender_name"] == "Bea"
+    group = message(forward_origin={"type": "chat", "sender_chat": {"id": GROUP}, "date": 1})
+    assert facts("message", group)["forward_from"] == GROUP
+    gone = {"business_connection_id": "b", "chat": CHAT, "message_ids": [1, 2]}
+    assert facts("deleted_business_messages", gone)["message_ids"] == [1, 2]
+    liked = [{"type": {"type": "emoji", "emoji": "👍"}, "total_count": 3}]
+    count = {"chat": SUPERGROUP, "message_id": 5, "date": 1, "reactions": liked}
+    assert (
+        facts("message_reaction_count", count).items()
+        >= {"type": "reaction_count", "reactions": ["👍"], "counts": [3]}.items()
+    )
+
+
 @pytest.mark.parametrize(
     ("item", "kind"),
     [(message(), "message"), (message(edit_date=1_763_900_060), "edit"), (pressed(), "message"),
-     (membership("kicked"), "opt_out"), (reaction(), "reaction")],
+     (membership("kicked"), "opt_out"), (reaction(), "reaction"),
+     ({"id": "1", "from": USER, "query": "Birnen", "offset": ""}, "unsupported"),
+     (message(business_connection_id="b"), "unsupported"),
+     (message(business_connection_id="b", edit_date=1_763_900_060), "unsupported")],
 )  # fmt: skip
 def test_an_inner_element_by_itself_is_read_by_its_form(item: dict[str, Any], kind: str) -> None:
     (fragment,) = CHANNEL.split(orjson.dumps(item))

@@ -172,6 +172,34 @@ def test_what_the_provider_cannot_show_is_no_text(type_: str, code: int) -> None
     assert value.provider_kind == (type_ if type_ != "poll_update" else "other")
 
 
+def test_what_cannot_be_shown_says_why() -> None:
+    """Whatever its type, and without one."""
+    errors = [{"code": 1060, "title": "gone", "message": "m", "error_data": {"details": "d"}}]
+    told = {"error_code": 1060, "title": "gone", "message": "m", "details": "d"}
+    for type_ in ("unsupported", "unknown", "ephemeral", "image", None):
+        item = {key: part for key, part in message(type=type_, errors=errors).items() if part is not None}
+        (fragment,) = CHANNEL.split(webhook([change(messages=[item])]))
+        (line,) = CHANNEL.describe(fragment.raw)
+        assert line.items() >= (told | {"kind": "message", "supported": False}).items()
+    assert facts("unsupported", {"type": "poll"})["unsupported_type"] == "poll"
+
+
+def test_answers_of_other_forms_are_kept() -> None:
+    """With what they say as facts; one that says nothing at all is a message of hers all the same."""
+    paid = {"type": "payment_method", "payment_method": {"reference_id": "r", "payment_method": "card"}}
+    assert said("interactive", paid).kind == "unsupported"
+    assert facts("interactive", paid).items() >= {"reference_id": "r", "payment_method": "card"}.items()
+    nothing = said("interactive")
+    assert (nothing.kind, nothing.provider_kind) == ("unsupported", "interactive")
+    assert facts("interactive")["type"] == "interactive"
+
+
+def test_whose_number_a_card_shows() -> None:
+    card = {"name": {"formatted_name": "Bob"}, "phones": [{"phone": "+49 151", "wa_id": NEW}]}
+    assert facts("contacts", [card]).items() >= {"first_phone": "+49 151", "first_wa_id": NEW}.items()
+    assert "first_phone" not in facts("contacts", [{"name": {"formatted_name": "Bob"}}])
+
+
 @pytest.mark.parametrize(
     ("context", "forwarded"),
     [
@@ -337,6 +365,16 @@ def test_other_news_about_a_person_moves_nobody(system: dict[str, Any], kind: st
     assert (value.field, value.provider_kind) == ("messages", kind)
 
 
+def test_news_about_a_person_as_shown() -> None:
+    """What happened stands where it stands of every other act."""
+    system = {"type": "user_changed_number", "wa_id": NEW, "body": "Ada changed from 1 to 2"}
+    line = facts("system", system)
+    assert (
+        line.items() >= {"kind": "address_change", "type": "system", "event": "user_changed_number"}.items()
+    )
+    assert (line["old"], line["new"], line["wa_id"], line["body"]) == ([PHONE], [NEW], NEW, system["body"])
+
+
 def test_user_id_updates() -> None:
     item = {
         "wa_id": PHONE,
@@ -360,7 +398,7 @@ def test_user_id_updates() -> None:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("field", ["smb_message_echoes", "message_echoes"])
+@pytest.mark.parametrize("field", ["smb_message_echoes", "message_echoes", "messages"])
 def test_what_staff_wrote_past_us(field: str) -> None:
     """It belongs to the person it went to, never to our own number."""
     item = message("wamid.9", sender="15550783881", to=PHONE)
@@ -383,7 +421,15 @@ def test_echoes_of_other_kinds() -> None:
     assert echo(to=PHONE, type="location", location={}).text is None
     assert echo(to_user_id="DE.1", to=PHONE).recipient.value == "DE.1"
     assert echo(contact(wa_id=None, user_id="DE.1")).recipient.value == "DE.1"
+    item = message("wamid.9", sender="15550783881", to_user_id="DE.1")
+    (fragment,) = CHANNEL.split(webhook([change("smb_message_echoes", message_echoes=[item])]))
+    (line,) = CHANNEL.describe(fragment.raw)
+    assert (line["to"], line["to_user_id"], line["bsuid"]) == (None, "DE.1", "DE.1")
     assert isinstance(echo(to=PHONE, group_id="g"), InboundUnsupported)
+    for type_ in ("edit", "revoke", "reaction"):
+        about = echo(to=PHONE, type=type_, **{type_: {"original_message_id": "wamid.1"}})
+        assert isinstance(about, InboundUnsupported)
+        assert (about.field, about.provider_kind) == ("smb_message_echoes", type_)
     with pytest.raises(UnparseableFragment):
         echo(to="Ada")
 

@@ -157,3 +157,13 @@ def test_news_as_shown() -> None:
         "template_status", "abandoned_cart", "REJECTED", "INVALID_FORMAT",
     )  # fmt: skip
     assert (alert["kind"], alert["alert_type"], alert["entity_id"]) == ("account_news", "OBA_APPROVED", "1")
+
+
+def test_of_a_list_the_first_one_is_shown() -> None:
+    limits: list[dict[str, Any]] = [
+        {"restriction_type": "RESTRICTED_BIZ_INITIATED_MESSAGING", "expiration": AT_S},
+        {"restriction_type": "x"},
+    ]
+    found = {"field": "account_update", "value": {"event": "ACCOUNT_RESTRICTION", "restriction_info": limits}}
+    (line,) = CHANNEL.describe(found)
+    assert line.items() >= {"event": "ACCOUNT_RESTRICTION", **limits[0]}.items()

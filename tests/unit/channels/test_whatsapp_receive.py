@@ -307,3 +307,34 @@ def test_values_show_nothing_personal() -> None:
     fragment = CHANNEL.split(webhook([change(messages=[message()])]))[0]
     for shown in (repr(value), repr(fragment)):
         assert not any(word in shown for word in ("geheim", "Ada", "4915112345678", "wamid"))
+
+
+def test_what_a_status_says_of_its_price() -> None:
+    priced: dict[str, Any] = {
+        "conversation": {"id": "c", "expiration_timestamp": "1731792122", "origin": {"type": "utility"}},
+        "pricing": {"billable": True, "pricing_model": "PMP", "type": "regular", "category": "utility"},
+    }
+    (fragment,) = CHANNEL.split(webhook([change(statuses=[status(**priced)])]))
+    (line,) = CHANNEL.describe(fragment.raw)
+    assert line.items() >= {
+        "conversation_origin": "utility", "conversation_expires": 1_731_792_122, "pricing_model": "PMP",
+        "pricing_type": "regular", "price_category": "utility", "billable": True,
+    }.items()  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("found", "kinds"),
+    [
+        (message(), ["message"]),
+        (status(), ["status"]),
+        (change(messages=[message(), message("wamid.2")], statuses=[status()]), ["message", "message", "status"]),
+        (change(contacts=[contact()], messages=[message()])["value"], ["message"]),
+        ({"message_echoes": [message(to="4915112345678")]}, ["echo"]),
+        ({"user_id_update": [{"user_id": {"previous": "DE.1", "current": "DE.2"}, "timestamp": "1731705721"}]},
+         ["address_change"]),
+        (change("security", event="PIN_CHANGED"), ["account_news"]),
+        ({"something": "else"}, ["rejected"]),
+    ],
+)  # fmt: skip
+def test_an_element_by_itself_is_read_by_its_form(found: dict[str, Any], kinds: list[str]) -> None:
+    assert [line["kind"] for line in CHANNEL.describe(found)] == kinds

@@ -198,7 +198,7 @@ def _media(one: Mapping[str, Any]) -> Media:
     return Media(
         _FILE_KINDS.get((mime_type or "").partition("/")[0].lower(), "document"),
         mime_type,
-        word(one.get("signature")) if url else None,
+        (word(one.get("signature")) or word(one.get("signature-base64"))) if url else None,
         url,
         word(one.get("name")) or word(one.get("fileName")),
     )
@@ -339,6 +339,7 @@ def facts(item: Mapping[str, Any]) -> JsonObject:
         "reference_ids": item.get("referenceIds"),
         "data_by_reference": True if "interactiveDataRef" in item else None,
         "link": mapping(item.get("richLinkData")).get("url"),
+        "link_title": mapping(item.get("richLinkData")).get("title"),
     }
     found = {name: fact for name, fact in found.items() if fact is not None}
     if "attachments" in item:
@@ -363,7 +364,10 @@ def _answer_facts(item: Mapping[str, Any]) -> JsonObject:
         "session": mapping(item.get("interactiveData")).get("sessionIdentifier"),
         "request": data.get("requestIdentifier"),
         "reference": invitation.get("referenceId", data.get("referenceId")),
-        "title": mapping(data.get("replyMessage")).get("title"),
+        "title": mapping(
+            data.get("replyMessage") or mapping(item.get("interactiveData")).get("replyMessage")
+        ).get("title"),
+        **_chosen_facts(answer.provider_kind, answer.content),
     }
     if is_outbound(item):
         found |= {"direction": "outbound", "template": invitation.get("templateId")}
@@ -373,6 +377,28 @@ def _answer_facts(item: Mapping[str, Any]) -> JsonObject:
         given = invitation.get("id")
         found |= {"answer": given, "event": _ANSWERS.get(given) if isinstance(given, str) else None}
     return {name: fact for name, fact in found.items() if fact is not None}
+
+
+def _chosen_facts(kind: str, part: Any) -> JsonObject:
+    """What an answer says that is more than one choice, or none of ours."""
+    inner = mapping(part)
+    if kind == "list_picker":
+        chosen = [one for section in objects(inner.get("sections")) for one in objects(section.get("items"))]
+        return {"options": [one.get("identifier") for one in chosen]} if len(chosen) > 1 else {}
+    if kind == "time_picker":
+        slot = next(iter(objects(inner.get("timeslots"))), {})
+        return {f"slot_{name}": slot.get(name) for name in ("identifier", "startTime", "duration")}
+    if kind == "form":
+        pages = objects(inner.get("selections"))
+        return {
+            "answers": {
+                str(page.get("title")): [one.get("value") for one in objects(page.get("items"))]
+                for page in pages
+            }
+        }
+    if kind in ("authenticate", "payment"):
+        return {name: inner.get(name) for name in ("status", "state")}
+    return {}
 
 
 # ---- as the provider writes it (for the simulator) ----------------------------------------------------------------

@@ -6,6 +6,7 @@ to what the code says. Source: https://core.telegram.org/bots/api#making-request
 from channel-apis §6.4 (nyaruka/courier). Checked 2026-08-19.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,8 @@ from workers.http_answers import believed_s, retry_after_s
 from workers.inbound_values import JsonObject
 
 TEXT_MAX_CHARACTERS = 1_000
+_DIGITS = re.compile(r"[0-9]{3}", re.ASCII)
+_RETRY_AFTER = re.compile(r"retry after ([0-9]{1,9})\b", re.ASCII | re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +96,13 @@ def read_error(body: bytes) -> JsonObject:
         found = orjson.loads(body)
     except orjson.JSONDecodeError:
         return {}
-    return found if isinstance(found, dict) and "error_code" in found else {}
+    return found if isinstance(found, dict) and ("error_code" in found or found.get("ok") is False) else {}
 
 
 def _code(error: Mapping[str, Any]) -> int | None:
     code = error.get("error_code")
+    if isinstance(code, str) and _DIGITS.fullmatch(code):
+        code = int(code)
     return code if isinstance(code, int) and not isinstance(code, bool) and 100 <= code <= 999 else None
 
 
@@ -113,5 +118,8 @@ def _parameters(error: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _wait_s(error: Mapping[str, Any], headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait: the API's own `retry_after`, else the header `Retry-After` of whoever stands before it, else None."""
-    return believed_s(_parameters(error).get("retry_after")) or retry_after_s(headers)
+    """Seconds to wait: the API's own `retry_after`, else the header `Retry-After` of whoever stands before it, else what the
+    words say, else None."""
+    named = believed_s(_parameters(error).get("retry_after")) or retry_after_s(headers)
+    said = _RETRY_AFTER.search(_text(error) or "") if named is None else None
+    return believed_s(said[1]) if said else named

@@ -78,16 +78,23 @@ def split(body: bytes) -> list[Fragment]:
     return [_fragment(kind, item, head) for kind, item in found.items() if kind != "update_id"]
 
 
+_FORMS = {
+    "new_reaction": "message_reaction", "new_chat_member": "my_chat_member", "message_ids": "deleted_business_messages",
+    "result_id": "chosen_inline_result", "query": "inline_query", "poll_id": "poll_answer", "question": "poll",
+}  # fmt: skip
+"""Member that tells what an element is → kind of update."""
+
+
 def _form(item: Mapping[str, Any]) -> str:
     """What kind of update an element without its update would be."""
-    if "new_reaction" in item:
-        return "message_reaction"
-    if "new_chat_member" in item:
-        return "my_chat_member"
+    for member, kind in _FORMS.items():
+        if member in item:
+            return kind
     if "chat_instance" in item or ("data" in item and "from" in item):
         return "callback_query"
     if "message_id" in item and "chat" in item:
-        return "edited_message" if item.get("edit_date") is not None else "message"
+        kind = "business_message" if item.get("business_connection_id") is not None else "message"
+        return f"edited_{kind}" if item.get("edit_date") is not None else kind
     raise UnparseableBody("an authentic body is no Telegram update")
 
 
@@ -110,7 +117,7 @@ def _sender_ref(item: Mapping[str, Any]) -> str:
 def parse(raw: JsonObject) -> list[Inbound]:
     """Read one fragment. UnparseableFragment for what is not as documented."""
     kind, item = item_of(raw)
-    if not kind:
+    if not kind or (kind not in wire.UPDATES and "update_id" not in raw):
         raise UnparseableFragment("malformed")
     reader = _READERS.get(kind)
     if reader is not None:

@@ -7,7 +7,7 @@ Source: https://core.telegram.org/bots/api#update and #message (channel-apis §6
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 import orjson
@@ -303,10 +303,13 @@ def facts(kind: str, item: Mapping[str, Any], update_id: object) -> JsonObject:
         found |= _member_facts(item, chat)
     elif kind == "message_reaction":
         found |= _reaction_facts(item)
+    elif kind == "message_reaction_count":
+        found |= _reaction_count_facts(item)
     elif "message_id" in item:
         found |= _message_facts(kind, item)
     else:
-        found |= {"type": kind} | _plain(item)
+        found["type"] = kind
+        found |= _apart(kind, {name for name, fact in found.items() if fact is not None}, _plain(item))
     return {name: fact for name, fact in found.items() if fact is not None}
 
 
@@ -315,7 +318,11 @@ def _message_facts(kind: str, item: Mapping[str, Any]) -> JsonObject:
     origin = mapping(item.get("forward_origin"))
     start = _START.fullmatch(text) if isinstance(text, str) else None
     entities = item.get("entities") or item.get("caption_entities")
-    original = mapping(item.get("forward_from") or origin.get("sender_user") or origin.get("chat"))
+    sources = (
+        item.get("forward_from"), *(origin.get(name) for name in ("sender_user", "sender_chat", "chat")),
+        item.get("forward_from_chat"),
+    )  # fmt: skip
+    original = next((source for source in map(mapping, sources) if source), {})
     found: JsonObject = {
         "type": type_,
         "event": "edited" if kind.startswith("edited_") else None,
@@ -326,14 +333,30 @@ def _message_facts(kind: str, item: Mapping[str, Any]) -> JsonObject:
         "entities": len(entities) if isinstance(entities, list) else None,
         "start_payload": start[1] if start else None,
         "in_reply_to": mapping(item.get("reply_to_message")).get("message_id"),
+        "quote": mapping(item.get("quote")).get("text"),
+        "message_thread_id": item.get("message_thread_id"),
+        "author_signature": item.get("author_signature"),
         "forwarded": True if is_forwarded(item) else None,
         "forward_origin": origin.get("type"),
         "forward_from": original.get("id"),
+        "forward_sender_name": origin.get("sender_user_name") or item.get("forward_sender_name"),
         "forward_date": item.get("forward_date") or origin.get("date"),
         "media_group_id": item.get("media_group_id"),
         "business_connection_id": item.get("business_connection_id"),
     }
-    return found | _part_facts(type_, item.get(type_))
+    return found | _apart(type_, _HEAD, _part_facts(type_, item.get(type_)))
+
+
+_HEAD = frozenset((
+    "update_id", "update", "from", "name", *_SENDER, "chat_id", "chat_type", "chat_title", "timestamp", "type", "event",
+    "edit_date", "message_id", "text", "caption", "entities", "date",
+))  # fmt: skip
+"""Facts of the message itself."""
+
+
+def _apart(kind: str, taken: Container[str], part: JsonObject) -> JsonObject:
+    """Facts of a part; one that is called like a fact of the whole has the part's name before its own."""
+    return {f"{kind}_{name}" if name in taken else name: fact for name, fact in part.items()}
 
 
 def _part_facts(type_: str, part: Any) -> JsonObject:
@@ -348,7 +371,13 @@ def _part_facts(type_: str, part: Any) -> JsonObject:
         }
     if type_ == "venue":
         return _plain(inner) | _plain(mapping(inner.get("location")))
-    return {name: fact for name, fact in _plain(inner).items() if name not in ("type", "from")}
+    if type_ == "poll":
+        return _plain(inner) | {"options": _each(inner.get("options"), "text")}
+    if type_ == "users_shared":
+        return {"user_ids": _each(inner.get("users"), "user_id")} | _plain(inner)
+    if type_ == "new_chat_members":
+        return {type_: _each(part, "id")}
+    return _plain(inner if isinstance(part, dict) else {type_: part} if type_ != "text" else {})
 
 
 def _callback_facts(item: Mapping[str, Any]) -> JsonObject:
@@ -386,8 +415,31 @@ def _reaction_facts(item: Mapping[str, Any]) -> JsonObject:
     return found | {"removed": not found["new_reaction"]}
 
 
+def _reaction_count_facts(item: Mapping[str, Any]) -> JsonObject:
+    listed = item.get("reactions")
+    counts = [mapping(one) for one in listed] if isinstance(listed, list) else []
+    kinds = [mapping(one.get("type")) for one in counts]
+    return {
+        "type": "reaction_count",
+        "message_id": item.get("message_id"),
+        "reactions": [one.get("emoji") or one.get("custom_emoji_id") or one.get("type") for one in kinds],
+        "counts": [one.get("total_count") for one in counts],
+    }
+
+
+def _each(listed: object, name: str) -> list[Any]:
+    """One member of each object of a list."""
+    return [mapping(one).get(name) for one in listed] if isinstance(listed, list) else []
+
+
 def _plain(part: Mapping[str, Any]) -> JsonObject:
-    return {name: value for name, value in part.items() if isinstance(value, str | int | float)}
+    """What is plain: words, numbers, and lists of them."""
+    return {
+        name: value
+        for name, value in part.items()
+        if isinstance(value, str | int | float)
+        or (isinstance(value, list) and value and all(isinstance(one, str | int | float) for one in value))
+    }
 
 
 # ---- as the provider writes it (for the simulator) ----------------------------------------------------------------

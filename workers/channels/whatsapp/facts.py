@@ -40,10 +40,15 @@ _OPT_OUT_KINDS = {"stop": "opt_out", "resume": "resume"}
 
 
 def describe(raw: JsonObject) -> list[JsonObject]:
-    """The facts of one fragment: one object for an inbound value, with `kind` and `supported`; `reject` when
-    it is none, `why` when it is none or not supported.
+    """The facts of one fragment, or of an element without anything around it: one object for an inbound value, with `kind` and
+    `supported`; `reject` when it is none, `why` when it is none or not supported.
     """
     raw = dict(meta.mapping(raw))
+    parts = [raw] if "entry" in raw else receive.alone(raw) or [raw]
+    return [line for part in parts for line in _of_fragment(part)]
+
+
+def _of_fragment(raw: JsonObject) -> list[JsonObject]:
     value = meta.mapping(raw.get("value"))
     name, item = receive.item_of(value)
     found = _facts(raw.get("field"), name, item, value)
@@ -102,14 +107,10 @@ def _facts(field: object, name: str, item: JsonObject, value: Mapping[str, Any])
     if name == "statuses":
         return found | _status_facts(item, contact)
     if name == "errors":
-        return found | {
-            "error_code": item.get("code"),
-            "title": item.get("title"),
-            "value_errors": [item.get("code")],
-        }
+        return found | _error_facts(item) | {"value_errors": [item.get("code")]}
     found["field"] = field
     if name == "message_echoes":
-        return found | _message_facts(item, contact) | {"to": item.get("to")}
+        return found | _message_facts(item, contact) | _echoed_to(item)
     if name == "user_id_update":
         ids, parents = meta.mapping(item.get("user_id")), meta.mapping(item.get("parent_user_id"))
         return found | {
@@ -121,9 +122,30 @@ def _facts(field: object, name: str, item: JsonObject, value: Mapping[str, Any])
             "timestamp": meta.time_s(item.get("timestamp")),
         }
     if name:
-        plain = {key: part for key, part in item.items() if isinstance(part, str | int | float)}
-        return found | plain | {"timestamp": meta.time_s(item.get("timestamp"))}
+        return found | _plain(item) | {"timestamp": meta.time_s(item.get("timestamp"))}
     return found | _news_facts(value)
+
+
+def _echoed_to(item: JsonObject) -> JsonObject:
+    """Whom staff wrote to; a user id counts before that of the contact beside it."""
+    to, user_id = item.get("to"), item.get("to_user_id")
+    found = {"to": to, "to_user_id": user_id, "bsuid": _bsuid(user_id, to)}
+    return {key: part for key, part in found.items() if part is not None or key == "to"}
+
+
+def _bsuid(*ids: object) -> str | None:
+    """The first business-scoped user id among these."""
+    return next((a.value for a in map(wire.address, ids) if a is not None and a.kind == "bsuid"), None)
+
+
+def _error_facts(error: Mapping[str, Any]) -> JsonObject:
+    """What an error object says, wherever it stands."""
+    more = {
+        "message": error.get("message"),
+        "details": meta.mapping(error.get("error_data")).get("details") or error.get("details"),
+    }
+    told = {"error_code": error.get("code"), "title": error.get("title")}
+    return told | {key: part for key, part in more.items() if part is not None}
 
 
 def _message_facts(item: JsonObject, contact: Mapping[str, Any]) -> JsonObject:
@@ -142,11 +164,8 @@ def _message_facts(item: JsonObject, contact: Mapping[str, Any]) -> JsonObject:
         "timestamp": meta.time_s(item.get("timestamp")),
         "profile_name": profile.get("name"),
         "username": profile.get("username"),
-        "bsuid": next(
-            (a.value for a in map(wire.address, ids) if a is not None and a.kind == "bsuid"),
-            None,
-        ),
-        "parent_bsuid": contact.get("parent_user_id"),
+        "bsuid": _bsuid(*ids),
+        "parent_bsuid": contact.get("parent_user_id") or item.get("from_parent_user_id"),
         "group_id": item.get("group_id"),
         "in_reply_to": context.get("id"),
         "forwarded": context.get("forwarded"),
@@ -167,6 +186,9 @@ def _message_facts(item: JsonObject, contact: Mapping[str, Any]) -> JsonObject:
         "frequently_forwarded",
     )
     found = {key: part for key, part in found.items() if part is not None or key not in optional}
+    listed = item.get("errors")
+    if isinstance(listed, list) and listed:
+        found |= _error_facts(meta.mapping(listed[0]))
     part = item.get(type_) if isinstance(type_, str) else None
     return found | _part_facts(type_, part, item)
 
@@ -205,14 +227,12 @@ def _part_facts(type_: object, part: Any, item: JsonObject) -> JsonObject:
         return {"event": "deleted", "original_message_id": inner.get("original_message_id")}
     if type_ == "edit":
         return _edit_facts(inner)
-    if type_ in ("unsupported", "unknown"):
-        listed = item.get("errors")
-        error = meta.mapping(listed[0]) if isinstance(listed, list) and listed else {}
-        return {"error_code": error.get("code"), "title": error.get("title")}
+    if type_ == "unsupported":
+        return {"unsupported_type": inner["type"]} if "type" in inner else {}
     if type_ == "system":
-        renamed = {"type": "system_type"}
-        return {renamed.get(key, key): text for key, text in inner.items() if isinstance(text, str)}
-    return {key: plain for key, plain in inner.items() if isinstance(plain, str | int | float)}
+        told = {key: text for key, text in inner.items() if isinstance(text, str) and key != "type"}
+        return told | {"event": inner.get("type"), "system_type": inner.get("type")}
+    return _plain(inner)
 
 
 def _edit_facts(inner: Mapping[str, Any]) -> JsonObject:
@@ -235,8 +255,12 @@ def _order_facts(inner: Mapping[str, Any]) -> JsonObject:
     listed = inner.get("product_items")
     products = listed if isinstance(listed, list) else []
     first = meta.mapping(products[0]) if products else {}
-    plain = {key: part for key, part in first.items() if isinstance(part, str | int | float)}
-    return {**plain, "catalog_id": inner.get("catalog_id"), "count": len(products), "text": inner.get("text")}
+    return {
+        **_plain(first),
+        "catalog_id": inner.get("catalog_id"),
+        "count": len(products),
+        "text": inner.get("text"),
+    }
 
 
 def _cards_facts(part: Any, item: JsonObject) -> JsonObject:
@@ -244,18 +268,30 @@ def _cards_facts(part: Any, item: JsonObject) -> JsonObject:
     card = meta.mapping(cards[0]) if cards else {}
     origin = meta.mapping(part).get("origin") or item.get("origin") or card.get("origin")
     name = meta.mapping(card.get("name")).get("formatted_name")
-    return {"count": len(cards), "first_formatted_name": name, "origin": origin}
+    phones = card.get("phones")
+    phone = meta.mapping(phones[0]) if isinstance(phones, list) and phones else {}
+    numbers = {"first_phone": phone.get("phone"), "first_wa_id": phone.get("wa_id")}
+    found = {"count": len(cards), "first_formatted_name": name, "origin": origin}
+    return found | {key: number for key, number in numbers.items() if number is not None}
 
 
 def _interactive_facts(inner: Mapping[str, Any]) -> JsonObject:
     type_ = inner.get("type")
-    choice = meta.mapping(inner.get(type_)) if isinstance(type_, str) else {}
+    if not isinstance(type_, str):
+        return {}
+    choice = meta.mapping(inner.get(type_))
     found: JsonObject = {"type": f"interactive/{type_}"}
     if type_ == "nfm_reply":
         said = {key: choice.get(key) for key in ("name", "body", "response_json")}
         return found | said | {"response": _decoded(choice.get("response_json"))}
+    if type_ not in ("button_reply", "list_reply"):
+        return found | _plain(choice)
     names = {"choice_id": "id", "choice_title": "title", "choice_description": "description"}
     return found | {ours: choice.get(theirs) for ours, theirs in names.items()}
+
+
+def _plain(part: Mapping[str, Any]) -> JsonObject:
+    return {key: plain for key, plain in part.items() if isinstance(plain, str | int | float)}
 
 
 def _decoded(text: object) -> Any:
@@ -272,26 +308,23 @@ def _status_facts(item: JsonObject, contact: Mapping[str, Any]) -> JsonObject:
     error = next((one for one in listed if isinstance(one, dict)), {})
     codes = [one.get("code") for one in listed if isinstance(one, dict)]
     pricing, conversation = meta.mapping(item.get("pricing")), meta.mapping(item.get("conversation"))
-    ids = (
-        item.get("recipient_user_id"),
-        item.get("recipient_id"),
-        contact.get("user_id"),
-    )
+    payment = meta.mapping(item.get("payment"))
     found = {
         "recipient_type": item.get("recipient_type"),
-        "bsuid": next(
-            (a.value for a in map(wire.address, ids) if a is not None and a.kind == "bsuid"),
-            None,
-        ),
+        "recipient_participant_id": item.get("recipient_participant_id"),
+        "bsuid": _bsuid(item.get("recipient_user_id"), item.get("recipient_id"), contact.get("user_id")),
+        "parent_bsuid": contact.get("parent_user_id") or item.get("parent_recipient_user_id"),
         "biz_opaque_callback_data": item.get("biz_opaque_callback_data"),
-        "error_code": error.get("code"),
+        **_error_facts(error),
         "error_codes": codes if len(codes) > 1 else None,
-        "title": error.get("title"),
-        "message": error.get("message"),
-        "details": meta.mapping(error.get("error_data")).get("details") or error.get("details"),
         "conversation_id": conversation.get("id"),
+        "conversation_origin": meta.mapping(conversation.get("origin")).get("type"),
+        "conversation_expires": meta.time_s(conversation.get("expiration_timestamp")),
         "price_category": pricing.get("category"),
+        "pricing_model": pricing.get("pricing_model"),
+        "pricing_type": pricing.get("type"),
         "billable": pricing.get("billable"),
+        "payment_reference": payment.get("reference_id"),
     }
     return {
         "type": "status",
@@ -303,7 +336,8 @@ def _status_facts(item: JsonObject, contact: Mapping[str, Any]) -> JsonObject:
 
 
 def _news_facts(value: Mapping[str, Any]) -> JsonObject:
-    """News about templates, the number or the account: what is plain, one level deep, and the provider's long names in short."""
+    """News about templates, the number or the account: what is plain, one level deep, and the provider's long names in short. Of
+    a list of objects the first one, as an example."""
     short = {
         "message_template_name": "template",
         "message_template_id": "template_id",
@@ -313,7 +347,8 @@ def _news_facts(value: Mapping[str, Any]) -> JsonObject:
     }
     found: JsonObject = {}
     for key, part in value.items():
-        inner = part if isinstance(part, dict) and key not in receive.COMPANIONS else {key: part}
+        example = part[0] if isinstance(part, list) and part else part
+        inner = example if isinstance(example, dict) and key not in receive.COMPANIONS else {key: part}
         found |= {short.get(k, k): one for k, one in inner.items() if isinstance(one, str | int | float)}
     plain = {short.get(k, k): one for k, one in value.items() if isinstance(one, str | int | float)}
     return {key: part for key, part in (found | plain).items() if key != "messaging_product"}

@@ -136,6 +136,8 @@ def _echo(account_ref: str, item: JsonObject, contact: wire.Contact | None, raw:
     at_ms = meta.time_ms(head.timestamp)
     if head.group_id is not None or item.get("recipient_type") == "group":
         return InboundUnsupported(account_ref, str(raw["field"]), "group", head.id, raw)
+    if head.type in wire.ABOUT_A_MESSAGE:
+        return InboundUnsupported(account_ref, str(raw["field"]), head.type, head.id, raw)
     found = _addresses(*echo_recipients(item), *((contact.user_id, contact.wa_id) if contact else ()))
     if not found:
         raise UnparseableFragment("no_address")

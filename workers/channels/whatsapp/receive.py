@@ -43,7 +43,6 @@ IGNORED_STATUSES = frozenset(("deleted",))
 STATUSES: dict[str, ReportedStatus] = {
     "sent": "sent", "delivered": "delivered", "read": "read", "played": "played", "failed": "failed",
 }  # fmt: skip
-ABOUT_A_MESSAGE = frozenset(("reaction", "edit", "revoke"))
 KEPT_BY_VALUE = frozenset(("text", "button_reply", "list_reply"))
 """Kinds of messages of which the typed value says all; of every other one the fragment is kept whole."""
 
@@ -84,6 +83,25 @@ def _fragments(entries: Sequence[Any]) -> Iterator[Fragment]:
                 yield _malformed(change)
             else:
                 yield from _of_change({**head, "field": meta.short_id(change["field"])}, value)
+
+
+def alone(found: JsonObject) -> list[JsonObject]:
+    """The fragments of an element without what surrounds it in a webhook, by its form: a change, its value, a message or a
+    status; [] for anything else. For `sealpost parse`: no webhook looks so.
+    """
+    field, value = found.get("field"), found.get("value")
+    if not isinstance(field, str) or not isinstance(value, dict):
+        if {"id", "status"} <= found.keys():
+            value = {"statuses": [found]}
+        elif {"id", "type", "timestamp"} <= found.keys():
+            value = {"messages": [found]}
+        else:
+            value = found
+        name = next((name for name in ITEM_LISTS if name in value), None)
+        if name is None:
+            return []
+        field = name if name in wire.FIELDS else "messages"
+    return [fragment.raw for fragment in _of_change({"entry": "", "field": meta.short_id(field)}, value)]
 
 
 def _of_change(head: JsonObject, value: JsonObject) -> Iterator[Fragment]:
@@ -217,7 +235,7 @@ def _message(account_ref: str, item: JsonObject, value: Any, raw: JsonObject) ->
     addresses = wire.sender_addresses(head.sender, head.from_user_id, contact)
     if not addresses:
         raise UnparseableFragment("no_address")
-    if head.type in ABOUT_A_MESSAGE:
+    if head.type in wire.ABOUT_A_MESSAGE:
         target = wire.Target.read(item.get(head.type))
         if head.type == "reaction":
             return InboundReaction(account_ref, head.id, at_ms, addresses, target.id, target.emoji or "")
@@ -266,7 +284,7 @@ def _said(type_: str, item: JsonObject) -> _Said:
     if type_ == "button":
         pressed = wire.QuickReply.read(part)
         return _Said("button_reply", "button", None, pressed.payload, pressed.text)
-    if type_ == "interactive":
+    if type_ == "interactive" and part is not None:
         return _answered(wire.Interactive.read(part))
     provider_kind = meta.known(type_, wire.MESSAGE_TYPES)
     if type_ in wire.MEDIA_TYPES:

@@ -74,7 +74,8 @@ TEMPLATE_REASONS = frozenset((
     "tag_content_mismatch",
 ))  # fmt: skip
 
-ECHO_FIELDS = frozenset(("message_echoes", "smb_message_echoes"))
+ECHO_FIELDS = frozenset(("message_echoes", "messages", "smb_message_echoes"))
+"""Fields under which copies of what staff wrote are seen."""
 FIELDS = frozenset(NEWS) | ECHO_FIELDS | frozenset((
     "messages", "user_preferences", "user_id_update", "smb_app_state_sync", "history",
     "message_template_status_update", "calls", "partner_solutions", "payment_configuration_update",
@@ -94,6 +95,9 @@ MEDIA_TYPES: Mapping[str, FileKind] = {
     "image": "image", "video": "video", "document": "document", "audio": "audio", "voice": "voice", "sticker": "sticker",
 }  # fmt: skip
 """Message types that bring a file; `voice` is an old name of an audio with `voice: true`."""
+
+ABOUT_A_MESSAGE = frozenset(("reaction", "edit", "revoke"))
+"""Message types that say nothing themselves: they are about an earlier message."""
 
 INTERACTIVE_TYPES = frozenset((
     "button_reply", "list_reply", "nfm_reply", "call_permission_reply",
