@@ -10,3 +10,8 @@ RefusalReason = Literal[
 WaitReason = Literal["vault_behind", "basis", "settings", "busy", "echo", "vault_fault"]
 FailureClass = Literal["RETRY", "RATE", "PERM", "WINDOW", "UNREACH", "AUTH", "ACCOUNT"]
 """What a provider's error means for the broker; see channel-apis.md, first table."""
+
+
+def ends_reach(failure_class: FailureClass | None, *, message_only: bool) -> bool:
+    """True for a failure that says that the account does not reach the person any more, until she writes again (decision 098)."""
+    return failure_class == "UNREACH" and not message_only

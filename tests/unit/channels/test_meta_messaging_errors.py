@@ -66,6 +66,16 @@ def test_without_a_known_code_the_http_status_decides(http: int, failure_class: 
     assert MESSENGER.classify(ProviderResponse(http, {}, b"<html>")).failure_class == failure_class
 
 
+def test_what_a_code_says_about_the_person() -> None:
+    """ "Not available right now" passes by itself; no code tells that she said no."""
+    said: dict[tuple[int, int | None], Classified] = {}
+    for _, code, subcode in CODES:
+        more: dict[str, Any] = {} if subcode is None else {"error_subcode": subcode}
+        said[code, subcode] = classify(code=code, **more)
+    assert [place for place, found in said.items() if found.message_only] == [(551, None)]
+    assert not any(found.opted_out for found in said.values())
+
+
 def test_what_is_special() -> None:
     """An app that is not live fails the message and calls somebody; a removed tag is a closed window."""
     assert classify(code=200, error_subcode=2018028).alarm
