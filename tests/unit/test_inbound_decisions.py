@@ -259,7 +259,7 @@ def test_a_failed_status_names_class_and_code() -> None:
     assert orjson.loads(orjson.loads(draft.content or b"")["provider_error"]) == error
 
 
-ASKED_AT = "2026-11-23T23:59:59.123Z"
+FAILED_AT, BEFORE_THAT_SECOND = "2026-11-23T23:59:59.123Z", "2026-11-23T23:59:58.999Z"
 
 
 @pytest.mark.parametrize("reach_changed", [True, False])
@@ -272,7 +272,8 @@ def test_a_failed_status_that_says_something_about_the_person(opted_out: bool, r
     assert kinds(decision.drafts) == [*withdrawn, *([ReachChanged] if reach_changed else []), MessageFailed]
     for draft in decision.drafts[:-1]:
         assert isinstance(draft.data, ConsentWithdrawn | ReachChanged)
-        assert (draft.data.acted_at, draft.subject) == (ASKED_AT, SUBJECT)
+        at = BEFORE_THAT_SECOND if isinstance(draft.data, ReachChanged) else FAILED_AT
+        assert (draft.data.acted_at, draft.subject) == (at, SUBJECT)
         assert (draft.identity, draft.content, draft.evidence, draft.evidence_of) == (None, None, None, None)
     assert decision.lowers == tuple(
         Lower("acme", SUBJECT, "whatsapp", purpose, AT_MS - 1_000)

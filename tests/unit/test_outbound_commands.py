@@ -196,12 +196,12 @@ def test_the_question_is_followed_by_confirmation_sent_once_the_provider_took_it
 
 
 CALLED_MS = 1_790_000_000_001
-CALLED_AT = "2026-09-21T14:13:20.001Z"
+CALLED_AT, BEFORE_THAT_SECOND = "2026-09-21T14:13:20.001Z", "2026-09-21T14:13:19.999Z"
 
 
 def test_what_is_said_about_the_person_stands_before_the_status() -> None:
-    """Withdrawals of all purposes, then the reach, then the status: of the time of the call, caused by the command, with ids of
-    the attempt."""
+    """Withdrawals of all purposes, then the reach, then the status: of the time of the call or of before its second, caused by
+    the command, with ids of the attempt."""
     event = text_command(PERSON, "hello")
     message = decode(record_of(event))
     verdict = Verdict(MessageFailed, "UNREACH", 403, opted_out=True, unreached=True, called_ms=CALLED_MS)
@@ -213,7 +213,7 @@ def test_what_is_said_about_the_person_stands_before_the_status() -> None:
     assert [registry.read(one) for one in events[:3]] == [
         ConsentWithdrawn(purpose="newsletter", method="provider_preference", acted_at=CALLED_AT),
         ConsentWithdrawn(purpose="offers", method="provider_preference", acted_at=CALLED_AT),
-        ReachChanged(account=message.command.account, reachable=False, acted_at=CALLED_AT),
+        ReachChanged(account=message.command.account, reachable=False, acted_at=BEFORE_THAT_SECOND),
     ]
     assert {(one.causationid, one.subject) for one in events} == {(event.id, PERSON.subject)}
     assert written(message, verdict) == outputs

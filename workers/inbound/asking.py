@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from schemas.entry_tokens import FoundToken, token_hash
-from schemas.reasons import ends_reach
+from schemas.reasons import ends_reach, reach_ended_ms
 from streams.step.contract import Cursor, Item
 from vault.claims import ClaimInfo
 from vault.entry_tokens import TokenUse
@@ -220,7 +220,7 @@ def note_unreached(vault: Vault, cursor: Cursor, inputs: Sequence[Input]) -> Non
             continue
         state = vault.hold_active(cursor, claim.tenant, claim.subject)
         if state is not None and state.state not in ("erased", "lost"):
-            acted_ms = min(received.at_ms, value.provider_time_ms)
+            acted_ms = reach_ended_ms(min(received.at_ms, value.provider_time_ms))
             found.reach_changed = vault.note_block(
                 cursor, claim.tenant, claim.subject, received.channel, claim.account, acted_ms, blocked=True
             ).changed

@@ -28,6 +28,7 @@ from schemas.events.subscriptions import (
     ReachChanged,
     SubjectCreated,
 )
+from schemas.reasons import reach_ended_ms
 from vault.claims import ClaimInfo
 from vault.permissions import Lower
 from vault.subjects import ResolvedSender
@@ -231,7 +232,8 @@ def decide_status(
     stopped = purposes if value.opted_out else ()
     drafts = withdrawals_of(act, claim.subject, stopped, "provider_preference", None)
     if reach_changed:
-        drafts.append(reach_draft(act, claim.subject, reachable=False))
+        since = replace(act, at_ms=reach_ended_ms(act.at_ms))
+        drafts.append(reach_draft(since, claim.subject, reachable=False))
     return Decision((*drafts, status), lowers_of(act, claim.subject, stopped))
 
 

@@ -20,6 +20,7 @@ from schemas.events.statuses import (
     MessageUnknown,
 )
 from schemas.events.subscriptions import ReachChanged
+from schemas.reasons import reach_ended_ms
 from streams.step.contract import Output
 from workers.outbound.commands import Message
 
@@ -137,7 +138,8 @@ def _about_person(
             ConsentWithdrawn(purpose=purpose, method="provider_preference", acted_at=at),
         )
     if verdict.unreached:
-        yield "reach_changed", ReachChanged(account=command.account, reachable=False, acted_at=at)
+        since = clock.to_text(reach_ended_ms(verdict.called_ms))
+        yield "reach_changed", ReachChanged(account=command.account, reachable=False, acted_at=since)
 
 
 def _confirmation_sent(command: SendCommand, optin: str) -> ConfirmationSent:

@@ -43,8 +43,10 @@ def reaches(world: SendingWorld) -> Iterator[Tail]:
 
 
 def subscribed(world: SendingWorld) -> Somebody:
-    """Somebody with a consent of a second ago."""
+    """Somebody who wrote a while ago, with a consent of a second ago."""
     anna = world.somebody()
+    with world.world.vault.transaction() as cursor:
+        wrote_at(cursor, anna.living, now_ms() - 60_000)
     world.world.vaults.apply(anna.living.given(now_ms() - 1_000))
     return anna
 
@@ -62,6 +64,11 @@ def ended(world: SendingWorld, anna: Somebody, purpose: str = "service") -> str:
     command = sent(world, anna, purpose)
     world.await_all([command])
     return world.became(message_of(command))[-1]
+
+
+def wrote_at(cursor: Cursor, person: Person, at_ms: int) -> None:
+    """As if the message that made her known were of this time."""
+    cursor.execute("update vault.reach set last_inbound_ms = %s where subject = %s", [at_ms, person.subject])
 
 
 def writes(anna: Somebody) -> None:
@@ -241,12 +248,14 @@ def gate(person: Person, **more: str) -> Answer:
 def test_failure_message_and_consent_end_the_same_in_any_order(
     vaults: VaultWorld, times: list[int], order: tuple[str, ...], repeated: list[str]
 ) -> None:
-    """The newest act counts, whatever is handled first and however often; of the same moment, the no does."""
+    """The newest act counts, whatever is handled first and however often. Of the same moment the no does; of the same second as
+    the failure, her message."""
     person = vaults.tenant().person()
-    start_ms = now_ms() - 10
+    start_ms = now_ms() - 10_000
+    start_ms -= start_ms % 1_000
     with vaults.vault.transaction() as cursor:
-        forget_messages(cursor, person)
-    failed_ms, wrote_ms, consented_ms = (start_ms + time for time in times)
+        wrote_at(cursor, person, 1)
+    failed_ms, wrote_ms, consented_ms = (start_ms + 500 * time for time in times)
     given_once = person.given(consented_ms)
     stored = outcome(person, failed_ms)
     told: tuple[Output, ...] = ()
@@ -258,7 +267,7 @@ def test_failure_message_and_consent_end_the_same_in_any_order(
                 person.tenant.resolve(person.tenant.sender(person.address, at_ms=wrote_ms))
             case "consented":
                 vaults.apply(given_once)
-    blocked, withdrawn = failed_ms >= wrote_ms, failed_ms >= consented_ms
+    blocked, withdrawn = failed_ms // 1_000 > wrote_ms // 1_000, failed_ms >= consented_ms
     service, newsletter = gate(person), gate(person, purpose="newsletter")
     if blocked:
         assert service == newsletter == Refusal("unreachable", 1)
@@ -268,8 +277,3 @@ def test_failure_message_and_consent_end_the_same_in_any_order(
     for row in vaults.vault.permissions(person.tenant.name, person.subject):
         assert row.active is not withdrawn
     assert set(told) <= set(stored)
-
-
-def forget_messages(cursor: Cursor, person: Person) -> None:
-    """As if the message that made her known were older than all that follows."""
-    cursor.execute("update vault.reach set last_inbound_ms = 1 where subject = %s", [person.subject])
