@@ -5,7 +5,7 @@ the person lets it write again.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from schemas.clock import MS_PER_S
 from streams.step.contract import Cursor
@@ -52,6 +52,18 @@ class Covered:
     calling: bool = False
 
 
+class Block(NamedTuple):
+    """Whether an account is blocked: before something was noted, and now."""
+
+    before: bool
+    now: bool
+
+    @property
+    def changed(self) -> bool:
+        """What was noted is news."""
+        return self.before != self.now
+
+
 class ReachPart(VaultBase):
     """Blocks and watermarks; messages raise the reach in `resolve_senders`."""
 
@@ -65,9 +77,9 @@ class ReachPart(VaultBase):
         acted_ms: int,
         *,
         blocked: bool,
-    ) -> bool:
-        """A person whom the caller holds blocked an account (the gate refuses from now on: `unreachable`), or lets it write
-        again; True when that changes something."""
+    ) -> Block:
+        """An account does not reach a person whom the caller holds, because she blocked it or because the provider says so (the
+        gate refuses from now on: `unreachable`), or she lets it write again. `acted_ms`: when that was so."""
         place = [subject, tenant, account]
         cursor.execute(
             """insert into vault.reach (subject, tenant, account, channel) values (%s, %s, %s, %s)
@@ -79,7 +91,7 @@ class ReachPart(VaultBase):
                where subject = %s and tenant = %s and account = %s for update""",
             place,
         )
-        before = cursor.fetchone()
+        before = _blocked(cursor)
         cursor.execute(
             """update vault.reach
                set blocked_ms = greatest(blocked_ms, %s), resumed_ms = greatest(resumed_ms, %s)
@@ -87,7 +99,7 @@ class ReachPart(VaultBase):
                returning vault.is_blocked(blocked_ms, last_inbound_ms, resumed_ms)""",
             [acted_ms if blocked else None, None if blocked else acted_ms, *place],
         )
-        return before != cursor.fetchone()
+        return Block(before, _blocked(cursor))
 
     def covered(
         self,
@@ -117,6 +129,12 @@ class ReachPart(VaultBase):
                 noted_ms = min(noted_ms, at_ms - 1)
         cursor.execute(note, {**place, "upto": noted_ms})
         return Covered(tuple(sent), calling=noted_ms < upto_ms)
+
+
+def _blocked(cursor: Cursor) -> bool:
+    row = cursor.fetchone()
+    assert row is not None
+    return bool(row[0])
 
 
 def raise_reach(cursor: Cursor, people: list[Person]) -> None:

@@ -256,6 +256,10 @@ class Classified:
     `pair_only`: only this person's lane must slow down. `alarm`: an operator must look. `tries_max`: give up
     after so many tries (None: until the message expires). `text`: the provider's words, personal data, for
     the sealed block only.
+
+    What it says about the person (decision 099). `opted_out`: she said no by the provider's own means, so her consents
+    to this channel are withdrawn. `message_only`: an UNREACH of this message alone, or one that passes by itself; after
+    any other the account does not reach her until she writes again.
     """
 
     failure_class: FailureClass
@@ -265,6 +269,8 @@ class Classified:
     alarm: bool = False
     tries_max: int | None = None
     text: str | None = field(default=None, repr=False)
+    opted_out: bool = False
+    message_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,6 +291,8 @@ class Failed:
     pair_only: bool = False
     alarm: bool = False
     tries_max: int | None = None
+    opted_out: bool = False
+    message_only: bool = False
 
     @classmethod
     def of(cls, meaning: Classified) -> Self:
@@ -297,6 +305,8 @@ class Failed:
             pair_only=meaning.pair_only,
             alarm=meaning.alarm,
             tries_max=meaning.tries_max,
+            opted_out=meaning.opted_out,
+            message_only=meaning.message_only,
         )
 
 

@@ -90,8 +90,8 @@ class InboundStatus:
     """The provider reports what became of a message of ours. `echo` is the id we sent along, where it came
     back.
 
-    `error_code` and `error_class` are set for `failed`; `raw_error` is the provider's error object, personal
-    data.
+    `error_code` and `error_class` are set for `failed`, and `opted_out` and `message_only` say what it tells about the
+    person, as in `workers.channel.Classified`; `raw_error` is the provider's error object, personal data.
     """
 
     account_ref: str
@@ -103,6 +103,8 @@ class InboundStatus:
     error_code: int | None = None
     error_class: FailureClass | None = None
     raw_error: JsonObject | None = field(default=None, repr=False)
+    opted_out: bool = False
+    message_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)

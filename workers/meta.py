@@ -192,6 +192,8 @@ class Rule:
     pair_only: bool = False
     alarm: bool = False
     tries_max: int | None = None
+    opted_out: bool = False
+    message_only: bool = False
 
 
 Codes = Mapping[int, Rule]
@@ -240,6 +242,8 @@ def classified(rule: Rule, error: Mapping[str, Any], headers: Mapping[str, str])
         rule.alarm,
         rule.tries_max,
         text=error_text(error),
+        opted_out=rule.opted_out,
+        message_only=rule.message_only,
     )
 
 

@@ -366,7 +366,8 @@ REFUSALS: Mapping[RefusalReason, Callable[[Facts], str]] = {
     ),
     "cancelled": _fixed("it was cancelled before it went out."),
     "unreachable": _fixed(
-        "the person blocked the account, or has no address on this channel any more, or the key of the content is gone."
+        "the person blocked the account, or the provider says that it cannot reach them, or they have no address on this"
+        " channel any more, or the key of the content is gone."
     ),
     "unknown_purpose": lambda facts: f"the business has no purpose {facts.purpose}. Define it first.",
     "unknown_account": _unknown_account,

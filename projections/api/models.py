@@ -42,7 +42,8 @@ class ShownAddress(Answer):
 
 
 class ShownBlock(Answer):
-    """An account that the person has blocked: nothing reaches them from it until they write again."""
+    """An account that the person has blocked, or that the provider says cannot reach them: nothing goes to them from it until
+    they write again."""
 
     channel: str
     account: str

@@ -85,7 +85,7 @@ class Reader:
         return self._rows_of("address", "log_offset nulls first, bound_at, event", tenant, subject)
 
     def blocks(self, tenant: str, subject: str) -> list[Row]:
-        """Accounts that the person has blocked."""
+        """Accounts that do not reach the person: blocked, or unable to by what the provider says."""
         rows = self._rows_of("reach", "changed_at, channel, account", tenant, subject)
         return [row for row in rows if not row["reachable"]]
 

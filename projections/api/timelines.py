@@ -73,7 +73,7 @@ class Timelines:
                 words = f"An address on {one['channel']} is theirs no more."
             yield Entry(one["bound_at"], "address", words, one["event"])
         for one in self._reader.blocks(tenant, subject):
-            words = f"They blocked the account {one['account']} on {one['channel']}."
+            words = f"The account {one['account']} on {one['channel']} does not reach them any more."
             yield Entry(one["changed_at"], "address", words)
         yield from of_consents(self._reader.consents(tenant, subject))
         for one in self._reader.subscriptions(tenant, subject):

@@ -35,7 +35,8 @@ class AddressUnbound(EventData):
 
 
 class ReachChanged(EventData):
-    """The person blocked the account on this channel (`reachable` false) or lets it write again; no consent in either."""
+    """The account does not reach the person on this channel any more (`reachable` false: she blocked it, or the provider answers
+    that it cannot reach her), or does again; no consent in either."""
 
     TYPE: ClassVar[str] = "sealpost.reach.changed.v1"
     account: str

@@ -194,14 +194,14 @@ def speak(instance: RunningInstance, number: str) -> None:
 def fail(instance: RunningInstance, number: str, subject: str) -> None:
     """Two messages that fail, the provider quoting number and name: one in its answer, one in a status."""
     details = f"{number} ({NAME}) is not reachable"
-    faulty(instance, number, error={"code": 131026, "details": details})
+    faulty(instance, number, error={"code": 130472, "details": details})
     refused = instance.send(number, f"{TEXT_OUT} 1")
     instance.item(subject, refused.body["message_id"], {"failed"})
     faulty(instance, number, statuses=[])
     undelivered = instance.send(number, f"{TEXT_OUT} 2")
     instance.item(subject, undelivered.body["message_id"], {"submitted"})
     taken = instance.phone(number)[-1]
-    error = {"code": 131026, "title": WORD, "message": details, "error_data": {"details": details}}
+    error = {"code": 130472, "title": WORD, "message": details, "error_data": {"details": details}}
     status = {
         "id": taken["id"],
         "status": "failed",

@@ -4,6 +4,7 @@ import os
 import random
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -204,6 +205,35 @@ def test_blocking_the_bot_withdraws_and_unblocking_gives_nothing_back(
     until("she is reached again", reached)
     refused = bot.send(person, "Neues", "newsletter").body["message_id"]
     assert instance.item(subject, refused, {"rejected"})["reason"] == "consent_withdrawn"
+
+
+def test_an_answer_alone_tells_that_she_blocked_the_bot(instance: RunningInstance, bot: Bot) -> None:
+    """No webhook said so. The first newsletter fails and withdraws; nothing goes out until she writes, and no newsletter then."""
+    person = "7400000000008"
+    subject = bot.sign_up(person)
+    signed_up_s = int(time.time())
+    until("the second of her yes is over", lambda: time.time() > signed_up_s + 1)
+    error = {"code": 403, "details": "Forbidden: bot was blocked by the user"}
+    fault = {"next": 1, "to": person, "error": error}
+    assert call("POST", f"{bot.base}/control/faults", body=fault).status == 200
+    first = bot.send(person, "Neues", "newsletter").body["message_id"]
+    assert instance.item(subject, first, {"failed"})["reason"] == "UNREACH"
+    second = bot.send(person, "Ihre Bestellung").body["message_id"]
+    assert instance.item(subject, second, {"rejected"})["reason"] == "unreachable"
+    until("withdrawn", lambda: "ConsentWithdrawn" in instance.consent_types(subject))
+
+    def blocked() -> list[str]:
+        shown = instance.api("GET", f"/v1/subjects/{subject}").body.get("blocked", [])
+        return [str(one["channel"]) for one in shown]
+
+    until("the block is shown", lambda: blocked() == ["telegram"])
+    bot.act(person, text="Hallo")
+    until("its end is shown", lambda: blocked() == [])
+    third = bot.send(person, "Ihre Bestellung").body["message_id"]
+    instance.item(subject, third, {"submitted"})
+    last = bot.send(person, "Neues", "newsletter").body["message_id"]
+    assert instance.item(subject, last, {"rejected"})["reason"] == "consent_withdrawn"
+    assert "Neues" not in bot.phone(person)
 
 
 def test_what_is_passed_on_or_said_in_a_group_starts_nothing(instance: RunningInstance, bot: Bot) -> None:

@@ -47,6 +47,8 @@ UNDER_TEST = ChannelUnderTest(
     unknown_event=orjson.dumps(message("zeppelin", body="In 300 m")),
     follow=follow,
     opted_out=ProviderResponse(410, {}, b""),
+    unreachable=ProviderResponse(410, {}, b""),
+    message_only=ProviderResponse(404, {}, b""),
     unknown_code=ProviderResponse(418, {}, b"I'm a teapot"),
     webhooks=(
         orjson.dumps(message(intent="shop", group="sales")),

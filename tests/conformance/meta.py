@@ -30,9 +30,9 @@ def greet(connection: ConnectionSecrets) -> Greeting:
     return Greeting(WebhookRequest("GET", query, {}, b""), b"1158201444")
 
 
-def refused(http: int, code: int) -> ProviderResponse:
+def refused(http: int, code: int, **more: int) -> ProviderResponse:
     """An error of the Graph API."""
-    error = {"message": f"(#{code}) error", "type": "OAuthException", "code": code}
+    error = {"message": f"(#{code}) error", "type": "OAuthException", "code": code, **more}
     return ProviderResponse(http, {"Content-Type": "application/json"}, orjson.dumps({"error": error}))
 
 
@@ -59,7 +59,8 @@ def under_test(channel: Channel, simulator: Simulator) -> ChannelUnderTest:
         unknown_event=webhook({"field": "zeppelin", "value": {"height_m": 300}}, name="changes"),
         follow=follow,
         handshake=greet,
-        opted_out=refused(400, 551),
+        unreachable=refused(400, 551, error_subcode=1545041),
+        message_only=refused(400, 551),
         unknown_code=refused(400, 999_999),
         webhooks=(
             webhook(

@@ -40,6 +40,8 @@ UNDER_TEST = ChannelUnderTest(
     follow=follow,
     handshake=greet,
     opted_out=refused(400, 131050),
+    unreachable=refused(400, 131026),
+    message_only=refused(400, 130472),
     unknown_code=refused(400, 999_999),
     webhooks=(
         webhook(

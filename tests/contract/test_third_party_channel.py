@@ -40,6 +40,9 @@ BREAKS = {
         CHANNEL, 'response, sp.json_object(response.body).get("id")', 'response, "id"', "answer_that_is_no_json",
     ),
     "does not know an opt-out": (CHANNEL, "no_more_mail", "no_mail", "known_opt_out_code"),
+    "forgets what an opt-out ends": (CHANNEL, "None, opted_out=True)", "None)", "known_opt_out_code"),
+    "does not know who cannot be reached": (CHANNEL, "box_is_gone", "box_was_gone", "unreachable_person"),
+    "takes every failure for the end": (CHANNEL, "None, message_only=True)", "None)", "failure_of_this_message_only"),
     "loses a link's token": (CHANNEL, "?text={token}", "?text=", "chat_link_round_trip"),
     "has a simulator without limits": (SIMULATOR, 'len(asked["text"]) > TEXT_MAX', "False", "renderer_and_simulator_agree"),
     "gives a reason that is none": (

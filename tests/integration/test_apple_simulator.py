@@ -147,7 +147,10 @@ def test_who_closed_the_chat_is_not_reached_until_she_writes_again() -> None:
         closed = await found.act(event="closed")
         assert isinstance(closed, InboundOptOut)
         assert (closed.scope, closed.value) == ("all", "stop")
-        assert failed(await found.send()) == ("UNREACH", 410, None)
+        refused = await found.send()
+        assert failed(refused) == ("UNREACH", 410, None)
+        assert isinstance(refused, Failed)
+        assert (refused.opted_out, refused.message_only) == (True, False)
         assert (await found.control("GET", "/state"))[1]["closed"] == 1
         await found.act(event="typing")
         assert failed(await found.send()) == ("UNREACH", 410, None)

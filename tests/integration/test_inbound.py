@@ -202,6 +202,22 @@ def test_statuses_in_any_order(world: ReceivingWorld, running: Running) -> None:
     assert sample("sealpost_inbound_dropped_total", channel="whatsapp", why="foreign_status") >= foreign + 51
 
 
+def test_an_opt_out_code_that_comes_by_status(world: ReceivingWorld, running: Running) -> None:
+    """131050 withdraws, whatever was said before, and is caused by the status; messages of other purposes still reach her."""
+    site, number, wamid = world.site(), new_number(), f"wamid.{random_id()}"
+    handle(world, running, site, webhook(change(site, text(number, "Hallo"))))
+    send(world, site, number, wamid)
+    body = webhook(change(site, status(wamid, "failed", number, errors=[{"code": 131050}])))
+    for _ in range(3):
+        handle(world, running, site, body)
+    (failed,) = world.events(topics.STATUSES, site.tenant)
+    (withdrawn,) = world.events(topics.CONSENTS, site.tenant)
+    assert types([withdrawn, failed]) == ["consent.withdrawn", "message.failed"]
+    assert withdrawn.causationid == failed.id
+    assert "reach.changed" not in types(world.events(topics.SUBSCRIPTIONS, site.tenant))
+    send(world, site, number, f"wamid.{random_id()}")
+
+
 def test_an_echo_settles_a_message_whose_sender_died(world: ReceivingWorld, running: Running) -> None:
     """The claim has no outcome: the status is written at once, MessageSubmitted a moment later, once."""
     site, number = world.site(), new_number()

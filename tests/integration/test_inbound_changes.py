@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import permutations
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,7 @@ from schemas import topics
 from schemas.clock import now_ms, to_text
 from schemas.events.tenants import ChannelApproved
 from schemas.ids import random_id
+from schemas.reasons import reach_ended_ms
 from tests.acting_world import (
     ACCOUNT_REF,
     ActingWorld,
@@ -266,6 +268,83 @@ def test_block_end_and_block_in_any_order(acting: ActingWorld, order: tuple[int,
         acting.handle(site, values[place])
     assert answer(person) == Refusal("unreachable", 1)
     assert answer(person, account="another") == Refusal("unknown_account", 1)
+
+
+def failure(provider_id: str, at_ms: int, **more: Any) -> InboundStatus:
+    """The provider reports by a code that she said no and is not reached."""
+    base = InboundStatus(
+        ACCOUNT_REF, provider_id, "failed", at_ms, error_code=1, error_class="UNREACH", opted_out=True
+    )
+    return replace(base, **more)
+
+
+def test_a_failed_status_may_say_that_she_said_no(acting: ActingWorld, site: Site) -> None:
+    """Three times delivered, one set of events: withdrawn and unreachable at once, until she writes, which gives no consent."""
+    address, start, provider_id = phone(), now_ms() - 10_000, random_id()
+    acting.handle(site, wrote(address, at_ms=start), at_ms=start)
+    person = acting.person(site, address)
+    person.tenant.world.apply(person.given(start))
+    acting.send(person, provider_id=provider_id)
+    status = failure(provider_id, start + 1_000)
+    acting.handle(site, status)
+    acting.handle(site, status, status)
+    for more in ({}, {"kind": "template"}, {"purpose": "newsletter"}):
+        assert answer(person, **more) == Refusal("unreachable", 1)
+    (withdrawn,) = acting.events(topics.CONSENTS, site)
+    (changed,) = acting.events(topics.SUBSCRIPTIONS, site, "reach.changed")
+    (failed,) = acting.events(topics.STATUSES, site)
+    assert (withdrawn.data["method"], changed.data["reachable"]) == ("provider_preference", False)
+    assert withdrawn.data["acted_at"] == to_text(start + 1_000)
+    assert changed.data["acted_at"] == to_text(reach_ended_ms(start + 1_000))
+    assert {one.causationid for one in (withdrawn, changed)} == {failed.id}
+    acting.handle(site, wrote(address))
+    assert isinstance(answer(person), Permit)
+    assert answer(person, purpose="newsletter") == Refusal("consent_withdrawn", 1)
+    acting.wait(3600)
+    assert len(acting.events(topics.SUBSCRIPTIONS, site, "reach.changed")) == 2
+
+
+def test_a_failed_status_that_means_this_message_only(acting: ActingWorld, site: Site) -> None:
+    address, provider_id = phone(), random_id()
+    acting.handle(site, wrote(address))
+    person = acting.person(site, address)
+    acting.send(person, provider_id=provider_id)
+    acting.handle(site, failure(provider_id, now_ms(), opted_out=False, message_only=True))
+    assert isinstance(answer(person), Permit)
+    assert acting.events(topics.CONSENTS, site) == []
+    assert acting.events(topics.SUBSCRIPTIONS, site, "reach.changed") == []
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+def test_failure_message_and_consent_in_any_order(acting: ActingWorld, order: tuple[int, ...]) -> None:
+    """She writes and consents after the failure: both count, whatever is handled first."""
+    site, address, start, provider_id = acting.site(), phone(), now_ms() - 10_000, random_id()
+    acting.handle(site, wrote(address, at_ms=start), at_ms=start)
+    person = acting.person(site, address)
+    acting.send(person, provider_id=provider_id)
+    acts = (
+        lambda: acting.handle(site, failure(provider_id, start + 1_000)),
+        lambda: acting.handle(site, wrote(address, at_ms=start + 2_000), at_ms=start + 2_000),
+        lambda: person.tenant.world.apply(person.given(start + 3_000)),
+    )
+    for place in order:
+        acts[place]()
+    assert isinstance(answer(person), Permit)
+    assert isinstance(answer(person, purpose="newsletter"), Permit)
+    changed = [e.data["reachable"] for e in acting.events(topics.SUBSCRIPTIONS, site, "reach.changed")]
+    assert changed in ([], [False, True]), "who is reached in the end is said to be, or nothing is said"
+
+
+def test_of_an_erased_person_a_failed_status_notes_nothing(acting: ActingWorld, site: Site) -> None:
+    address, provider_id = phone(), random_id()
+    acting.handle(site, wrote(address))
+    person = acting.person(site, address)
+    acting.send(person, provider_id=provider_id)
+    person.tenant.world.apply(person.erasure())
+    acting.handle(site, failure(provider_id, now_ms()))
+    for table in ("reach", "permissions"):
+        assert acting.world.rows(f"select * from vault.{table} where subject = '{person.subject}'") == []
+    assert acting.events(topics.CONSENTS, site) == acting.events(topics.STATUSES, site) == []
 
 
 # ---- echoes, watermarks, news -----------------------------------------------------------------------------------------

@@ -184,7 +184,10 @@ def test_who_blocked_the_bot_is_not_reached_until_she_writes_again() -> None:
         blocked = await found.act(event="blocked")
         assert isinstance(blocked, InboundOptOut)
         assert blocked.value == "stop"
-        assert failed(await found.send()) == ("UNREACH", 403, None)
+        refused = await found.send()
+        assert failed(refused) == ("UNREACH", 403, None)
+        assert isinstance(refused, Failed)
+        assert (refused.opted_out, refused.message_only) == (True, False)
         assert (await found.act(event="unblocked")).value == "resume"
         assert isinstance(await found.send(), Submitted)
         await found.act(event="blocked")

@@ -18,7 +18,7 @@ from schemas.events.statuses import (
     MessageSent,
     MessageSubmitted,
 )
-from schemas.events.subscriptions import AddressBound, ProfileUpdated, SubjectCreated
+from schemas.events.subscriptions import AddressBound, ProfileUpdated, ReachChanged, SubjectCreated
 from streams.step.contract import Record
 from vault.claims import ClaimInfo
 from vault.entry_tokens import UsedToken
@@ -243,7 +243,7 @@ def test_the_providers_switch() -> None:
 def test_statuses(word: ReportedStatus, model: type) -> None:
     """A status becomes the event of its word, about the claim's message and person."""
     value = status(word)
-    (draft,) = decide_status(received(value), value, CLAIM).drafts
+    (draft,) = decide_status(received(value), value, CLAIM, ("news",)).drafts
     assert draft.data == model(message=MESSAGE, account="account-1", purpose="newsletter", acted_at=AT)
     assert draft.subject == SUBJECT
     assert orjson.loads(draft.content or b"") == {"provider_id": "wamid.out"}
@@ -253,10 +253,35 @@ def test_a_failed_status_names_class_and_code() -> None:
     """The class and the number are clear; the provider's words are sealed."""
     error = {"code": 131047, "title": "Re-engagement message", "message": "to 4915112345678"}
     value = status("failed", error_code=131047, error_class="WINDOW", raw_error=error)
-    (draft,) = decide_status(received(value), value, CLAIM).drafts
+    (draft,) = decide_status(received(value), value, CLAIM, ("news",)).drafts
     assert isinstance(draft.data, MessageFailed)
     assert (draft.data.reason, draft.data.code) == ("WINDOW", 131047)
     assert orjson.loads(orjson.loads(draft.content or b"")["provider_error"]) == error
+
+
+FAILED_AT, BEFORE_THAT_SECOND = "2026-11-23T23:59:59.123Z", "2026-11-23T23:59:58.999Z"
+
+
+@pytest.mark.parametrize("reach_changed", [True, False])
+@pytest.mark.parametrize("opted_out", [True, False])
+def test_a_failed_status_that_says_something_about_the_person(opted_out: bool, reach_changed: bool) -> None:
+    """Withdrawals first, then the reach, then the status; the act is as old as the provider says, and never of the future."""
+    value = status("failed", error_code=131050, error_class="UNREACH", opted_out=opted_out)
+    decision = decide_status(received(value), value, CLAIM, ("news", "offers"), reach_changed=reach_changed)
+    withdrawn = [ConsentWithdrawn] * 2 if opted_out else []
+    assert kinds(decision.drafts) == [*withdrawn, *([ReachChanged] if reach_changed else []), MessageFailed]
+    for draft in decision.drafts[:-1]:
+        assert isinstance(draft.data, ConsentWithdrawn | ReachChanged)
+        at = BEFORE_THAT_SECOND if isinstance(draft.data, ReachChanged) else FAILED_AT
+        assert (draft.data.acted_at, draft.subject) == (at, SUBJECT)
+        assert (draft.identity, draft.content, draft.evidence, draft.evidence_of) == (None, None, None, None)
+    assert decision.lowers == tuple(
+        Lower("acme", SUBJECT, "whatsapp", purpose, AT_MS - 1_000)
+        for purpose in (("news", "offers") if opted_out else ())
+    )
+    late = replace(value, provider_time_ms=AT_MS + 60_000)
+    for lower in decide_status(received(late), late, CLAIM, ("news",)).lowers:
+        assert lower.acted_at_ms == AT_MS
 
 
 def test_an_echo_settles_what_outbound_could_not() -> None:

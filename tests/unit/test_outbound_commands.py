@@ -10,8 +10,9 @@ from schemas import clock, ids, topics
 from schemas.content import TemplateContent, TextContent
 from schemas.envelope import Event, InvalidEvent, SealedBlock
 from schemas.events import registry
-from schemas.events.consents import ConfirmationSent
-from schemas.events.statuses import MessageRejected, MessageSubmitted
+from schemas.events.consents import ConfirmationSent, ConsentWithdrawn
+from schemas.events.statuses import MessageFailed, MessageRejected, MessageSubmitted
+from schemas.events.subscriptions import ReachChanged
 from schemas.settings import Notice, TenantSettings
 from schemas.texts import TEXTS
 from streams.step.contract import Output
@@ -26,7 +27,7 @@ from tests.outbound_commands import (
 from vault.outcomes import Corrupt, Plain
 from vault.sealing import SealContext, open_block
 from workers import registry as channels
-from workers.outbound import rendering, statuses
+from workers.outbound import about_person, rendering, statuses
 from workers.outbound.commands import Message, decode
 from workers.outbound.sender import permit_request
 from workers.outbound.statuses import Verdict
@@ -53,6 +54,7 @@ def written(message: Message, verdict: Verdict, attempt: int = 1) -> tuple[Outpu
     return statuses.outputs(
         message,
         verdict,
+        purposes=("newsletter", "offers"),
         attempt=attempt,
         at_ms=1_790_000_000_123,
         id_key=b"i" * 32,
@@ -193,11 +195,54 @@ def test_the_question_is_followed_by_confirmation_sent_once_the_provider_took_it
     assert len(written(message, Verdict(MessageRejected, reason="window_closed"))) == 1
 
 
+CALLED_MS = 1_790_000_000_001
+CALLED_AT, BEFORE_THAT_SECOND = "2026-09-21T14:13:20.001Z", "2026-09-21T14:13:19.999Z"
+
+
+def test_what_is_said_about_the_person_stands_before_the_status() -> None:
+    """Withdrawals of all purposes, then the reach, then the status: of the time of the call or of before its second, caused by
+    the command, with ids of the attempt."""
+    event = text_command(PERSON, "hello")
+    message = decode(record_of(event))
+    verdict = Verdict(MessageFailed, "UNREACH", 403, opted_out=True, unreached=True, called_ms=CALLED_MS)
+    outputs = written(message, verdict)
+    events = [Event.from_bytes(output.value) for output in outputs]
+    assert [output.topic for output in outputs] == [
+        topics.CONSENTS, topics.CONSENTS, topics.SUBSCRIPTIONS, topics.STATUSES,
+    ]  # fmt: skip
+    assert [registry.read(one) for one in events[:3]] == [
+        ConsentWithdrawn(purpose="newsletter", method="provider_preference", acted_at=CALLED_AT),
+        ConsentWithdrawn(purpose="offers", method="provider_preference", acted_at=CALLED_AT),
+        ReachChanged(account=message.command.account, reachable=False, acted_at=BEFORE_THAT_SECOND),
+    ]
+    assert {(one.causationid, one.subject) for one in events} == {(event.id, PERSON.subject)}
+    assert written(message, verdict) == outputs
+    again = {Event.from_bytes(output.value).id for output in written(message, verdict, attempt=2)}
+    assert len(again | {one.id for one in events}) == 8
+
+
+@pytest.mark.parametrize(
+    ("about", "kinds"),
+    [
+        ({}, [topics.STATUSES]),
+        ({"opted_out": True}, [topics.CONSENTS, topics.CONSENTS, topics.STATUSES]),
+        ({"unreached": True}, [topics.SUBSCRIPTIONS, topics.STATUSES]),
+    ],
+)
+def test_only_what_the_answer_says_is_written(about: dict[str, Any], kinds: list[str]) -> None:
+    message = decode(record_of(text_command(PERSON, "hello")))
+    verdict = Verdict(MessageFailed, "UNREACH", 403, called_ms=CALLED_MS, **about)
+    outputs = written(message, verdict)
+    assert [output.topic for output in outputs] == kinds
+    assert about_person.concerns(outputs) == bool(about)
+
+
 def test_without_a_key_what_is_personal_is_left_out() -> None:
     message = decode(record_of(text_command(PERSON, "hello")))
     outputs = statuses.outputs(
         message,
         Verdict(MessageSubmitted, provider_id="wamid.1"),
+        purposes=(),
         attempt=1,
         at_ms=0,
         id_key=b"i" * 32,

@@ -1,5 +1,7 @@
 """What to do on each answer of the vault and on each way a call can end."""
 
+from functools import partial
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,10 +19,12 @@ from streams.step.contract import Output
 from vault.permits import Permit, Refusal, Settled, Unknown, Wait
 from workers.channel import Failed, Submitted, Unclear
 from workers.outbound import decisions
-from workers.outbound.decisions import Again, Call, Drop, Finish, WriteAgain, on_answer, on_attempt
+from workers.outbound.decisions import Again, Call, Drop, Finish, WriteAgain, on_answer
 from workers.outbound.provider import Attempted, Broken, NoAnswer, NotSent
 
 jitters = st.floats(0, 1, exclude_max=True)
+CALLED_MS = 1_795_478_400_123
+on_attempt = partial(decisions.on_attempt, called_ms=CALLED_MS)
 
 
 def failed(failure_class: FailureClass, **more: object) -> Failed:
@@ -76,6 +80,27 @@ def test_permanent_failures_end_the_message(failure_class: FailureClass) -> None
     assert (finish.verdict.reason, finish.verdict.code) == (failure_class, 131026)
     assert finish.verdict.personal() == {"provider_error": "words about a person"}
     assert "person" not in repr(finish)
+
+
+@pytest.mark.parametrize(
+    ("failure_class", "opted_out", "message_only", "unreached"),
+    [
+        ("UNREACH", False, False, True),
+        ("UNREACH", True, False, True),
+        ("UNREACH", True, True, False),
+        ("UNREACH", False, True, False),
+        ("PERM", True, False, False),
+        ("WINDOW", False, False, False),
+    ],
+)
+def test_what_an_answer_says_about_the_person_is_as_old_as_the_call(
+    failure_class: FailureClass, opted_out: bool, message_only: bool, unreached: bool
+) -> None:
+    """A no withdraws whatever its class; only an UNREACH that does not pass by itself ends the reach."""
+    finish = on_attempt(failed(failure_class, opted_out=opted_out, message_only=message_only), 1, 0.0)
+    assert isinstance(finish, Finish)
+    verdict = finish.verdict
+    assert (verdict.opted_out, verdict.unreached, verdict.called_ms) == (opted_out, unreached, CALLED_MS)
 
 
 def test_rate_waits_as_told_and_slows_the_account_unless_one_person_is_meant() -> None:

@@ -24,6 +24,8 @@ SKIPPABLE: Mapping[str, str] = {
     "answer_that_is_no_json": "the provider's good answer has no body",
     "too_fast_with_a_wait": "the provider never names a wait",
     "known_opt_out_code": "the provider does not tell",
+    "unreachable_person": "the provider does not tell",
+    "failure_of_this_message_only": "the provider does not tell",
     "unknown_code": "the provider has no codes",
 }
 """The cases that a channel may fail, and why that could be so. All others hold for every channel."""

@@ -109,11 +109,7 @@ class Receiving:
     def test_any_answer(self, under_test: ChannelUnderTest, watch: Watch) -> None:
         """Whatever the provider answers has a class, and a wait of at most a day."""
         channel = WatchedChannel(under_test.channel, watch, spoiled=True)
-        samples = [
-            one
-            for one in (under_test.opted_out, under_test.unknown_code, under_test.too_fast)
-            if one is not None
-        ]
+        samples = under_test.answers
         documents = inputs.read_all([one.body for one in samples])
         anything = inputs.any_json(inputs.provider_words(documents))
         names = st.sampled_from(sorted({"Retry-After", *(name for one in samples for name in one.headers)}))

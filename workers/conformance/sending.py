@@ -209,11 +209,19 @@ class Sending:
         assert isinstance(found, Failed)
 
     def test_known_opt_out_code(self, under_test: ChannelUnderTest, watch: Watch) -> None:
-        """The provider says that this person wants no messages: never again, and no account is at fault."""
-        assert under_test.opted_out is not None, "there is no sample `opted_out`, and no reason for that"
-        found = self._after(under_test, watch, under_test.opted_out)
-        assert isinstance(found, Failed)
-        assert (found.failure_class, found.alarm) == ("UNREACH", False)
+        """The provider says that this person wants no messages: her consents end, and no account is at fault."""
+        found = self._unreached(under_test, watch, "opted_out", under_test.opted_out)
+        assert found.opted_out, "nothing that needs her consent is withdrawn"
+
+    def test_unreachable_person(self, under_test: ChannelUnderTest, watch: Watch) -> None:
+        """The provider says that the account does not reach this person: nothing more is sent until she writes."""
+        found = self._unreached(under_test, watch, "unreachable", under_test.unreachable)
+        assert not found.message_only, "the next message is sent to her all the same"
+
+    def test_failure_of_this_message_only(self, under_test: ChannelUnderTest, watch: Watch) -> None:
+        """The provider does not take this message to this person, and would take another: she stays within reach."""
+        found = self._unreached(under_test, watch, "message_only", under_test.message_only)
+        assert found.message_only, "she gets nothing any more until she writes"
 
     def test_unknown_code(self, under_test: ChannelUnderTest, watch: Watch) -> None:
         """The provider refuses for a reason that the channel does not know: this message ends, no other is held up."""
@@ -228,6 +236,15 @@ class Sending:
 
     def _text(self) -> TextContent:
         return TextContent(text=contents.WORDS)
+
+    def _unreached(
+        self, under_test: ChannelUnderTest, watch: Watch, name: str, answer: ProviderResponse | None
+    ) -> Failed:
+        assert answer is not None, f"there is no sample `{name}`, and no reason for that"
+        found = self._after(under_test, watch, answer)
+        assert isinstance(found, Failed)
+        assert (found.failure_class, found.alarm) == ("UNREACH", False)
+        return found
 
     def _after(
         self, under_test: ChannelUnderTest, watch: Watch, answer: ProviderResponse | Break

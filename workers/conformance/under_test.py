@@ -50,8 +50,9 @@ class ChannelUnderTest:
     know, named `UNKNOWN_WORD`. `webhooks`: further bodies, of every kind that the channel reads; the kit spoils them.
     `follow`: given a chat link, the control request by which the simulator lets a person come through it (`from` is added).
 
-    Answers of the provider to a send: `opted_out` (this person wants no messages), `unknown_code` (refused, for a reason that the
-    channel's table does not have), `too_fast` (it names a wait of `TOO_FAST_WAIT_S`).
+    Answers of the provider to a send: `opted_out` (this person said no by the provider's own means), `unreachable` (the account
+    does not reach her any more), `message_only` (she does not get this message, and may get the next one), `unknown_code`
+    (refused, for a reason that the channel's table does not have), `too_fast` (it names a wait of `TOO_FAST_WAIT_S`).
 
     `api_path`: where below the simulator's address the API is. `contents`: what to send of a kind, where the kit's own would not
     do. `personal`: what else in the samples is personal (names, words, numbers) and may stand nowhere in clear.
@@ -68,6 +69,8 @@ class ChannelUnderTest:
     follow: Callable[[str], JsonObject] | None = None
     handshake: Callable[[ConnectionSecrets], Greeting] | None = None
     opted_out: ProviderResponse | None = None
+    unreachable: ProviderResponse | None = None
+    message_only: ProviderResponse | None = None
     unknown_code: ProviderResponse | None = None
     too_fast: ProviderResponse = _TOO_FAST
     webhooks: tuple[bytes, ...] = ()
@@ -77,6 +80,12 @@ class ChannelUnderTest:
     other_app_secret: str | None = None
     signs_time: bool = False
     api_path: str = ""
+
+    @property
+    def answers(self) -> tuple[ProviderResponse, ...]:
+        """All sample answers."""
+        found = (self.opted_out, self.unreachable, self.message_only, self.unknown_code, self.too_fast)
+        return tuple(one for one in found if one is not None)
 
     @property
     def bodies(self) -> tuple[bytes, ...]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from schemas.entry_tokens import FoundToken, token_hash
+from schemas.reasons import ends_reach, reach_ended_ms
 from streams.step.contract import Cursor, Item
 from vault.claims import ClaimInfo
 from vault.entry_tokens import TokenUse
@@ -16,6 +17,7 @@ from vault.reach import Covered
 from vault.subjects import ResolvedSender, Sender
 from vault.vault import Vault
 from workers.channel import read_echo
+from workers.inbound import parking
 from workers.inbound.decisions import NOTHING, Came, Decision
 from workers.inbound.entries import entry_evidence, entry_of, token_in, words_beside
 from workers.inbound.fragments import ENTRY, Received
@@ -130,7 +132,7 @@ def _note_block(vault: Vault, cursor: Cursor, found: Input, value: InboundOptOut
         found.reach_changed = vault.note_block(
             cursor, received.tenant, who.subject, received.channel, received.account, acted_ms,
             blocked=value.value == "stop",
-        )  # fmt: skip
+        ).changed  # fmt: skip
 
 
 def _ask_covered(vault: Vault, cursor: Cursor, found: Input, value: InboundWatermark) -> None:
@@ -206,6 +208,22 @@ def find_claims(vault: Vault, cursor: Cursor, inputs: Sequence[Input]) -> None:
         for key, waiting in asked.items():
             for found in waiting:
                 found.claim = _claim_for(found.received, by_id.get(key, ()))
+
+
+def note_unreached(vault: Vault, cursor: Cursor, inputs: Sequence[Input]) -> None:
+    """Failures of messages of ours that say that the account reaches the person no more."""
+    for found in inputs:
+        received, value, claim = found.received, found.received.value, found.claim
+        if not isinstance(value, InboundStatus) or claim is None or found.kind == parking.SETTLE:
+            continue
+        if not ends_reach(value.error_class, message_only=value.message_only):
+            continue
+        state = vault.hold_active(cursor, claim.tenant, claim.subject)
+        if state is not None and state.state not in ("erased", "lost"):
+            acted_ms = reach_ended_ms(min(received.at_ms, value.provider_time_ms))
+            found.reach_changed = vault.note_block(
+                cursor, claim.tenant, claim.subject, received.channel, claim.account, acted_ms, blocked=True
+            ).changed
 
 
 def _claim_for(received: Received, claims: Sequence[ClaimInfo]) -> ClaimInfo | None:

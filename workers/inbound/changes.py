@@ -73,7 +73,9 @@ def decide_edit(
     evidence = evidence_of_act(
         value.addresses, value.provider_time_ms, value.provider_id, "edit", value.text or "", None
     )
-    withdrawals = withdrawals_of(received, who, purposes, "keyword", found.language, evidence=evidence)
+    withdrawals = withdrawals_of(
+        received, who.subject, purposes, "keyword", found.language, evidence=evidence
+    )
     drafts = (*introduction(received, None, who), *withdrawals, edit)
     return Decision(drafts, lowers_of(received, who.subject, purposes))
 

@@ -4,7 +4,7 @@ Events are drafts: their personal fields are named, not yet sealed. Drafts stand
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
 import orjson
@@ -28,6 +28,7 @@ from schemas.events.subscriptions import (
     ReachChanged,
     SubjectCreated,
 )
+from schemas.reasons import reach_ended_ms
 from vault.claims import ClaimInfo
 from vault.permissions import Lower
 from vault.subjects import ResolvedSender
@@ -125,14 +126,14 @@ def decide_message(
     message = Draft(received.id, who.subject, data, content=_content(value), evidence=evidence)
     stopped = purposes if found is not None and found.intent == "stop" else ()
     method = _METHODS.get(value.kind, "keyword")
-    withdrawals = withdrawals_of(received, who, stopped, method, language, evidence_of=message.id)
+    withdrawals = withdrawals_of(received, who.subject, stopped, method, language, evidence_of=message.id)
     drafts = (*introduction(received, value.name, who), *withdrawals, message)
     return Decision(drafts, lowers_of(received, who.subject, stopped))
 
 
 def withdrawals_of(
     received: Received,
-    who: ResolvedSender,
+    subject: str,
     purposes: Sequence[str],
     method: Method,
     language: str | None,
@@ -141,15 +142,16 @@ def withdrawals_of(
     evidence_of: str | None = None,
 ) -> list[Draft]:
     """Withdrawals of all `purposes` by one act. Its evidence is sealed once, for the first event, and the others copy the block;
-    where the draft `evidence_of` has it, all do."""
+    where the draft `evidence_of` has it, all do. With neither, what caused them is the proof."""
     drafts: list[Draft] = []
     for purpose in purposes:
         data = ConsentWithdrawn(
             purpose=purpose, method=method, language=language, acted_at=clock.to_text(received.at_ms)
         )
         event_id = received.event_id(f"consent_withdrawn.{purpose}")
-        drafts.append(Draft(event_id, who.subject, data, evidence=evidence, evidence_of=evidence_of))
-        evidence, evidence_of = None, evidence_of or drafts[0].id
+        drafts.append(Draft(event_id, subject, data, evidence=evidence, evidence_of=evidence_of))
+        if evidence is not None:
+            evidence, evidence_of = None, drafts[0].id
     return drafts
 
 
@@ -194,15 +196,25 @@ def decide_opt_out(
     evidence = evidence_of_act(
         value.addresses, value.provider_time_ms, value.provider_id, "provider_preference", value.value, None
     )
-    withdrawals = withdrawals_of(received, who, purposes, "provider_preference", None, evidence=evidence)
+    withdrawals = withdrawals_of(
+        received, who.subject, purposes, "provider_preference", None, evidence=evidence
+    )
     drafts = [*introduction(received, None, who), *withdrawals]
     if reach_changed:
         drafts.append(reach_draft(received, who.subject, reachable=False))
     return Decision(tuple(drafts), lowers_of(received, who.subject, purposes))
 
 
-def decide_status(received: Received, value: InboundStatus, claim: ClaimInfo) -> Decision:
-    """The provider reports what became of a message that is ours."""
+def decide_status(
+    received: Received,
+    value: InboundStatus,
+    claim: ClaimInfo,
+    purposes: Sequence[str],
+    *,
+    reach_changed: bool = False,
+) -> Decision:
+    """The provider reports what became of a message that is ours, and by the code of a failure perhaps that the person said no,
+    which withdraws, first. `reach_changed`: the account reaches her no more, since the time that the provider names."""
     content = {"provider_id": value.provider_id}
     if value.raw_error is not None:
         content["provider_error"] = orjson.dumps(value.raw_error).decode()
@@ -215,7 +227,14 @@ def decide_status(received: Received, value: InboundStatus, claim: ClaimInfo) ->
         code=value.error_code,
         acted_at=clock.to_text(received.at_ms),
     )
-    return Decision((Draft(received.id, claim.subject, data, content=orjson.dumps(content)),))
+    status = Draft(received.id, claim.subject, data, content=orjson.dumps(content))
+    act = replace(received, account=claim.account, at_ms=min(received.at_ms, value.provider_time_ms))
+    stopped = purposes if value.opted_out else ()
+    drafts = withdrawals_of(act, claim.subject, stopped, "provider_preference", None)
+    if reach_changed:
+        since = replace(act, at_ms=reach_ended_ms(act.at_ms))
+        drafts.append(reach_draft(since, claim.subject, reachable=False))
+    return Decision((*drafts, status), lowers_of(act, claim.subject, stopped))
 
 
 def submitted_by_echo(received: Received, value: InboundStatus, claim: ClaimInfo) -> Draft:
@@ -234,7 +253,7 @@ def submitted_by_echo(received: Received, value: InboundStatus, claim: ClaimInfo
 
 
 def reach_draft(received: Received, subject: str, *, reachable: bool) -> Draft:
-    """The person blocked the account, or ended that."""
+    """The account reaches the person no more, or does again."""
     data = ReachChanged(account=received.account, reachable=reachable, acted_at=clock.to_text(received.at_ms))
     return Draft(received.event_id("reach_changed"), subject, data)
 

@@ -19,7 +19,7 @@ from vault.vault import Vault
 from workers import registry
 from workers.channel import Channel, read_echo
 from workers.inbound import parking
-from workers.inbound.asking import Input, find_claims, resolve, use_tokens
+from workers.inbound.asking import Input, find_claims, note_unreached, resolve, use_tokens
 from workers.inbound.changes import (
     decide_account_news,
     decide_address_change,
@@ -115,6 +115,7 @@ class InboundHandler:
         resolve(self._vault, cursor, inputs)
         use_tokens(self._vault, cursor, inputs)
         find_claims(self._vault, cursor, inputs)
+        note_unreached(self._vault, cursor, inputs)
         for found in inputs:
             found.decision = self._decide(found, effects, dropped)
         lowers: list[Lower] = [lower for found in inputs for lower in found.decision.lowers]
@@ -248,7 +249,8 @@ class InboundHandler:
         if found.claim is not None:
             if not found.claim.has_outcome and found.kind is None:
                 effects.wake(partition, parking.settle_wake(received, found.claim.subject))
-            return decide_status(received, value, found.claim)
+            purposes = self._purposes(received.tenant)
+            return decide_status(received, value, found.claim, purposes, reach_changed=found.reach_changed)
         age_s = (received.at_ms - value.provider_time_ms) / MS_PER_S
         wake = (
             parking.next_wake(received, found.tries, self._times)

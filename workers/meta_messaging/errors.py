@@ -28,7 +28,7 @@ CODES: Mapping[int, Rule] = {
     32: Rule("RATE", 400, "too many calls of the page"),
     613: Rule("RATE", 400, "calls to this API have exceeded the rate limit"),
     80006: Rule("RATE", 400, "too many Messenger calls of the page"),
-    551: Rule("UNREACH", 400, "this person is not available right now"),
+    551: Rule("UNREACH", 400, "this person is not available right now", message_only=True),
     100: Rule("PERM", 400, "wrong parameter"),
     36000: Rule("PERM", 400, "image too large"),
     10900: Rule("PERM", 400, "the activity cannot be replied to"),
@@ -54,7 +54,10 @@ SUBCODES: Mapping[tuple[int, int], Rule] = {
     (10, 2018108): Rule("UNREACH", 400, "this person is not receiving messages"),
     (200, 2018028): Rule("PERM", 403, "app not live: only its own people can be written to", alarm=True),
 }
-"""(code, subcode) where the subcode says more."""
+"""(code, subcode) where the subcode says more. Of UNREACH only the bare 551 passes by itself."""
+SKIPPED_CASES: Mapping[str, str] = {
+    "known_opt_out_code": "Meta answers the same about who blocked the account and who cannot be reached for another reason"
+}
 
 _TAG = re.compile(r"\btags?\b")
 _TAG_REMOVED = Rule("WINDOW", 400, "the message tag is gone since 27 April 2026")

@@ -14,6 +14,7 @@ from schemas.events.statuses import (
     MessageSubmitted,
     MessageUnknown,
 )
+from schemas.reasons import ends_reach
 from streams.step.contract import Output
 from vault.claims import OutcomeClass
 from vault.permits import Answer, Permit, Refusal, Settled, Unknown, Wait
@@ -122,8 +123,11 @@ def on_answer(answer: Answer, asked: int, jitter: float) -> Next:
             return Again(max(answer.retry_after_s, poll_s(asked)) * (1 + jitter / 4), answer.reason)
 
 
-def on_attempt(attempted: Attempted, attempt: int, jitter: float, *, again: bool = False) -> Finish | Again:
-    """What the way a call ended means for the message. `attempt` and `again`: the permit's; `jitter`: uniform in [0, 1).
+def on_attempt(
+    attempted: Attempted, attempt: int, jitter: float, *, called_ms: int, again: bool = False
+) -> Finish | Again:
+    """What the way a call ended means for the message. `attempt` and `again`: the permit's; `jitter`: uniform in [0, 1);
+    `called_ms`: when the call began, since the epoch.
 
     An unknown outcome keeps its claim open: the vault says, once the echo has not come, whether it is the end or repeated.
     """
@@ -131,7 +135,7 @@ def on_attempt(attempted: Attempted, attempt: int, jitter: float, *, again: bool
         case Submitted():
             return Finish("submitted", Verdict(MessageSubmitted, provider_id=attempted.provider_id), attempt)
         case Failed():
-            return _on_failed(attempted, attempt, jitter)
+            return _on_failed(attempted, attempt, jitter, called_ms)
         case NotSent(why="refused"):
             return Again(backoff_s(attempt, jitter), "retry", "retry", attempt)
         case NotSent(why="lapsed"):
@@ -155,7 +159,7 @@ def on_fault(fault: str, attempt: int, *, called: bool) -> Finish:
     return Finish("failed", Verdict(MessageFailed, reason="PERM"), attempt, fault)
 
 
-def _on_failed(failed: Failed, attempt: int, jitter: float) -> Finish | Again:
+def _on_failed(failed: Failed, attempt: int, jitter: float, called_ms: int) -> Finish | Again:
     tries_left = failed.tries_max is None or attempt < failed.tries_max
     match failed.failure_class:
         case "AUTH" | "ACCOUNT":
@@ -167,7 +171,15 @@ def _on_failed(failed: Failed, attempt: int, jitter: float) -> Finish | Again:
         case "RETRY" if tries_left:
             after_s = failed.retry_after_s or backoff_s(attempt, jitter)
             return Again(after_s, "retry", "retry", attempt, alarm=failed.alarm)
-    verdict = Verdict(MessageFailed, failed.failure_class, failed.code, provider_error=failed.text)
+    verdict = Verdict(
+        MessageFailed,
+        failed.failure_class,
+        failed.code,
+        provider_error=failed.text,
+        opted_out=failed.opted_out,
+        unreached=ends_reach(failed.failure_class, message_only=failed.message_only),
+        called_ms=called_ms,
+    )
     return Finish("failed", verdict, attempt)
 
 

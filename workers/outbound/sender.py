@@ -2,10 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Literal
+from typing import Literal, TypeVar
 
 from schemas import clock, ids
 from schemas.constants import Times
@@ -22,7 +22,7 @@ from vault.outcomes import Corrupt
 from vault.permits import Permit, PermitRequest
 from vault.vault import Vault
 from workers.channel import Channel, Failed, Submitted, Unclear, echo_of
-from workers.outbound import decisions, measures, rendering, sealers, statuses
+from workers.outbound import about_person, decisions, measures, rendering, sealers, statuses
 from workers.outbound.accounts import Accounts
 from workers.outbound.commands import Message
 from workers.outbound.decisions import Again, Call, Drop, Finish, Next, WriteAgain
@@ -35,6 +35,7 @@ from workers.outbound.waits import Waits
 logger = logging.getLogger(__name__)
 GOLDEN_RATIO = 0.618033988749895
 NO_LIMITS = AccountLimits()
+Kept = TypeVar("Kept")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +66,14 @@ class Parts:
 @dataclass(slots=True)
 class _Way:
     """What is known of one message on its way. `asked`: tries without a call in a row. `permit`: held and not settled yet.
-    `called`: since then the provider may have been called. `fault`: the kind of error for which the message is ended instead of
-    sent; `unclaimed`: and the vault has no claim for it. `vault_faults`: in a row. `holed`:
-    a part of the message before this one was not sent."""
+    `called`: since then the provider may have been called. `called_ms`: when the last call began, since the epoch. `fault`: the
+    kind of error for which the message is ended instead of sent; `unclaimed`: and the vault has no claim for it.
+    `vault_faults`: in a row. `holed`: a part of the message before this one was not sent."""
 
     asked: int = 0
     permit: Permit | None = None
     called: bool = False
+    called_ms: int = 0
     holed: bool = False
     fault: str | None = None
     unclaimed: bool = False
@@ -178,7 +180,9 @@ class Sender:
             return Again(decisions.poll_s(way.asked), "turn", "retry", permit.attempt), permit
         attempted = await self._call(message, permit, access, way)
         self._count(message, attempted)
-        after = decisions.on_attempt(attempted, permit.attempt, self._next_jitter(), again=permit.again)
+        after = decisions.on_attempt(
+            attempted, permit.attempt, self._next_jitter(), called_ms=way.called_ms, again=permit.again
+        )
         if isinstance(after, Again):
             self._slow_down(message.command.account, after)
         return after, permit
@@ -243,7 +247,7 @@ class Sender:
             measures.unknown(message.channel).inc()
             measures.duplicate(message.channel).inc()
         measures.until_call(message.channel, message.bulk).observe(_age_s(message))
-        began_s = clock.boot_s()
+        began_s, way.called_ms = clock.boot_s(), clock.now_ms()
         way.called = True
         attempted = await self._parts.calls.deliver(
             self._parts.channels[message.channel],
@@ -299,10 +303,10 @@ class Sender:
                 stored = await self._settle(message, self._draft(message, decided, permit), waits)
                 if decided.outcome == "unknown":
                     measures.unknown(message.channel).inc()
-                await self._write(await self._completed(message, stored))
+                await self._end_with(message, stored, waits)
                 return None
             case WriteAgain():
-                await self._write(await self._completed(message, decided.outputs))
+                await self._end_with(message, decided.outputs, waits)
                 return None
             case Again():
                 if decided.settle is not None:
@@ -328,14 +332,17 @@ class Sender:
             self._parts.turns.pause(account, again.pause)
 
     async def _settle(self, message: Message, draft: Draft, waits: Waits) -> tuple[Output, ...]:
+        return await self._keep_on(message, waits, lambda: self._parts.gate.settle(draft))
+
+    async def _keep_on(self, message: Message, waits: Waits, record: Callable[[], Awaitable[Kept]]) -> Kept:
         """What is known of a call is not forgotten because the vault cannot take it now. Interrupted when the partition is lost
         meanwhile: the claim is then for its next owner to judge."""
         tries = 0
         while True:
             try:
-                return await self._parts.gate.settle(draft)
+                return await record()
             except Exception as error:
-                if not is_vaults(error):
+                if not (is_vaults(error) or isinstance(error, AWAY)):
                     raise
                 tries += 1
                 if tries == 1:
@@ -354,12 +361,19 @@ class Sender:
         event, command, verdict = message.event, message.command, finish.verdict
         vault, times = self._parts.vault, self._parts.times
         at_ms = clock.now_ms()
+        purposes = self._settings(message).consent_purposes() if verdict.opted_out else ()
         sealer = sealers.sealer(vault, message, permit)
 
         def draft() -> Settlement:
             id_key = vault.tenant_ids(event.tenant)
             outputs = statuses.outputs(
-                message, verdict, attempt=finish.attempt, at_ms=at_ms, id_key=id_key, sealer=sealer
+                message,
+                verdict,
+                purposes=purposes,
+                attempt=finish.attempt,
+                at_ms=at_ms,
+                id_key=id_key,
+                sealer=sealer,
             )
             if finish.fault is not None:
                 outputs = (*outputs, dead_letter(message.record, statuses.ROLE, finish.fault, times))
@@ -370,6 +384,13 @@ class Sender:
             return Settlement(*part, finish.attempt, finish.outcome, outputs, index)
 
         return draft
+
+    async def _end_with(self, message: Message, stored: tuple[Output, ...], waits: Waits) -> None:
+        """Write a stored outcome. What it says about the person holds before it is told."""
+        if about_person.concerns(stored):
+            heed = partial(about_person.heed, self._parts.vault, stored)
+            stored = await self._keep_on(message, waits, lambda: self._parts.gate.look_up(heed))
+        await self._write(await self._completed(message, stored))
 
     async def _completed(self, message: Message, stored: tuple[Output, ...]) -> tuple[Output, ...]:
         """The outcome as stored, with what inbound could not know when it settled in our place."""

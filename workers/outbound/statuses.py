@@ -1,15 +1,16 @@
-"""The events that follow from sending: one status a (message, part), and ConfirmationSent where the command asks for it.
+"""The events that follow from sending: one status a (message, part), what the answer says about the person before it, and
+ConfirmationSent where the command asks for it.
 
 Their ids come from the command and the attempt, so that writing them again writes the same event.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from schemas import clock, ids, topics
 from schemas.envelope import Event, EventData, KeyClass, SealedBlock
 from schemas.events import registry
-from schemas.events.consents import ConfirmationSent
+from schemas.events.consents import ConfirmationSent, ConsentWithdrawn
 from schemas.events.messages import SendCommand
 from schemas.events.statuses import (
     MessageExpired,
@@ -18,6 +19,8 @@ from schemas.events.statuses import (
     MessageSubmitted,
     MessageUnknown,
 )
+from schemas.events.subscriptions import ReachChanged
+from schemas.reasons import reach_ended_ms
 from streams.step.contract import Output
 from workers.outbound.commands import Message
 
@@ -33,13 +36,20 @@ StatusModel = (
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of a message, before it is an event. `provider_id` and `provider_error` are personal data."""
+    """What became of a message, before it is an event. `provider_id` and `provider_error` are personal data.
+
+    `opted_out`, `unreached`: what the answer says about the person, as it was when the call began (`called_ms`): what she did
+    since then is newer. `unreached`: the account does not reach her any more.
+    """
 
     model: StatusModel
     reason: str | None = None
     code: int | None = None
     provider_id: str | None = field(default=None, repr=False)
     provider_error: str | None = field(default=None, repr=False)
+    opted_out: bool = False
+    unreached: bool = False
+    called_ms: int = 0
 
     def personal(self) -> dict[str, str]:
         """What goes into the sealed content block; {} for nothing."""
@@ -53,11 +63,19 @@ gone for ever."""
 
 
 def outputs(
-    message: Message, verdict: Verdict, *, attempt: int, at_ms: int, id_key: bytes, sealer: Sealer
+    message: Message,
+    verdict: Verdict,
+    *,
+    purposes: Sequence[str],
+    attempt: int,
+    at_ms: int,
+    id_key: bytes,
+    sealer: Sealer,
 ) -> tuple[Output, ...]:
-    """The records to write, in order.
+    """The records to write, in order: withdrawals first, the status last.
 
-    `attempt`: the permit's, 0 when none was given; `at_ms`: when the provider answered or the decision fell.
+    `purposes`: those that need consent, all of which end where the person said no; `attempt`: the permit's, 0 when none was
+    given; `at_ms`: when the provider answered or the decision fell.
     """
     command = message.command
     data = verdict.model(
@@ -73,13 +91,17 @@ def outputs(
         acted_at=clock.to_text(at_ms),
     )
     personal = verdict.personal()
+    about = [
+        _output(message, told, f"{slot}.{attempt}", at_ms, id_key)
+        for slot, told in _about_person(command, verdict, purposes)
+    ]
     status = _output(message, data, f"{verdict.model.STATUS}.{attempt}", at_ms, id_key, sealer, personal)
     if (
         verdict.model is not MessageSubmitted
         or command.on_submitted != "confirmation_sent"
         or command.optin is None
     ):
-        return (status,)
+        return (*about, status)
     sent = _confirmation_sent(command, command.optin)
     slot = f"confirmation_sent.{attempt}"
     return (status, _output(message, sent, slot, at_ms, id_key, sealer, personal))
@@ -103,6 +125,21 @@ def with_confirmation(message: Message, stored: tuple[Output, ...], id_key: byte
     sent = _confirmation_sent(command, command.optin)
     slot = f"confirmation_sent.{submitted.data.get('attempt') or 0}"
     return (*stored, _output(message, sent, slot, clock.to_ms(submitted.time), id_key))
+
+
+def _about_person(
+    command: SendCommand, verdict: Verdict, purposes: Sequence[str]
+) -> Iterator[tuple[str, EventData]]:
+    """What the answer says about the person, each with its slot. Nothing seals a proof: it is the status beside it."""
+    at = clock.to_text(verdict.called_ms)
+    for purpose in purposes if verdict.opted_out else ():
+        yield (
+            f"consent_withdrawn.{purpose}",
+            ConsentWithdrawn(purpose=purpose, method="provider_preference", acted_at=at),
+        )
+    if verdict.unreached:
+        since = clock.to_text(reach_ended_ms(verdict.called_ms))
+        yield "reach_changed", ReachChanged(account=command.account, reachable=False, acted_at=since)
 
 
 def _confirmation_sent(command: SendCommand, optin: str) -> ConfirmationSent:

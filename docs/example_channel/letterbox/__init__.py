@@ -10,6 +10,10 @@ import sealpost as sp
 SIGNATURE = "x-letterbox-signature"
 TEXT_MAX = 500
 BOX = re.compile(r"box-[0-9]{6}\Z", re.ASCII)
+ERRORS = {
+    "no_more_mail": sp.Classified("UNREACH", None, opted_out=True), "box_is_gone": sp.Classified("UNREACH", None),
+    "box_full": sp.Classified("UNREACH", None, message_only=True),
+}  # fmt: skip
 
 
 def signature(secret: str, body: bytes) -> str:
@@ -23,9 +27,7 @@ class Letterbox:
         window_s=None, first_contact="nothing", receipts=frozenset(), rate_per_s=10.0, pair_interval_s=None, pair_burst=1,
         token_carrier="message_text", echoes_our_id=False, names_account=False,
     )  # fmt: skip
-    processing = (
-        sp.Processing("all", "Letterbox", "Ireland", "Ireland", "", "https://lb.example", "2026-11-25"),
-    )
+    processing = (sp.Processing("all", "Letterbox", "Ireland", "Ireland", "", "https://lb.example", "2026-11-25"),)  # fmt: skip
     skipped_cases = {"handshake": "the provider posts to any address it is told"}
 
     def read_address(self, text: str) -> sp.Address | None:
@@ -46,9 +48,7 @@ class Letterbox:
 
     def parse(self, raw: sp.JsonObject) -> list[sp.Inbound]:
         match raw:
-            case {"type": "mail", "id": str(ref), "from": str(by), "text": str(text)} if ref and BOX.match(
-                by
-            ):
+            case {"type": "mail", "id": str(ref), "from": str(by), "text": str(text)} if ref and BOX.match(by):  # fmt: skip
                 sender = (sp.Address(self.name, "opaque", by),)
                 return [sp.InboundMessage("", ref, 0, sender, None, "text", "mail", text)]
             case {"type": "mail"}:
@@ -66,8 +66,7 @@ class Letterbox:
         return sp.outcome_by_status(response, sp.json_object(response.body).get("id"), self.classify)
 
     def classify(self, response: sp.ProviderResponse) -> sp.Classified:
-        opted_out = sp.json_object(response.body).get("error") == "no_more_mail"
-        return sp.Classified("UNREACH", None) if opted_out else sp.classify_by_status(response)
+        return ERRORS.get(str(sp.json_object(response.body).get("error"))) or sp.classify_by_status(response)
 
     def describe(self, raw: sp.JsonObject) -> list[sp.JsonObject]:
         return [{"kind": "mail" if raw.get("type") == "mail" else "other"}]

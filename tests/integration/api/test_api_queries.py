@@ -270,7 +270,7 @@ def test_a_block_is_shown_until_it_ends(tenant: Tenant) -> None:
         tenant.world.produce(person.event(data, {}))
         blocked = None if reachable else [{"channel": CHANNEL, "account": tenant.account, "since": at}]
         person.until("", partial(shows_blocked, blocked))
-        words = f"They blocked the account {tenant.account} on {CHANNEL}."
+        words = f"The account {tenant.account} on {CHANNEL} does not reach them any more."
         assert (words in [item["words"] for item in person.get("/timeline")["items"]]) is not reachable
 
 

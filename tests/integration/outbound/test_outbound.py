@@ -57,7 +57,7 @@ def test_every_kind_of_content_is_submitted_with_its_status_and_confirmation(wor
     ("code", "reason"),
     [
         (131008, "PERM"),
-        (131026, "UNREACH"),
+        (130472, "UNREACH"),
         (131047, "WINDOW"),
         (135000, None),
         (131016, None),

@@ -223,7 +223,7 @@ def test_what_answers_mean_for_the_message() -> None:
     away = outcome(503, b"", **{"retry-after": "7"})
     assert away == Failed("RETRY", 503, 7.0)
     closed = outcome(410, b"Recipient closed")
-    assert closed == Failed("UNREACH", 410, None, "Recipient closed")
+    assert closed == Failed("UNREACH", 410, None, "Recipient closed", opted_out=True)
     assert "closed" not in repr(closed)
 
 
@@ -247,6 +247,7 @@ def test_what_answers_mean_for_the_message() -> None:
 )
 def test_what_errors_mean(status: int, headers: dict[str, str], meant: tuple[Any, ...]) -> None:
     found = CHANNEL.classify(ProviderResponse(status, headers, b"words \xff" * 1_000))
+    assert (found.opted_out, found.message_only) == (status == 410, status == 404)
     assert (found.failure_class, found.code, found.retry_after_s, found.alarm) == meant
     assert found.text is not None
     assert len(found.text) == 1_000

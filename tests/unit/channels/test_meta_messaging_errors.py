@@ -80,6 +80,16 @@ def test_a_removed_tag_is_a_closed_window(error: dict[str, Any]) -> None:
     assert classify(code=100, **{**error, "error_subcode": 2018001}).failure_class == "UNREACH"
 
 
+def test_what_a_code_says_about_the_person() -> None:
+    """ "Not available right now" passes by itself; no code tells that she said no."""
+    said: dict[tuple[int, int | None], Classified] = {}
+    for _, code, subcode in CODES:
+        more: dict[str, Any] = {} if subcode is None else {"error_subcode": subcode}
+        said[code, subcode] = classify(code=code, **more)
+    assert [place for place, found in said.items() if found.message_only] == [(551, None)]
+    assert not any(found.opted_out for found in said.values())
+
+
 def test_what_is_special() -> None:
     """An app that is not live fails the message and calls somebody."""
     assert classify(code=200, error_subcode=2018028).alarm

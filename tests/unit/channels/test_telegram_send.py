@@ -309,6 +309,10 @@ def test_what_errors_mean(status: int, body: bytes, meant: tuple[Any, ...]) -> N
     """The code in the body goes before the status; words count only in a refusal."""
     found = CHANNEL.classify(ProviderResponse(status, {}, body))
     assert (found.failure_class, found.code, found.retry_after_s, found.alarm) == meant
+    assert found.opted_out == (
+        found.failure_class == "UNREACH" and (b"locked by" in body or b"deactivated" in body)
+    )
+    assert not found.message_only
 
 
 def test_a_wait_named_by_whoever_stands_before_the_api() -> None:

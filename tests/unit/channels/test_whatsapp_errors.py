@@ -79,6 +79,15 @@ def test_what_is_special() -> None:
     assert classify(code=190, error_subcode=463).failure_class == "AUTH"
 
 
+def test_what_a_code_says_about_the_person() -> None:
+    """One of UNREACH is lasting; one is a no, by a switch that other messages pass."""
+    said = {code: classify(code=code) for _, code in CODES}
+    assert {code for code, found in said.items() if found.opted_out} == {131050}
+    message_only = {code for code, found in said.items() if found.message_only}
+    assert message_only == {131021, 131030, 131050, 131049, 130472}
+    assert set(TABLE["UNREACH"]) - message_only == {131026}
+
+
 def test_waits() -> None:
     usage = '{"1":[{"type":"messaging","estimated_time_to_regain_access":3},{"estimated_time_to_regain_access":2}]}'
     assert classify(headers={"X-Business-Use-Case-Usage": usage}, code=130429).retry_after_s == 180

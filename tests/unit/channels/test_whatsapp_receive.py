@@ -164,6 +164,20 @@ def test_statuses() -> None:
     assert "4915112345678" not in repr(failed)
 
 
+@pytest.mark.parametrize(
+    ("code", "about"), [(131026, (False, False)), (131050, (True, True)), (130472, (False, True))]
+)
+def test_a_failed_status_says_what_its_code_tells_about_the_person(
+    code: int, about: tuple[bool, bool]
+) -> None:
+    """(she said no, only this message is meant); without a code, and of what did not fail, neither."""
+    batch = [status("failed", errors=[{"code": code}]), status("failed"), status("sent")]
+    found = read(webhook([change(statuses=batch)]))
+    assert [(one.opted_out, one.message_only) for one in found if isinstance(one, InboundStatus)] == [
+        about, (False, False), (False, False),
+    ]  # fmt: skip
+
+
 def test_account_errors_and_preferences() -> None:
     stop = {
         "wa_id": "4915112345678",

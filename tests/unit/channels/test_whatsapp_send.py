@@ -275,6 +275,7 @@ def test_every_error_code_fails_with_its_class(code: int) -> None:
     assert (result.failure_class, result.code, result.text) == (rule.failure_class, code, "about Ada")
     assert result.retry_after_s == (30 if rule.failure_class in ("RATE", "RETRY") else None)
     assert (result.pair_only, result.alarm, result.tries_max) == (rule.pair_only, rule.alarm, rule.tries_max)
+    assert (result.opted_out, result.message_only) == (rule.opted_out, rule.message_only)
     assert "Ada" not in repr(result)
 
 

@@ -22,15 +22,17 @@ class Rule:
     failure_class: FailureClass
     note: str
     alarm: bool = False
+    opted_out: bool = False
+    message_only: bool = False
 
 
 CODES: Mapping[int, Rule] = {
     400: Rule("PERM", "the message is not as documented"),
     401: Rule("AUTH", "the token is not taken", alarm=True),
     403: Rule("AUTH", "the token is not taken, or the business is not linked to the MSP", alarm=True),
-    404: Rule("UNREACH", "nobody with Apple Messages is there"),
+    404: Rule("UNREACH", "nobody with Apple Messages is there", message_only=True),
     408: Rule("RETRY", "timeout (U)"),
-    410: Rule("UNREACH", "the person closed the chat"),
+    410: Rule("UNREACH", "the person closed the chat: the same as `close`", opted_out=True),
     413: Rule("PERM", "too large (U)"),
     429: Rule("RATE", "too many requests (U)"),
 }
@@ -48,4 +50,6 @@ def classify(response: ProviderResponse) -> Classified:
         retry_after_s(response.headers) if rule.failure_class in ("RATE", "RETRY") else None,
         alarm=rule.alarm,
         text=response.body.decode("utf-8", "replace")[:TEXT_MAX_CHARACTERS] or None,
+        opted_out=rule.opted_out,
+        message_only=rule.message_only,
     )

@@ -1,6 +1,6 @@
 """Messenger as a channel: what it can do, who processes what, and where its parts are."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from schemas.addresses import Address
 from schemas.content import Content
@@ -22,6 +22,7 @@ from workers.channels.messenger import errors, receive, send
 from workers.channels.messenger.wire import PLATFORM
 from workers.inbound_values import Inbound, JsonObject
 from workers.meta_messaging import wire
+from workers.meta_messaging.errors import SKIPPED_CASES
 from workers.meta_messaging.send import QUICK_REPLIES_MAX, TITLE_MAX_CHARACTERS
 
 INBOX_RATE_PER_S = 40.0
@@ -79,6 +80,7 @@ class Messenger:
     name = "messenger"
     capabilities = CAPABILITIES
     processing: Sequence[Processing] = PROCESSING
+    skipped_cases: Mapping[str, str] = SKIPPED_CASES
 
     def read_address(self, text: str) -> Address | None:
         """A page-scoped id (digits); None when it is none."""

@@ -30,6 +30,7 @@ class Rule:
     failure_class: FailureClass
     note: str
     alarm: bool = False
+    opted_out: bool = False
 
 
 CODES: Mapping[int, Rule] = {
@@ -45,8 +46,8 @@ CODES: Mapping[int, Rule] = {
 """401 and 404: the token is wrong or was revoked. 409: the bot is used in two ways at once, which its owner must end."""
 
 WORDS: Mapping[str, Rule] = {
-    "bot was blocked by the user": Rule("UNREACH", "the person blocked the bot"),
-    "user is deactivated": Rule("UNREACH", "the person's account is gone"),
+    "bot was blocked by the user": Rule("UNREACH", "the person blocked the bot", opted_out=True),
+    "user is deactivated": Rule("UNREACH", "the person's account is gone", opted_out=True),
     "bot can't initiate conversation": Rule("UNREACH", "the person never pressed Start"),
     "bot can't send messages to bots": Rule("UNREACH", "the recipient is a bot"),
     "bot was kicked": Rule("UNREACH", "the bot is not in the chat any more"),
@@ -55,7 +56,8 @@ WORDS: Mapping[str, Rule] = {
     "user not found": Rule("UNREACH", "no such person"),
     "peer_id_invalid": Rule("UNREACH", "no such person for this bot"),
 }
-"""What a refusal (400, 403) says that means this recipient alone."""
+"""What a refusal (400, 403) says that means this recipient alone. The first two end what she agreed to (courier stops the contact
+on exactly these); none passes by itself."""
 _REFUSALS = frozenset((400, 403))
 _MIGRATED = Rule("UNREACH", "the group has another id now; nothing is sent to groups")
 _SERVER = Rule("RETRY", "the provider's server failed")
@@ -73,6 +75,7 @@ def classify(response: ProviderResponse) -> Classified:
         _wait_s(error, response.headers),
         alarm=rule.alarm,
         text=_text(error),
+        opted_out=rule.opted_out,
     )
 
 

@@ -48,17 +48,18 @@ CODES: Mapping[int, Rule] = {
     ),
     131047: Rule("WINDOW", 400, "more than 24 hours since the person's last message"),
     131026: Rule("UNREACH", 400, "not on WhatsApp, old client, or terms not accepted"),
-    131021: Rule("UNREACH", 400, "recipient is the sender"),
-    131030: Rule("UNREACH", 400, "recipient not on the sandbox list"),
-    # Says that this message was held back. That the person used her switch is reported by `user_preferences`, with her time: this
-    # code withdraws nothing.
-    131050: Rule("UNREACH", 400, "the person stopped marketing messages"),
+    131021: Rule("UNREACH", 400, "recipient is the sender", message_only=True),
+    131030: Rule("UNREACH", 400, "recipient not on the sandbox list", message_only=True),
+    # Her switch is for marketing: other messages still reach her. `user_preferences` reports the switch too, where the app is
+    # subscribed to it.
+    131050: Rule("UNREACH", 400, "the person stopped marketing messages", opted_out=True, message_only=True),
     131049: Rule(
         "UNREACH",
         400,
         "held back for the ecosystem's health; not again within 24 hours",
+        message_only=True,
     ),
-    130472: Rule("UNREACH", 400, "the person is part of an experiment; do not send again"),
+    130472: Rule("UNREACH", 400, "the person is part of an experiment; do not send again", message_only=True),
     131062: Rule("PERM", 400, "needs the phone number, a user id is not allowed"),
     137000: Rule("PERM", 400, "identity key changed; drop the stored hash"),
     132000: Rule("PERM", 400, "number of template parameters"),

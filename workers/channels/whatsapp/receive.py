@@ -352,5 +352,7 @@ def _status(account_ref: str, item: JsonObject, value: Any, raw: JsonObject) -> 
             error_code=meaning.code if meaning else None,
             error_class=meaning.failure_class if meaning else None,
             raw_error=error,
+            opted_out=meaning is not None and meaning.opted_out,
+            message_only=meaning is not None and meaning.message_only,
         )
     ]
