@@ -95,6 +95,7 @@ class Shell:
                 (folder / name.name).symlink_to(name)
         (folder / ".sealpost").symlink_to(instance.data)
         (instance.data / "ready.json").symlink_to(instance.ready_file)
+        self.instance = instance
         self._folder = folder
         self._known = folder.parent / f"{folder.name}.known"
 

@@ -9,6 +9,7 @@ import pytest
 
 from tests.acceptance_instance import running_instance
 from tests.acceptance_pages import ROOT, Claim, Shell, read_page, section, wrongly_shown
+from tests.acceptance_quiet import await_quiet
 from tests.bench.__main__ import BENCHES
 
 README = (ROOT / "README.md").read_text()
@@ -28,7 +29,8 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
 
 @pytest.mark.parametrize("claim", PAGE.claims, ids=lambda claim: claim.promise)
 def test_what_a_reader_sees(shell: Shell, claim: Claim) -> None:
-    """One after the other, they print what README says."""
+    """One after the other, they print what README says. A reader takes his time: what came before has come to its end."""
+    await_quiet(shell.instance)
     wrong = wrongly_shown(shell, claim)
     assert not wrong, wrong
 

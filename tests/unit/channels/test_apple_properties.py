@@ -113,8 +113,10 @@ def test_any_request(authorization: str, body: bytes, method: str, other: str) -
 @settings(max_examples=EXAMPLES)
 @given(st.dictionaries(st.sampled_from(["aud", "iat", "exp"]), JSON, max_size=3))
 def test_any_claims_that_are_signed(claims: dict[str, Any]) -> None:
+    """They are read as they are, unless they are longer than any of Apple's."""
     bearer = wire.made_token(claims, KEY)
-    assert wire.read_token(bearer, KEY) == orjson.loads(orjson.dumps(claims))
+    read = orjson.loads(orjson.dumps(claims)) if len(bearer) <= wire.TOKEN_MAX_CHARACTERS else "malformed"
+    assert wire.read_token(bearer, KEY) == read
     found = CHANNEL.authenticate(request(authorization=f"Bearer {bearer}"), connection())
     assert isinstance(found, Denied) or MSP_ID in str(claims["aud"])
 
