@@ -17,6 +17,17 @@ def command(data: Path | None, method: str, path: str, role: str, body: Any = No
     _print(ask(data, method, path, role, body))
 
 
+def issue_token(data: Path | None, tenant: str, role: str, *, replace: bool) -> None:
+    """Issue a token, print it. ConfigurationError where that would end the tokens by which an instance calls itself."""
+    if replace and data is not None and not os.environ.get("SEALPOST_API_URL"):
+        found = instance.require(data)
+        if found.tenant == tenant:
+            raise ConfigurationError(
+                f"the instance itself works with the tokens of {tenant}, which --replace would end; leave it out"
+            )
+    command(data, "POST", f"/v1/tenants/{tenant}/tokens", "admin", {"role": role, "replace": replace})
+
+
 def explain(data: Path | None, message: str, *, as_json: bool) -> None:
     """Print what became of a message, one line a step, of a text in parts one a part, the verdict last; exit code 1 when there is
     no such message."""

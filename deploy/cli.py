@@ -185,9 +185,9 @@ def tokens_issue(
     data: Data = None,
 ) -> None:
     """Issue a further token of a business; prints it, only this once."""
-    from deploy.api_commands import command
+    from deploy.api_commands import issue_token
 
-    command(data, "POST", f"/v1/tenants/{tenant}/tokens", "admin", {"role": role, "replace": replace})
+    issue_token(data, tenant, role, replace=replace)
 
 
 @tenant_app.command("dpa")

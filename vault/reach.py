@@ -4,6 +4,7 @@ All times only grow (vault/sql/022): an account is blocked while the block is no
 the person lets it write again.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -101,6 +102,24 @@ class ReachPart(VaultBase):
         )
         return Block(before, _blocked(cursor))
 
+    def reached_again(self, cursor: Cursor, reached: Sequence[tuple[str, str, str, int]]) -> list[int]:
+        """Places of those (tenant, subject, account, ms) that end a block: the account reached the person after it."""
+        rows = [
+            {"n": n, "tenant": tenant, "subject": subject, "account": account, "at": at_ms}
+            for n, (tenant, subject, account, at_ms) in enumerate(reached)
+        ]
+        cursor.execute(
+            """select g.n from json_to_recordset(%s::json)
+                   as g(n integer, tenant text, subject uuid, account text, at bigint)
+               cross join lateral (
+                   select r.blocked_ms, r.last_inbound_ms, r.resumed_ms from vault.reach r
+                   where r.subject = g.subject and r.tenant = g.tenant and r.account = g.account limit 1
+               ) r
+               where r.blocked_ms < g.at and vault.is_blocked(r.blocked_ms, r.last_inbound_ms, r.resumed_ms)""",
+            [as_json(rows)],
+        )
+        return [n for (n,) in cursor.fetchall()]
+
     def covered(
         self,
         cursor: Cursor,
@@ -138,7 +157,11 @@ def _blocked(cursor: Cursor) -> bool:
 
 
 def raise_reach(cursor: Cursor, people: list[Person]) -> None:
-    """Note the newest message of each person on each account; it only grows. Sets `reachable_again`."""
+    """Note the newest message of each person on each account; it only grows. Sets `reachable_again`.
+
+    Whoever else notes a block may do so in the same moment, so it is read from the row once that is locked. What she wrote before
+    is read without a lock: only the owner of her partition, the caller, raises it.
+    """
     newest: dict[tuple[str, str, str, str], Person] = {}
     for person in people:
         if person.sender.opens_window:
@@ -163,19 +186,22 @@ def raise_reach(cursor: Cursor, people: list[Person]) -> None:
         """with given as materialized (
                select * from json_to_recordset(%s::json)
                    as a(n integer, subject uuid, tenant text, account text, channel text, at bigint)
-           ), ended as materialized (
-               select g.n from given g cross join lateral (
-                   select r.blocked_ms, r.last_inbound_ms, r.resumed_ms from vault.reach r
+           ), before as materialized (
+               select g.n, r.last_inbound_ms from given g left join lateral (
+                   select r.last_inbound_ms from vault.reach r
                    where r.subject = g.subject and r.tenant = g.tenant and r.account = g.account limit 1
-               ) r
-               where r.blocked_ms < g.at and vault.is_blocked(r.blocked_ms, r.last_inbound_ms, r.resumed_ms)
+               ) r on true
            ), raised as (
                insert into vault.reach (subject, tenant, account, channel, last_inbound_ms)
                select subject, tenant, account, channel, at from given order by n
                on conflict (subject, tenant, account)
                do update set last_inbound_ms = greatest(reach.last_inbound_ms, excluded.last_inbound_ms)
+               returning subject, tenant, account, blocked_ms, resumed_ms
            )
-           select n from ended""",
+           select g.n from given g
+           join before b on b.n = g.n
+           join raised r on r.subject = g.subject and r.tenant = g.tenant and r.account = g.account
+           where r.blocked_ms < g.at and vault.is_blocked(r.blocked_ms, b.last_inbound_ms, r.resumed_ms)""",
         [as_json(rows)],
     )
     places = sorted(newest)

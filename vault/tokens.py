@@ -76,6 +76,8 @@ class TokensPart(VaultBase):
             )
         with self.transaction() as cursor:
             if replace:
+                # One after the other: of two at once neither would see the other's token, and both would live.
+                cursor.execute("lock table vault.tokens in share row exclusive mode")
                 cursor.execute(
                     "update vault.tokens set revoked = true where tenant is not distinct from %s and role = %s",
                     [tenant, role],

@@ -189,6 +189,7 @@ def test_a_tenant_from_registration_to_agreement(instance: RunningInstance) -> N
     old, new = (call("GET", looked, token=token) for token in (made["tokens"]["agent"], issued["token"]))
     assert (old.status, new.status) == (401, 404)
     sealpost("tokens", "issue", "nobody", "agent", *data, code=1)
+    sealpost("tokens", "issue", "sandbox", "agent", "--replace", *data, code=2)
     sealpost("tenant", "dpa", "shop", "--version", "2026-01", *data)
     secrets = ("--app-secret", "a-secret", "--verify-token", "a-token", "--access-token", "another")
     connect = ("tenant", "connect", "shop", "whatsapp", "--connection", "shop-wa", "--account", "4711")

@@ -191,8 +191,14 @@ def speak(instance: RunningInstance, number: str) -> None:
     assert post_raw(instance.whatsapp["webhook_url"], body, "sha256=" + "0" * 64) == 401
 
 
+def blocked(instance: RunningInstance, subject: str) -> bool:
+    """Whether an account does not reach the person."""
+    return bool(instance.api("GET", f"/v1/subjects/{subject}").body.get("blocked"))
+
+
 def fail(instance: RunningInstance, number: str, subject: str) -> None:
-    """Two messages that fail, the provider quoting number and name: one in its answer, one in a status."""
+    """Two messages that fail, the provider quoting number and name: one in its answer, one in a status, which ends her reach
+    until she writes."""
     details = f"{number} ({NAME}) is not reachable"
     faulty(instance, number, error={"code": 130472, "details": details})
     refused = instance.send(number, f"{TEXT_OUT} 1")
@@ -200,8 +206,9 @@ def fail(instance: RunningInstance, number: str, subject: str) -> None:
     faulty(instance, number, statuses=[])
     undelivered = instance.send(number, f"{TEXT_OUT} 2")
     instance.item(subject, undelivered.body["message_id"], {"submitted"})
-    taken = instance.phone(number)[-1]
-    error = {"code": 130472, "title": WORD, "message": details, "error_data": {"details": details}}
+    taken, taken_s = instance.phone(number)[-1], int(time.time())
+    until("the second of her last words is over", lambda: time.time() > taken_s + 1)
+    error = {"code": 131026, "title": WORD, "message": details, "error_data": {"details": details}}
     status = {
         "id": taken["id"],
         "status": "failed",
@@ -212,6 +219,9 @@ def fail(instance: RunningInstance, number: str, subject: str) -> None:
     }
     assert instance.post_webhook({"statuses": [status]}) == 200
     instance.item(subject, undelivered.body["message_id"], {"failed"})
+    until("the block is shown", lambda: blocked(instance, subject))
+    instance.write(number, TEXT_IN, NAME)
+    until("its end is shown", lambda: not blocked(instance, subject))
 
 
 def be_refused(instance: RunningInstance, number: str) -> None:

@@ -209,7 +209,7 @@ def test_blocking_the_bot_withdraws_and_unblocking_gives_nothing_back(
 
 def test_an_answer_alone_tells_that_she_blocked_the_bot(instance: RunningInstance, bot: Bot) -> None:
     """No webhook said so. The first newsletter fails and withdraws; nothing goes out until she writes, and no newsletter then."""
-    person = "7400000000008"
+    person = "7400000000010"
     subject = bot.sign_up(person)
     signed_up_s = int(time.time())
     until("the second of her yes is over", lambda: time.time() > signed_up_s + 1)

@@ -60,7 +60,7 @@ def under_test(channel: Channel, simulator: Simulator) -> ChannelUnderTest:
         follow=follow,
         handshake=greet,
         unreachable=refused(400, 551, error_subcode=1545041),
-        message_only=refused(400, 551),
+        message_only=refused(400, 100, error_subcode=2018001),
         unknown_code=refused(400, 999_999),
         webhooks=(
             webhook(

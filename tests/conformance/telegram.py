@@ -41,6 +41,7 @@ UNDER_TEST = ChannelUnderTest(
     follow=follow,
     opted_out=refused(403, "Forbidden: bot was blocked by the user"),
     unreachable=refused(403, "Forbidden: bot can't initiate conversation with a user"),
+    message_only=refused(400, "Bad Request: chat not found"),
     unknown_code=refused(418, "I'm a teapot"),
     too_fast=refused(429, "Too Many Requests", parameters={"retry_after": int(TOO_FAST_WAIT_S)}),
     webhooks=(

@@ -315,6 +315,26 @@ def test_a_failed_status_that_means_this_message_only(acting: ActingWorld, site:
     assert acting.events(topics.SUBSCRIPTIONS, site, "reach.changed") == []
 
 
+def test_what_arrives_after_a_failure_ends_it(acting: ActingWorld, site: Site) -> None:
+    """Another message was delivered after the failure: the account reaches her. One of before the failure tells nothing."""
+    address, start, provider_ids = phone(), now_ms() - 10_000, [random_id() for _ in range(3)]
+    acting.handle(site, wrote(address, at_ms=start), at_ms=start)
+    person = acting.person(site, address)
+    for provider_id in provider_ids:
+        acting.send(person, provider_id=provider_id)
+    first, failed, last = provider_ids
+    acting.handle(site, failure(failed, start + 4_000))
+    acting.handle(site, InboundStatus(ACCOUNT_REF, first, "delivered", start + 2_000))
+    assert answer(person) == Refusal("unreachable", 1)
+    later = InboundStatus(ACCOUNT_REF, last, "delivered", start + 6_000)
+    acting.handle(site, later)
+    acting.handle(site, later, replace(later, status="read", provider_time_ms=start + 7_000))
+    assert isinstance(answer(person), Permit)
+    assert answer(person, purpose="newsletter") == Refusal("consent_withdrawn", 1), "her no stays"
+    changed = [e.data["reachable"] for e in acting.events(topics.SUBSCRIPTIONS, site, "reach.changed")]
+    assert changed == [False, True]
+
+
 @pytest.mark.parametrize("order", list(permutations(range(3))))
 def test_failure_message_and_consent_in_any_order(acting: ActingWorld, order: tuple[int, ...]) -> None:
     """She writes and consents after the failure: both count, whatever is handled first."""

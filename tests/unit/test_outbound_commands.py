@@ -195,7 +195,7 @@ def test_the_question_is_followed_by_confirmation_sent_once_the_provider_took_it
     assert len(written(message, Verdict(MessageRejected, reason="window_closed"))) == 1
 
 
-CALLED_MS = 1_790_000_000_001
+PERMITTED_MS = 1_790_000_000_001
 CALLED_AT, BEFORE_THAT_SECOND = "2026-09-21T14:13:20.001Z", "2026-09-21T14:13:19.999Z"
 
 
@@ -204,7 +204,9 @@ def test_what_is_said_about_the_person_stands_before_the_status() -> None:
     the command, with ids of the attempt."""
     event = text_command(PERSON, "hello")
     message = decode(record_of(event))
-    verdict = Verdict(MessageFailed, "UNREACH", 403, opted_out=True, unreached=True, called_ms=CALLED_MS)
+    verdict = Verdict(
+        MessageFailed, "UNREACH", 403, opted_out=True, unreached=True, permitted_ms=PERMITTED_MS
+    )
     outputs = written(message, verdict)
     events = [Event.from_bytes(output.value) for output in outputs]
     assert [output.topic for output in outputs] == [
@@ -231,7 +233,7 @@ def test_what_is_said_about_the_person_stands_before_the_status() -> None:
 )
 def test_only_what_the_answer_says_is_written(about: dict[str, Any], kinds: list[str]) -> None:
     message = decode(record_of(text_command(PERSON, "hello")))
-    verdict = Verdict(MessageFailed, "UNREACH", 403, called_ms=CALLED_MS, **about)
+    verdict = Verdict(MessageFailed, "UNREACH", 403, permitted_ms=PERMITTED_MS, **about)
     outputs = written(message, verdict)
     assert [output.topic for output in outputs] == kinds
     assert about_person.concerns(outputs) == bool(about)

@@ -23,8 +23,8 @@ from workers.outbound.decisions import Again, Call, Drop, Finish, WriteAgain, on
 from workers.outbound.provider import Attempted, Broken, NoAnswer, NotSent
 
 jitters = st.floats(0, 1, exclude_max=True)
-CALLED_MS = 1_795_478_400_123
-on_attempt = partial(decisions.on_attempt, called_ms=CALLED_MS)
+PERMITTED_MS = 1_795_478_400_123
+on_attempt = partial(decisions.on_attempt, permitted_ms=PERMITTED_MS)
 
 
 def failed(failure_class: FailureClass, **more: object) -> Failed:
@@ -100,7 +100,11 @@ def test_what_an_answer_says_about_the_person_is_as_old_as_the_call(
     finish = on_attempt(failed(failure_class, opted_out=opted_out, message_only=message_only), 1, 0.0)
     assert isinstance(finish, Finish)
     verdict = finish.verdict
-    assert (verdict.opted_out, verdict.unreached, verdict.called_ms) == (opted_out, unreached, CALLED_MS)
+    assert (verdict.opted_out, verdict.unreached, verdict.permitted_ms) == (
+        opted_out,
+        unreached,
+        PERMITTED_MS,
+    )
 
 
 def test_rate_waits_as_told_and_slows_the_account_unless_one_person_is_meant() -> None:

@@ -6,6 +6,7 @@ asked alone, in its place in the order.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from schemas.entry_tokens import FoundToken, token_hash
 from schemas.reasons import ends_reach, reach_ended_ms
@@ -210,20 +211,55 @@ def find_claims(vault: Vault, cursor: Cursor, inputs: Sequence[Input]) -> None:
                 found.claim = _claim_for(found.received, by_id.get(key, ()))
 
 
-def note_unreached(vault: Vault, cursor: Cursor, inputs: Sequence[Input]) -> None:
-    """Failures of messages of ours that say that the account reaches the person no more."""
-    for found in inputs:
-        received, value, claim = found.received, found.received.value, found.claim
-        if not isinstance(value, InboundStatus) or claim is None or found.kind == parking.SETTLE:
-            continue
-        if not ends_reach(value.error_class, message_only=value.message_only):
-            continue
-        state = vault.hold_active(cursor, claim.tenant, claim.subject)
-        if state is not None and state.state not in ("erased", "lost"):
-            acted_ms = reach_ended_ms(min(received.at_ms, value.provider_time_ms))
-            found.reach_changed = vault.note_block(
-                cursor, claim.tenant, claim.subject, received.channel, claim.account, acted_ms, blocked=True
-            ).changed
+class _Reported(NamedTuple):
+    """A status of a message that went out on the account that reports it. `at_ms`: the provider's time, at most the webhook's."""
+
+    found: Input
+    value: InboundStatus
+    claim: ClaimInfo
+    at_ms: int
+
+
+def note_reach(vault: Vault, cursor: Cursor, inputs: Sequence[Input]) -> None:
+    """Statuses of messages of ours that say that the account reaches the person no more, or, after that, that it does."""
+    reported = [one for found in inputs if (one := _reported(found)) is not None]
+    failed = [
+        one for one in reported if ends_reach(one.value.error_class, message_only=one.value.message_only)
+    ]
+    arrived = [one for one in reported if one.value.status in _ARRIVED]
+    for one in sorted(failed, key=_place):
+        _note(vault, cursor, one, reach_ended_ms(one.at_ms), blocked=True)
+    if arrived:
+        places = [(one.claim.tenant, one.claim.subject, one.claim.account, one.at_ms) for one in arrived]
+        for n in sorted(vault.reached_again(cursor, places), key=lambda n: _place(arrived[n])):
+            _note(vault, cursor, arrived[n], arrived[n].at_ms, blocked=False)
+
+
+_ARRIVED = frozenset(("delivered", "read", "played"))
+
+
+def _reported(found: Input) -> _Reported | None:
+    value, claim = found.received.value, found.claim
+    if not isinstance(value, InboundStatus) or claim is None or found.kind == parking.SETTLE:
+        return None
+    if claim.account != found.received.account:
+        return None
+    return _Reported(found, value, claim, min(found.received.at_ms, value.provider_time_ms))
+
+
+def _place(one: _Reported) -> tuple[str, str]:
+    """Persons are held in one order."""
+    return one.claim.tenant, one.claim.subject
+
+
+def _note(vault: Vault, cursor: Cursor, one: _Reported, acted_ms: int, *, blocked: bool) -> None:
+    claim = one.claim
+    state = vault.hold_active(cursor, claim.tenant, claim.subject)
+    if state is not None and state.state not in ("erased", "lost"):
+        one.found.reach_changed = vault.note_block(
+            cursor, claim.tenant, claim.subject, one.found.received.channel, claim.account, acted_ms,
+            blocked=blocked,
+        ).changed  # fmt: skip
 
 
 def _claim_for(received: Received, claims: Sequence[ClaimInfo]) -> ClaimInfo | None:

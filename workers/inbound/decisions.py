@@ -214,7 +214,7 @@ def decide_status(
     reach_changed: bool = False,
 ) -> Decision:
     """The provider reports what became of a message that is ours, and by the code of a failure perhaps that the person said no,
-    which withdraws, first. `reach_changed`: the account reaches her no more, since the time that the provider names."""
+    which withdraws, first. `reach_changed`: since the time that the provider names the account reaches her no more, or again."""
     content = {"provider_id": value.provider_id}
     if value.raw_error is not None:
         content["provider_error"] = orjson.dumps(value.raw_error).decode()
@@ -228,12 +228,15 @@ def decide_status(
         acted_at=clock.to_text(received.at_ms),
     )
     status = Draft(received.id, claim.subject, data, content=orjson.dumps(content))
-    act = replace(received, account=claim.account, at_ms=min(received.at_ms, value.provider_time_ms))
-    stopped = purposes if value.opted_out else ()
+    failed = value.status == "failed"
+    act = replace(received, at_ms=min(received.at_ms, value.provider_time_ms))
+    # On another account than the message went out on, somebody else's echo may stand.
+    no = failed and value.opted_out and claim.account == received.account
+    stopped = purposes if no else ()
     drafts = withdrawals_of(act, claim.subject, stopped, "provider_preference", None)
     if reach_changed:
-        since = replace(act, at_ms=reach_ended_ms(act.at_ms))
-        drafts.append(reach_draft(since, claim.subject, reachable=False))
+        since = replace(act, at_ms=reach_ended_ms(act.at_ms)) if failed else act
+        drafts.append(reach_draft(since, claim.subject, reachable=not failed))
     return Decision((*drafts, status), lowers_of(act, claim.subject, stopped))
 
 

@@ -19,7 +19,7 @@ from vault.vault import Vault
 from workers import registry
 from workers.channel import Channel, read_echo
 from workers.inbound import parking
-from workers.inbound.asking import Input, find_claims, note_unreached, resolve, use_tokens
+from workers.inbound.asking import Input, find_claims, note_reach, resolve, use_tokens
 from workers.inbound.changes import (
     decide_account_news,
     decide_address_change,
@@ -115,7 +115,7 @@ class InboundHandler:
         resolve(self._vault, cursor, inputs)
         use_tokens(self._vault, cursor, inputs)
         find_claims(self._vault, cursor, inputs)
-        note_unreached(self._vault, cursor, inputs)
+        note_reach(self._vault, cursor, inputs)
         for found in inputs:
             found.decision = self._decide(found, effects, dropped)
         lowers: list[Lower] = [lower for found in inputs for lower in found.decision.lowers]

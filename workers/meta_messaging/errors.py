@@ -28,7 +28,7 @@ CODES: Mapping[int, Rule] = {
     32: Rule("RATE", 400, "too many calls of the page"),
     613: Rule("RATE", 400, "calls to this API have exceeded the rate limit"),
     80006: Rule("RATE", 400, "too many Messenger calls of the page"),
-    551: Rule("UNREACH", 400, "this person is not available right now", message_only=True),
+    551: Rule("UNREACH", 400, "this person is not available right now"),
     100: Rule("PERM", 400, "wrong parameter"),
     36000: Rule("PERM", 400, "image too large"),
     10900: Rule("PERM", 400, "the activity cannot be replied to"),
@@ -49,12 +49,13 @@ SUBCODES: Mapping[tuple[int, int], Rule] = {
     (10, 2534022): Rule("WINDOW", 403, "outside of the allowed window, on Instagram"),
     (551, 1545041): Rule("UNREACH", 400, "this person is not available"),
     (200, 1545041): Rule("UNREACH", 400, "this person is not available"),
-    NO_SUCH_USER: Rule("UNREACH", 400, "no matching user found"),
-    (100, 2534014): Rule("UNREACH", 400, "no such user, on Instagram"),
+    NO_SUCH_USER: Rule("UNREACH", 400, "no matching user found", message_only=True),
+    (100, 2534014): Rule("UNREACH", 400, "no such user, on Instagram", message_only=True),
     (10, 2018108): Rule("UNREACH", 400, "this person is not receiving messages"),
     (200, 2018028): Rule("PERM", 403, "app not live: only its own people can be written to", alarm=True),
 }
-"""(code, subcode) where the subcode says more. Of UNREACH only the bare 551 passes by itself."""
+"""(code, subcode) where the subcode says more. No such user is what the token of another page is answered for everybody: it says
+nothing about the person."""
 SKIPPED_CASES: Mapping[str, str] = {
     "known_opt_out_code": "Meta answers the same about who blocked the account and who cannot be reached for another reason"
 }

@@ -124,10 +124,10 @@ def on_answer(answer: Answer, asked: int, jitter: float) -> Next:
 
 
 def on_attempt(
-    attempted: Attempted, attempt: int, jitter: float, *, called_ms: int, again: bool = False
+    attempted: Attempted, attempt: int, jitter: float, *, permitted_ms: int, again: bool = False
 ) -> Finish | Again:
     """What the way a call ended means for the message. `attempt` and `again`: the permit's; `jitter`: uniform in [0, 1);
-    `called_ms`: when the call began, since the epoch.
+    `permitted_ms`: when the permit was given, by the database's clock.
 
     An unknown outcome keeps its claim open: the vault says, once the echo has not come, whether it is the end or repeated.
     """
@@ -135,7 +135,7 @@ def on_attempt(
         case Submitted():
             return Finish("submitted", Verdict(MessageSubmitted, provider_id=attempted.provider_id), attempt)
         case Failed():
-            return _on_failed(attempted, attempt, jitter, called_ms)
+            return _on_failed(attempted, attempt, jitter, permitted_ms)
         case NotSent(why="refused"):
             return Again(backoff_s(attempt, jitter), "retry", "retry", attempt)
         case NotSent(why="lapsed"):
@@ -159,7 +159,7 @@ def on_fault(fault: str, attempt: int, *, called: bool) -> Finish:
     return Finish("failed", Verdict(MessageFailed, reason="PERM"), attempt, fault)
 
 
-def _on_failed(failed: Failed, attempt: int, jitter: float, called_ms: int) -> Finish | Again:
+def _on_failed(failed: Failed, attempt: int, jitter: float, permitted_ms: int) -> Finish | Again:
     tries_left = failed.tries_max is None or attempt < failed.tries_max
     match failed.failure_class:
         case "AUTH" | "ACCOUNT":
@@ -178,7 +178,7 @@ def _on_failed(failed: Failed, attempt: int, jitter: float, called_ms: int) -> F
         provider_error=failed.text,
         opted_out=failed.opted_out,
         unreached=ends_reach(failed.failure_class, message_only=failed.message_only),
-        called_ms=called_ms,
+        permitted_ms=permitted_ms,
     )
     return Finish("failed", verdict, attempt)
 

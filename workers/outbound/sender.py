@@ -66,14 +66,13 @@ class Parts:
 @dataclass(slots=True)
 class _Way:
     """What is known of one message on its way. `asked`: tries without a call in a row. `permit`: held and not settled yet.
-    `called`: since then the provider may have been called. `called_ms`: when the last call began, since the epoch. `fault`: the
-    kind of error for which the message is ended instead of sent; `unclaimed`: and the vault has no claim for it.
-    `vault_faults`: in a row. `holed`: a part of the message before this one was not sent."""
+    `called`: since then the provider may have been called. `fault`: the kind of error for which the message is ended instead of
+    sent; `unclaimed`: and the vault has no claim for it. `vault_faults`: in a row. `holed`:
+    a part of the message before this one was not sent."""
 
     asked: int = 0
     permit: Permit | None = None
     called: bool = False
-    called_ms: int = 0
     holed: bool = False
     fault: str | None = None
     unclaimed: bool = False
@@ -181,7 +180,11 @@ class Sender:
         attempted = await self._call(message, permit, access, way)
         self._count(message, attempted)
         after = decisions.on_attempt(
-            attempted, permit.attempt, self._next_jitter(), called_ms=way.called_ms, again=permit.again
+            attempted,
+            permit.attempt,
+            self._next_jitter(),
+            permitted_ms=permit.granted_at_ms,
+            again=permit.again,
         )
         if isinstance(after, Again):
             self._slow_down(message.command.account, after)
@@ -247,7 +250,7 @@ class Sender:
             measures.unknown(message.channel).inc()
             measures.duplicate(message.channel).inc()
         measures.until_call(message.channel, message.bulk).observe(_age_s(message))
-        began_s, way.called_ms = clock.boot_s(), clock.now_ms()
+        began_s = clock.boot_s()
         way.called = True
         attempted = await self._parts.calls.deliver(
             self._parts.channels[message.channel],

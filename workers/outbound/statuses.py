@@ -38,8 +38,8 @@ StatusModel = (
 class Verdict:
     """What became of a message, before it is an event. `provider_id` and `provider_error` are personal data.
 
-    `opted_out`, `unreached`: what the answer says about the person, as it was when the call began (`called_ms`): what she did
-    since then is newer. `unreached`: the account does not reach her any more.
+    `opted_out`, `unreached`: what the answer says about the person, as it was when the permit was given (`permitted_ms`, the
+    database's clock): what she did since then is newer. `unreached`: the account does not reach her any more.
     """
 
     model: StatusModel
@@ -49,7 +49,7 @@ class Verdict:
     provider_error: str | None = field(default=None, repr=False)
     opted_out: bool = False
     unreached: bool = False
-    called_ms: int = 0
+    permitted_ms: int = 0
 
     def personal(self) -> dict[str, str]:
         """What goes into the sealed content block; {} for nothing."""
@@ -131,14 +131,14 @@ def _about_person(
     command: SendCommand, verdict: Verdict, purposes: Sequence[str]
 ) -> Iterator[tuple[str, EventData]]:
     """What the answer says about the person, each with its slot. Nothing seals a proof: it is the status beside it."""
-    at = clock.to_text(verdict.called_ms)
+    at = clock.to_text(verdict.permitted_ms)
     for purpose in purposes if verdict.opted_out else ():
         yield (
             f"consent_withdrawn.{purpose}",
             ConsentWithdrawn(purpose=purpose, method="provider_preference", acted_at=at),
         )
     if verdict.unreached:
-        since = clock.to_text(reach_ended_ms(verdict.called_ms))
+        since = clock.to_text(reach_ended_ms(verdict.permitted_ms))
         yield "reach_changed", ReachChanged(account=command.account, reachable=False, acted_at=since)
 
 

@@ -268,6 +268,9 @@ def test_further_tokens_are_issued_when_asked_for(world: ApiWorld) -> None:
     assert [status(token) for token in (first, second, third)] == [401, 401, 404]
     assert status(tenant.tokens["officer"]) == 404, "another role's stay"
     assert status(other.tokens["agent"]) == 404, "another tenant's stay"
+    with ThreadPoolExecutor(8) as many:
+        tokens = list(many.map(lambda _: issued(replace=True), range(8)))
+    assert sorted(map(status, [third, *tokens])) == [401] * 8 + [404], "of those at once one lives"
     unknown = world.call("POST", "/v1/tenants/nobody/tokens", world.admin, {"role": "agent"})
     assert (unknown.status, unknown.problem) == (404, "not_found")
     wrong = world.call("POST", path, world.admin, {"role": "admin"})

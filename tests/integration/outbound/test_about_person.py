@@ -1,6 +1,8 @@
 """What an answer to a send says about the person: she said no, or the account reaches her no more (decision 099)."""
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import permutations
 
@@ -23,6 +25,7 @@ from tests.sending_world import SendingWorld, Somebody, Tail
 from tests.vault_world import Person
 from tests.vault_world import World as VaultWorld
 from vault.claims import Settlement
+from vault.permissions import Lower
 from vault.permits import Answer, Permit, Refusal
 from vault.reach import Block
 from vault.vault import Vault
@@ -215,19 +218,21 @@ def vaults(postgres_server: PostgresServer) -> Iterator[VaultWorld]:
     made.vault.close()
 
 
-def outcome(person: Person, called_ms: int) -> tuple[Output, ...]:
+def outcome(person: Person, permitted_ms: int) -> tuple[Output, ...]:
     """What is stored for a message whose call began then, and was answered that she said no and is not reached."""
     sender = commands.Person(
-        person.subject, b"k" * 32, month_of_ms(called_ms), person.tenant.name, person.tenant.account
+        person.subject, b"k" * 32, month_of_ms(permitted_ms), person.tenant.name, person.tenant.account
     )
     message = decode(record_of(text_command(sender, "news")))
-    verdict = Verdict(MessageFailed, "UNREACH", 403, opted_out=True, unreached=True, called_ms=called_ms)
+    verdict = Verdict(
+        MessageFailed, "UNREACH", 403, opted_out=True, unreached=True, permitted_ms=permitted_ms
+    )
     return statuses.outputs(
         message,
         verdict,
         purposes=PURPOSES,
         attempt=1,
-        at_ms=called_ms,
+        at_ms=permitted_ms,
         id_key=b"i" * 32,
         sealer=lambda *_: None,
     )
@@ -237,6 +242,48 @@ def gate(person: Person, **more: str) -> Answer:
     """What the gate says to a message for her."""
     person.tenant.world.caught_up()
     return person.vault.permits([replace(person.ask(), **more)])[0]  # type: ignore[arg-type]  # words of a request
+
+
+def test_who_writes_while_it_is_heeded_is_told_to_be_reached(vaults: VaultWorld) -> None:
+    """Her message waits for the block that is being noted, and ends it: both are said, or neither."""
+    person, other = vaults.tenant().person(), vaults.other_process()
+    with vaults.vault.transaction() as cursor:
+        wrote_at(cursor, person, now_ms() - 60_000)
+    noted, written = threading.Event(), threading.Event()
+    lower = vaults.vault.lower_permissions
+
+    def slowly(cursor: Cursor, lowers: Sequence[Lower]) -> None:
+        noted.set()
+        await_until("her message waits", lambda: waiting(vaults) or written.is_set())
+        lower(cursor, lowers)
+
+    def write() -> bool:
+        assert noted.wait(60)
+        with other.transaction() as cursor:
+            (who,) = other.resolve_senders(cursor, [person.tenant.sender(person.address)])
+        written.set()
+        return who.reachable_again
+
+    vaults.vault.lower_permissions = slowly  # type: ignore[method-assign]  # the moment is held
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            again = pool.submit(write)
+            told = about_person.heed(vaults.vault, outcome(person, now_ms() - 5_000))
+            said = any(output.topic == topics.SUBSCRIPTIONS for output in told)
+            assert (said, again.result(60)) == (True, True)
+        assert isinstance(gate(person), Permit)
+    finally:
+        del vaults.vault.lower_permissions
+        other.close()
+
+
+def waiting(vaults: VaultWorld) -> bool:
+    """Whether a session of this database waits for a lock."""
+    asked = (
+        "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock' limit 1"
+    )
+    with vaults.sql() as connection:
+        return connection.execute(asked).fetchone() is not None
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))

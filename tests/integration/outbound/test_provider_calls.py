@@ -18,7 +18,14 @@ from schemas.content import TextContent
 from tests.bench import certificate
 from workers.channel import DeliverySteps, ProviderRequest, ProviderResponse, Submitted
 from workers.channels.whatsapp.channel import CHANNEL as WHATSAPP
-from workers.outbound.provider import ANSWER_MAX_BYTES, Attempted, NoAnswer, NotSent, ProviderCalls
+from workers.outbound.provider import (
+    ANSWER_MAX_BYTES,
+    COURTESY_S,
+    Attempted,
+    NoAnswer,
+    NotSent,
+    ProviderCalls,
+)
 
 HTTP_S = 2.5
 LATE_S = 20.0
@@ -362,6 +369,18 @@ def test_nothing_depends_on_a_courtesy(behaviour: Behaviour) -> None:
 def test_a_courtesy_that_cannot_be_made(nowhere: str) -> None:
     attempted, _, sent = with_courtesy(answers, courtesy=nowhere)
     assert (attempted, len(sent)) == (Submitted("wamid.1"), 1)
+
+
+def test_a_silent_courtesy_takes_its_own_time_and_not_that_of_a_call() -> None:
+    async def run() -> Attempted:
+        calls = ProviderCalls(20 * COURTESY_S, boot_s)
+        async with Provider(says_nothing) as beside, Provider(answers) as provider:
+            delivery = deliver(calls, provider.url, boot_s() + 60.0, beside.url)
+            attempted, _ = await asyncio.wait_for(delivery, 10 * COURTESY_S)
+            await calls.close()
+            return attempted
+
+    assert asyncio.run(run()) == Submitted("wamid.1")
 
 
 def test_a_message_behind_a_courtesy_ends_as_any_other() -> None:

@@ -81,12 +81,15 @@ def test_a_removed_tag_is_a_closed_window(error: dict[str, Any]) -> None:
 
 
 def test_what_a_code_says_about_the_person() -> None:
-    """ "Not available right now" passes by itself; no code tells that she said no."""
+    """No such person is what another page's token is answered, too; no code tells that she said no."""
     said: dict[tuple[int, int | None], Classified] = {}
     for _, code, subcode in CODES:
         more: dict[str, Any] = {} if subcode is None else {"error_subcode": subcode}
         said[code, subcode] = classify(code=code, **more)
-    assert [place for place, found in said.items() if found.message_only] == [(551, None)]
+    assert [place for place, found in said.items() if found.message_only] == [
+        (100, 2018001),
+        (100, 2534014),
+    ]
     assert not any(found.opted_out for found in said.values())
 
 

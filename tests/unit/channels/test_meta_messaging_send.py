@@ -125,9 +125,7 @@ def test_a_read_mark(channel: Channel) -> None:
     assert sent(channel, mark) == {"recipient": {"id": PERSON}, "sender_action": "mark_seen"}
     assert outcome(channel, 200, b'{"recipient_id":"1"}', mark) == Submitted("read:m_7")
     assert outcome(channel, 200, b"{}", mark) == Unclear(200)
-    assert outcome(channel, 400, b'{"error":{"code":551}}', mark) == Failed(
-        "UNREACH", 551, None, message_only=True
-    )
+    assert outcome(channel, 400, b'{"error":{"code":551}}', mark) == Failed("UNREACH", 551, None)
 
 
 def test_an_answer_to_a_message() -> None:

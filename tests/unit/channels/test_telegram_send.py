@@ -312,7 +312,16 @@ def test_what_errors_mean(status: int, body: bytes, meant: tuple[Any, ...]) -> N
     assert found.opted_out == (
         found.failure_class == "UNREACH" and (b"locked by" in body or b"deactivated" in body)
     )
-    assert not found.message_only
+    assert found.message_only == (
+        found.failure_class == "UNREACH"
+        and any(words in body.lower() for words in (b"not found", b"peer_id_invalid"))
+    )
+
+
+def test_words_that_the_request_chose_are_no_act_of_hers() -> None:
+    """A 400 may quote what was asked; that she blocked the bot is a 403."""
+    quoted = error(400, "Bad Request: button URL 'bot was blocked by the user' is invalid")
+    assert not CHANNEL.classify(ProviderResponse(400, {}, quoted)).opted_out
 
 
 def test_a_wait_named_by_whoever_stands_before_the_api() -> None:

@@ -84,7 +84,6 @@ class Telegram:
         "every_fragment_of_a_batch": "a webhook of Telegram is one update, which holds one fact",
         "changed_body": "Telegram's proof is a shared secret in a header, no signature of the body",
         "handshake": "Telegram has none: setWebhook is told the secret and the address",
-        "failure_of_this_message_only": "Telegram has no such answer: who is not reached is so until she writes",
     }
 
     def read_address(self, text: str) -> Address | None:

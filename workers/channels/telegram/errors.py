@@ -31,6 +31,7 @@ class Rule:
     note: str
     alarm: bool = False
     opted_out: bool = False
+    message_only: bool = False
 
 
 CODES: Mapping[int, Rule] = {
@@ -52,13 +53,16 @@ WORDS: Mapping[str, Rule] = {
     "bot can't send messages to bots": Rule("UNREACH", "the recipient is a bot"),
     "bot was kicked": Rule("UNREACH", "the bot is not in the chat any more"),
     "bot is not a member": Rule("UNREACH", "the bot is not in the chat"),
-    "chat not found": Rule("UNREACH", "no such chat, or the person never wrote to this bot"),
-    "user not found": Rule("UNREACH", "no such person"),
-    "peer_id_invalid": Rule("UNREACH", "no such person for this bot"),
+    "chat not found": Rule(
+        "UNREACH", "no such chat, or the person never wrote to this bot", message_only=True
+    ),
+    "user not found": Rule("UNREACH", "no such person", message_only=True),
+    "peer_id_invalid": Rule("UNREACH", "no such person for this bot", message_only=True),
 }
 """What a refusal (400, 403) says that means this recipient alone. The first two end what she agreed to (courier stops the contact
-on exactly these); none passes by itself."""
-_REFUSALS = frozenset((400, 403))
+on exactly these). The last three are what the token of another bot is answered for everybody: they say nothing about her."""
+FORBIDDEN = 403
+_REFUSALS = frozenset((400, FORBIDDEN))
 _MIGRATED = Rule("UNREACH", "the group has another id now; nothing is sent to groups")
 _SERVER = Rule("RETRY", "the provider's server failed")
 _OTHER = Rule("PERM", "unknown")
@@ -75,7 +79,9 @@ def classify(response: ProviderResponse) -> Classified:
         _wait_s(error, response.headers),
         alarm=rule.alarm,
         text=_text(error),
-        opted_out=rule.opted_out,
+        # The words of a 400 may quote what was asked; what a person did is a 403.
+        opted_out=rule.opted_out and FORBIDDEN in (response.status, code),
+        message_only=rule.message_only,
     )
 
 
