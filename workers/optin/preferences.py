@@ -18,12 +18,13 @@ from schemas.settings import Form, TenantSettings
 from vault.errors import UnknownTenant
 from vault.permissions import Permission
 from workers.channel import UnknownChannel
+from workers.intake.producing import PRODUCE_LIMIT_S
 from workers.intake.router import UNAVAILABLE
 from workers.optin import pages
 from workers.optin.limiter import Limit, Limiter
 from workers.optin.offers import Offer, draft_words, language_for, offer_of, visitors_language
 from workers.optin.signing_up import SignUps, ticked_on
-from workers.optin.web import PRODUCE_LIMIT_S, PublicParts, form_fields, html, same_origin
+from workers.optin.web import PublicParts, form_fields, html, same_origin
 from workers.optin.withdrawing import Withdrawal, Withdrawals
 from workers.optin.words import words_for
 

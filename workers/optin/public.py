@@ -16,13 +16,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from schemas.http import Refusal
+from workers.intake.producing import PRODUCE_LIMIT_S
 from workers.intake.router import UNAVAILABLE
 from workers.optin import pages
 from workers.optin.limiter import Limit, Limiter
 from workers.optin.offers import WHY, Offer, draft_words, language_for, offer, visitors_language
 from workers.optin.preferences import Preferences
 from workers.optin.signing_up import SignUp, SignUps, ticked_on
-from workers.optin.web import PRODUCE_LIMIT_S, PublicParts, form_fields, html, same_origin
+from workers.optin.web import PublicParts, form_fields, html, same_origin
 from workers.optin.words import WORDS, words_for
 
 log = logging.getLogger(__name__)

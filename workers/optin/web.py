@@ -17,7 +17,6 @@ from workers.optin import pages
 from workers.receiver import sources
 from workers.receiver.limits import Network
 
-PRODUCE_LIMIT_S = 10.0
 FORM_MAX_BYTES = 8_192
 FORM_FIELDS_MAX = 50
 

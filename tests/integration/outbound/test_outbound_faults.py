@@ -258,7 +258,7 @@ def test_a_vault_that_can_answer_nobody_is_waited_for(
             connection.execute(statement.format(database=connection.info.dbname))
             connection.execute(
                 "select pg_terminate_backend(pid) from pg_stat_activity"
-                " where datname = current_database() and pid <> pg_backend_pid()"
+                " where datname = current_database() and pid <> pg_backend_pid() and backend_type = 'client backend'"
             )
 
     with world.outbound() as role:
