@@ -135,12 +135,12 @@ class ApiWorld:
         for event in events:
             topic = registry.TOPIC_OF[registry.MODELS[event.type]]
             outputs.append(Output(topic, event.key(), event.to_bytes()))
-        self.producer.produce_all(outputs, 20)
+        self.producer.produce_all(outputs, 60)
 
     def written(self, topic: str, tenant: str) -> list[Event]:
         """Every event in a topic that concerns a tenant; other tests may have left there what is none."""
         found: list[Event] = []
-        for record in read_to_end(self.bootstrap, topic, timeout_s=20):
+        for record in read_to_end(self.bootstrap, topic, timeout_s=60):
             with suppress(InvalidEvent):
                 found.append(Event.from_bytes(record.value))
         return [event for event in found if event.tenant == tenant]
@@ -361,7 +361,7 @@ def running_api(kafka: KafkaServer, postgres: PostgresServer, folder: Path) -> I
         api = Api(settings, Vault(vault_dsn, master, TIMES, pool_size=8, limits=PROMPT))
         serving = threading.Thread(target=api.run, args=(stop,), name="api", daemon=True)
         serving.start()
-        stack.callback(serving.join, 20)
+        stack.callback(serving.join, 60)
         stack.callback(stop.set)
         await_until(api.ready, 90, "the API serves")
         yield ApiWorld(
@@ -388,6 +388,6 @@ def running_handler(handler: Handler, dsn: str, bootstrap: str, stop: threading.
         yield
     finally:
         stop.set()
-        thread.join(20)
+        thread.join(60)
         engine.close()
         producer.close()

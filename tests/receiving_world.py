@@ -34,11 +34,13 @@ from vault.vault import Vault
 from workers import registry
 from workers.inbound.handler import InboundHandler
 from workers.intake.tenants import Registrar
+from workers.receiver.limits import ANSWER_MAX_S, ReceiverLimits
 from workers.receiver.role import Receiver, ReceiverConfig
 
 PARTITIONS = 4
 READ_S = 60.0
-TIMES = replace(FAST, session_s=6.0, status_parked_s=1.5)
+TIMES = replace(FAST, session_s=6.0, status_parked_s=20.0)
+"""A status waits for its message for longer than a busy machine needs to see that it waits and to send the message."""
 SECRET = "app-secret"
 OUTBOX = "select 1 from step.outbox where role = 'inbound' limit 1"
 """Outputs that inbound has recorded and that may not be acknowledged yet."""
@@ -169,8 +171,10 @@ class ReceivingWorld:
     def receiver(
         self, *, vault: bool = True, cache: Path | None = None, bootstrap: str | None = None, **more: Any
     ) -> Iterator["Running"]:
-        """A receiver in a thread, ready. `bootstrap`: another way to the broker."""
-        config = ReceiverConfig(bootstrap or self.bootstrap, cache=cache, times=self.times, **more)
+        """A receiver in a thread, ready. `bootstrap`: another way to the broker. Where a test says nothing about limits it waits
+        for a busy broker for as long as it may be told to."""
+        patient = {"limits": ReceiverLimits(answer_s=ANSWER_MAX_S), **more}
+        config = ReceiverConfig(bootstrap or self.bootstrap, cache=cache, times=self.times, **patient)
         found = self.vaults.other_process(self.times) if vault else None
         role = Receiver(config, self.vaults.master, found)
         stop = threading.Event()
@@ -181,7 +185,7 @@ class ReceivingWorld:
             yield Running(role)
         finally:
             stop.set()
-            thread.join(30)
+            thread.join(60)
             if found is not None:
                 found.close()
         assert not thread.is_alive()
@@ -205,7 +209,7 @@ class ReceivingWorld:
             yield
         finally:
             stop.set()
-            thread.join(30)
+            thread.join(60)
             engine.close()
             producer.close()
             settings.stop()
@@ -249,7 +253,7 @@ class Running:
         path: str,
         body: bytes = b"",
         headers: dict[str, str] | None = None,
-        timeout_s: float = 20,
+        timeout_s: float = 60,
     ) -> tuple[int, bytes]:
         """One request; status and body."""
         connection = http.client.HTTPConnection("127.0.0.1", self.role.port, timeout=timeout_s)

@@ -63,9 +63,9 @@ class World:
         world.vault.make_partitions(today())
         return world
 
-    def other_process(self, times: Times = FAST) -> Vault:
-        """The same vault as another process sees it."""
-        return Vault(self.dsn, self.master, times)
+    def other_process(self, times: Times | None = None) -> Vault:
+        """The same vault as another process sees it, with the same times unless others are named."""
+        return Vault(self.dsn, self.master, times or self.vault.times)
 
     @contextmanager
     def sql(self) -> Iterator[psycopg.Cursor[Any]]:

@@ -21,6 +21,7 @@ from tests.receiving_world import (
     text,
     webhook,
 )
+from workers.receiver.limits import ReceiverLimits
 
 RAW = topics.inbound("whatsapp")
 BACK_S = 60.0
@@ -76,7 +77,7 @@ def test_503_while_the_broker_is_away_and_200_by_itself_afterwards(
 ) -> None:
     """In time for a provider that waits, also for requests that wait together; what was taken is received once."""
     site = world.site()
-    with world.receiver(bootstrap=broker.address) as running:
+    with world.receiver(bootstrap=broker.address, limits=ReceiverLimits()) as running:
         sender = Sender(site, running)
         assert sender.send(f"wamid.{random_id()}") == 200
         FAULTS[how](broker)

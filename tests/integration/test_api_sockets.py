@@ -23,7 +23,7 @@ from workers.http_protocol import HeadLimits
 
 KIB = 1024
 HOST = "127.0.0.1"
-READ_S = 3.0
+READ_S = 6.0
 SENT_MOST = 256 * KIB * KIB
 GROWN_MOST_KIB = 64 * KIB
 """Well above what one head may hold, well below what is sent."""
@@ -64,16 +64,16 @@ def port() -> Iterator[int]:
         server = uvicorn.Server(uvicorn_config(app, Settings(), limits))
         thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
         thread.start()
-        await_until(lambda: server.started, 20, "it serves")
+        await_until(lambda: server.started, 60, "it serves")
         yield int(listening.getsockname()[1])
         server.should_exit = True
-        thread.join(20)
+        thread.join(60)
 
 
 @contextmanager
 def wire(port: int, sent: bytes = b"") -> Iterator[socket.socket]:
     """A socket to the API that has sent so much."""
-    with socket.create_connection((HOST, port), timeout=20) as made:
+    with socket.create_connection((HOST, port), timeout=60) as made:
         made.sendall(sent)
         yield made
 

@@ -224,7 +224,7 @@ def test_rates() -> None:
         assert isinstance(outcomes[0], Submitted)
         assert failed(outcomes[-1]) == ("RATE", 429, 1.0)
 
-    run(scene, rate_per_s=0.5)
+    run(scene, rate_per_s=0.01)
 
 
 def test_faults_before_and_after_accepting() -> None:

@@ -15,9 +15,9 @@ from streams.step.errors import DatabaseAway
 from tests.embedded_fixtures import PostgresServer
 from tests.step_world import await_until
 
-LIMITS = Limits(connect_s=4, statement_s=2.5, lock_s=2.0, use_s=4.0, back_s=2.0)
+LIMITS = Limits(connect_s=8, statement_s=5.0, lock_s=4.0, use_s=8.0, back_s=2.0)
 SIZE = 3
-LATE_S = 10.0
+LATE_S = 20.0
 """For threads that come to the processor late."""
 
 

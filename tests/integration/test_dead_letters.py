@@ -104,7 +104,7 @@ def test_role_clock_keeps_the_gauge(
         await_until(lambda: waiting() == before + 1, 90, "the new letter is counted")
     finally:
         stop.set()
-        running.join(20)
+        running.join(60)
         letters.close()
         clock_producer.close()
         store.close()

@@ -117,7 +117,9 @@ def test_wakes_and_the_look_at_the_log_s_ends_do_not_wait_for_a_lull(
         producer = OrderedProducer(world.bootstrap, client_id="load")
         while not lull.is_set():
             some = [next(numbers) for _ in range(20)]
-            producer.produce_all([Output(world.source, f"k{n % 20}".encode(), value(n)) for n in some], 20)
+            producer.produce_all(
+                [Output(world.source, f"k{n % 20}".encode(), value(n)) for n in some], LIMIT_S
+            )
             lull.wait(0.02)
         producer.close()
 
@@ -140,7 +142,7 @@ def test_wakes_and_the_look_at_the_log_s_ends_do_not_wait_for_a_lull(
         assert loading.is_alive()
     finally:
         lull.set()
-        loading.join(20)
+        loading.join(LIMIT_S)
 
 
 def test_a_group_that_is_ahead_of_the_database_loses_nothing(

@@ -60,7 +60,7 @@ def test_only_the_clock_that_holds_the_lock_produces_what_was_not_sent(
         await_until(lambda: written(bootstrap, mark) == 1, 60, "the second clock has taken over")
     finally:
         stop.set()
-        running.join(20)
+        running.join(60)
         first.close()
         letters.close()
         producer.close()
@@ -69,4 +69,4 @@ def test_only_the_clock_that_holds_the_lock_produces_what_was_not_sent(
 
 def written(bootstrap: str, key: bytes) -> int:
     """Records with this key."""
-    return sum(record.key == key for record in read_to_end(bootstrap, topics.MESSAGES, timeout_s=20))
+    return sum(record.key == key for record in read_to_end(bootstrap, topics.MESSAGES, timeout_s=60))

@@ -237,7 +237,7 @@ def test_throughput(world: World) -> None:
         assert slow
         assert {(o.failure_class, o.code) for o in slow} == {("RATE", 613)}
 
-    run(world, scene, rate_per_s=0.5)
+    run(world, scene, rate_per_s=0.01)
 
 
 def test_faults_before_and_after_accepting(world: World) -> None:

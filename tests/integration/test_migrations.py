@@ -83,7 +83,7 @@ def test_two_migrators_do_not_meet(dsn: str, folder: Path) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(120)
     assert sorted(len(result) for result in results) == [0, 0, len(STEP) + 2]
 
 

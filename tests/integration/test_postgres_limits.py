@@ -10,8 +10,9 @@ from schemas.ids import random_id
 from streams.step.postgres import Connection, connect, is_away
 from tests.embedded_fixtures import PostgresServer
 
-LIMIT_S = 1.0
-PATIENCE_S = 20.0
+LIMIT_S = 5.0
+"""A busy machine comes to the next act of a test before this is over."""
+PATIENCE_S = 60.0
 PARSE = b"P" + (4 + 1 + 9 + 2).to_bytes(4, "big") + b"\0" + b"select 1\0" + b"\0\0"
 """The first message of a statement in the extended protocol; Bind, Execute and Sync never follow."""
 

@@ -3,7 +3,7 @@
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,8 +37,10 @@ from tests.step_world import await_until
 LIMIT_S = 120.0
 PARTITIONS = 4
 CHANNEL, ACCOUNT = "whatsapp", "a" * 32
-TIMES = Times(session_s=6.0, lease_s=1.0, lease_outbound_s=1.0, optin_s=20.0)
-"""A question is open for longer than a busy machine needs to ask it."""
+TIMES = Times(session_s=6.0, lease_s=1.0, lease_outbound_s=1.0, optin_s=30.0)
+"""A question is open for longer than a busy machine needs to ask it and to hear the answer, once the role is at work."""
+LONG = replace(TIMES, optin_s=3600.0)
+"""And here for longer than a role needs to end and to start again."""
 READ = (topics.DELETIONS, topics.CONSENTS, topics.MESSAGES)
 SQL = Path(str(streams.__file__)).parent / "sql"
 
@@ -124,9 +126,9 @@ class Installation:
         )  # fmt: skip
         return self.publish(topics.MESSAGES, subject, message)
 
-    def role(self, feed: Feed, dsn: str, folder: Path) -> "Running":
+    def role(self, feed: Feed, dsn: str, folder: Path, times: Times = TIMES) -> "Running":
         """Role streams in a thread."""
-        return Running(self, feed, dsn, folder)
+        return Running(self, feed, dsn, folder, times)
 
     def written(self) -> list[Event]:
         """Everything role streams has written so far, in order within each topic and partition."""
@@ -179,7 +181,7 @@ def _make_anew(bootstrap: str) -> None:
 class Running:
     """Role streams in a thread."""
 
-    def __init__(self, installation: Installation, feed: Feed, dsn: str, folder: Path) -> None:
+    def __init__(self, installation: Installation, feed: Feed, dsn: str, folder: Path, times: Times) -> None:
         self.stop = threading.Event()
         self.errors: list[BaseException] = []
         self.settings = SettingsFollower(installation.bootstrap)
@@ -194,7 +196,7 @@ class Running:
             data_dir=folder,
             backup_kept_s=0.0,
             feed=feed,
-            times=TIMES,
+            times=times,
         )
         self.thread = threading.Thread(target=self._run)
         self.thread.start()
@@ -241,6 +243,7 @@ def test_the_way_of_a_person(installation: Installation, tmp_path: Path, feed: F
     person, silent, other = random_id(), random_id(), random_id()
     running = world.role(feed, dsn, tmp_path)
     try:
+        await_until(lambda: running.role.ready, LIMIT_S, "ready")
         world.says(person, "start")
         world.says(silent, "start", "en")
         world.says(other, None)
@@ -335,12 +338,12 @@ def test_many_persons_and_a_restart_in_between(
     """Forty persons sign up while the role stops and starts: each is asked once, welcomed once, in order."""
     world, dsn = installation, fresh(installation)
     persons = [random_id() for _ in range(40)]
-    running = world.role(feed, dsn, tmp_path)
+    running = world.role(feed, dsn, tmp_path, LONG)
     for person in persons:
         world.says(person, "start")
     await_until(lambda: len(world.written()) > 20, LIMIT_S, "some were asked")
     running.end()
-    running = world.role(feed, dsn, tmp_path)
+    running = world.role(feed, dsn, tmp_path, LONG)
     for person in persons:
         world.says(person, "yes")
     try:

@@ -16,6 +16,8 @@ from streams.step.contract import Output
 from tests.embedded_fixtures import KafkaServer
 
 NOWHERE = "127.0.0.1:1"
+LATE_S = 30.0
+"""How much later than told a wait may end on a busy machine."""
 
 
 @pytest.fixture
@@ -28,7 +30,7 @@ def topic(kafka_server: KafkaServer) -> str:
 
 def values(bootstrap: str, topic: str, key: bytes) -> list[bytes]:
     return [
-        record.value or b"" for record in read_to_end(bootstrap, topic, timeout_s=20) if record.key == key
+        record.value or b"" for record in read_to_end(bootstrap, topic, timeout_s=60) if record.key == key
     ]
 
 
@@ -36,7 +38,7 @@ def test_a_batch_is_written_in_order_with_its_largest_records(kafka_server: Kafk
     producer = OrderedProducer(kafka_server.bootstrap, client_id="test")
     outputs = [Output(topic, b"k", str(n).encode()) for n in range(5000)]
     large = [b"e" * EVENT_MAX_BYTES, b"d" * (EVENT_MAX_BYTES * 4 // 3 + 4096)]
-    producer.produce_all([*outputs, *(Output(topic, b"k", value) for value in large)], 30)
+    producer.produce_all([*outputs, *(Output(topic, b"k", value) for value in large)], 60)
     assert values(kafka_server.bootstrap, topic, b"k") == [*(output.value for output in outputs), *large]
     producer.close()
 
@@ -46,7 +48,7 @@ def test_a_broker_that_is_away_is_waited_for_no_longer_than_told() -> None:
     began = boot_s()
     with pytest.raises(ProduceFailed, match="not acknowledged in time"):
         producer.produce_all([Output("t", b"", b"")], 0.5)
-    assert boot_s() - began < 6
+    assert boot_s() - began < LATE_S
     producer.close()
     stop = threading.Event()
     stop.set()
@@ -54,21 +56,21 @@ def test_a_broker_that_is_away_is_waited_for_no_longer_than_told() -> None:
     began = boot_s()
     with pytest.raises(ProduceFailed, match="before the stop"):
         stopping.produce_all([Output("t", b"", b"")])
-    assert STOP_GRACE_S <= boot_s() - began < STOP_GRACE_S + 6
+    assert STOP_GRACE_S <= boot_s() - began < STOP_GRACE_S + LATE_S
     stopping.close()
 
 
 def test_async_sends_are_acknowledged_each_and_in_order(kafka_server: KafkaServer, topic: str) -> None:
     async def send() -> None:
         producer = AsyncProducer(kafka_server.bootstrap, client_id="test")
-        await producer.send(topic, b"first", b"", 20)
-        await asyncio.gather(*(producer.send(topic, str(n).encode(), b"x", 20) for n in range(500)))
-        await producer.send_all([Output(topic, b"k", str(n).encode()) for n in range(500)], 20)
+        await producer.send(topic, b"first", b"", 60)
+        await asyncio.gather(*(producer.send(topic, str(n).encode(), b"x", 60) for n in range(500)))
+        await producer.send_all([Output(topic, b"k", str(n).encode()) for n in range(500)], 60)
         await producer.close()
 
     asyncio.run(send())
     assert values(kafka_server.bootstrap, topic, b"k") == [str(n).encode() for n in range(500)]
-    assert len(list(read_to_end(kafka_server.bootstrap, topic, timeout_s=20))) == 1 + 500 + 500
+    assert len(list(read_to_end(kafka_server.bootstrap, topic, timeout_s=60))) == 1 + 500 + 500
 
 
 def test_async_failures_are_told_by_name_and_never_with_content(kafka_server: KafkaServer) -> None:
@@ -77,7 +79,7 @@ def test_async_failures_are_told_by_name_and_never_with_content(kafka_server: Ka
         impatient = {"topic.metadata.propagation.max.ms": 300}
         producer = AsyncProducer(kafka_server.bootstrap, client_id="test", extra=impatient)
         with pytest.raises(ProduceFailed) as caught:
-            await producer.send(f"nowhere.{random_id()[:8]}", b"secret key", b"secret value", 20)
+            await producer.send(f"nowhere.{random_id()[:8]}", b"secret key", b"secret value", 60)
         words.append(str(caught.value))
         await producer.close()
         away = AsyncProducer(NOWHERE, client_id="test")

@@ -87,7 +87,7 @@ def test_the_secret_before_ends_by_itself(world: ReceivingWorld) -> None:
     """At its time, in a receiver that has not looked into the vault since; then it is destroyed there, too."""
     site = world.site()
     with world.receiver() as running:
-        rotate(world, site, overlap_s=8)
+        rotate(world, site, overlap_s=15)
         follow(running)
         assert post(running, site, SECRET) == 200
         until_ms = known(running, site).previous_until_ms

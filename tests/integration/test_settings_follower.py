@@ -53,7 +53,7 @@ def test_it_reads_all_and_follows(follower: SettingsFollower, producer: OrderedP
     tenant = random_id()
     registered = event(tenant, TenantRegistered(name="Shop", default_language="de"))
     producer.produce_all(
-        [registered, event(tenant, DpaSigned(version="1", signed_at="2026-01-01T00:00:00Z"))], 10
+        [registered, event(tenant, DpaSigned(version="1", signed_at="2026-01-01T00:00:00Z"))], 60
     )
     follower.start()
     follower.wait_ready(READY_LIMIT_S)
@@ -62,10 +62,10 @@ def test_it_reads_all_and_follows(follower: SettingsFollower, producer: OrderedP
     assert (settings.name, settings.dpa) == ("Shop", True)
     before = follower.current()
     offset = follower.offset
-    producer.produce_all([event(tenant, DpaEnded(ended_at="2026-02-01T00:00:00Z"))], 10)
+    producer.produce_all([event(tenant, DpaEnded(ended_at="2026-02-01T00:00:00Z"))], 60)
     began = boot_s()
-    follower.refresh(10)
-    assert boot_s() - began < 8, "it does not wait until its limit"
+    follower.refresh(60)
+    assert boot_s() - began < 40, "it does not wait until its limit"
     after = follower.tenant(tenant)
     assert after is not None
     assert after.dpa is False
@@ -81,7 +81,7 @@ def test_a_record_that_is_no_event_changes_nothing(
     bad = Output(topics.TENANTS, tenant.encode(), b"not an event")
     wrong = event(tenant, TenantRegistered(name="A", default_language="de"))
     wrong = wrong._replace(value=wrong.value.replace(b'"name":"A"', b'"name":7'))
-    producer.produce_all([bad, event(tenant, TenantRegistered(name="B", default_language="de")), wrong], 10)
+    producer.produce_all([bad, event(tenant, TenantRegistered(name="B", default_language="de")), wrong], 60)
     follower.start()
     follower.wait_ready(READY_LIMIT_S)
     settings = follower.tenant(tenant)
@@ -95,7 +95,7 @@ def test_it_waits_for_kafka_and_says_when_it_does_not_come(kafka_server: KafkaSe
     follower.start()
     follower.wait_ready(READY_LIMIT_S)
     kafka_server.kill()
-    follower.refresh(30)
+    follower.refresh(60)
     follower.stop()
     gone = SettingsFollower("127.0.0.1:1")
     gone.start()
@@ -108,7 +108,7 @@ def test_many_wait_at_once(follower: SettingsFollower, producer: OrderedProducer
     follower.start()
     follower.wait_ready(READY_LIMIT_S)
     tenant = random_id()
-    producer.produce_all([event(tenant, TenantRegistered(name="C", default_language="de"))], 10)
+    producer.produce_all([event(tenant, TenantRegistered(name="C", default_language="de"))], 60)
     found: list[bool] = []
 
     def wait() -> None:

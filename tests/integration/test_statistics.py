@@ -151,4 +151,4 @@ def test_the_first_row_left_behind_calls_vacuum(world: World, postgres_server: P
             return cursor.fetchone() == (2,)
 
     with prompt_autovacuum(postgres_server):
-        await_until(vacuumed, 90.0, "vacuum of keys and addresses")
+        await_until(vacuumed, 300.0, "vacuum of keys and addresses")

@@ -21,7 +21,7 @@ from streams.step.errors import IncarnationChanged
 from streams.step.incarnation import read_incarnation, record_incarnation
 from tests.embedded_fixtures import KafkaServer, PostgresServer
 from tests.integration.step_topics import make_anew
-from tests.step_world import ID_KEY, Counting, World, expected_counts
+from tests.step_world import ID_KEY, Counting, World, await_until, expected_counts
 
 ALL = tuple(range(4))
 
@@ -369,6 +369,10 @@ def test_a_copy_on_the_same_server_is_another_incarnation(
     original = conninfo_to_dict(world.dsn)["dbname"]
     copy = f"copy_{random_id()[:8]}"
     with psycopg.connect(postgres_server.admin_dsn(), autocommit=True) as connection:
+        sessions = "select from pg_stat_activity where datname = %s and backend_type = 'client backend'"
+        await_until(
+            lambda: connection.execute(sessions, (original,)).fetchone() is None, 60.0, "all are gone"
+        )
         connection.execute(f'create database "{copy}" template "{original}"')
     world.dsn = postgres_server.dsn(copy)
     with pytest.raises(IncarnationChanged, match="sealpost recover"):

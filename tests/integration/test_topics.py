@@ -45,7 +45,7 @@ def test_the_setting_reaches_kafka(kafka_server: KafkaServer, monkeypatch: pytes
 
     def kept_days() -> float:
         found = client.describe_configs([resource])
-        return int(found[resource].result(20)["retention.ms"].value) / 1000 / DAY_S
+        return int(found[resource].result(60)["retention.ms"].value) / 1000 / DAY_S
 
     apply_topics(settings)
     await_until(lambda: kept_days() == 8, 60, "as ever")

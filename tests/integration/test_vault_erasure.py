@@ -206,7 +206,7 @@ def test_a_late_commit_waits_for_t1_or_t1_for_it(world: World, person: Person) -
             wait_until_blocked(world, 1)
             assert not erasing.done()
             writer_done = now_ms()
-        destroyed = registry.read(erasing.result(10)[0])
+        destroyed = registry.read(erasing.result(60)[0])
     assert isinstance(destroyed, deletions.KeyDestroyed)
     assert to_ms(destroyed.t1) >= writer_done, "T1 is stamped under the lock"
     assert living_keys(person) == []
@@ -238,11 +238,11 @@ def test_a_writer_that_comes_during_t1_finds_the_fence(world: World, tenant: Ten
             lowering = pool.submit(lower, person)
             wait_until_blocked(world, 4)
             cursor.execute("commit")
-        assert sealing.result(10) == Erased()
-        assert asking.result(10) == [Refusal("erased", 0)]
+        assert sealing.result(60) == Erased()
+        assert asking.result(60) == [Refusal("erased", 0)]
         with pytest.raises(psycopg.errors.CheckViolation):
-            by_hand.result(10)
-        lowering.result(10)
+            by_hand.result(60)
+        lowering.result(60)
     assert living_keys(person) == []
     assert vault.permissions(tenant.name, person.subject) == []
 
@@ -388,7 +388,7 @@ def test_a_link_made_just_before_t1_counts(world: World, tenant: Tenant) -> None
             person.vault.resolve_senders(cursor, [tenant.sender(person.address, user)])
             erasing = pool.submit(world.apply, person.erasure())
             wait_until_blocked(world, 1)
-        erasing.result(10)
+        erasing.result(60)
     assert living_keys(person) == living_keys(other) == []
 
 

@@ -118,6 +118,6 @@ def test_an_address_bound_just_before_t1_finds_the_evidence(world: World, person
             person.vault.resolve_senders(cursor, [person.tenant.sender(person.address, user)])
             erasing = pool.submit(erase, world, person)
             wait_until_blocked(world, 1)
-        assert erasing.result(10).evidence == "retained"
+        assert erasing.result(60).evidence == "retained"
     for address in (person.address, user):
         assert person.vault.find_retained(person.tenant.name, address) == [person.subject]

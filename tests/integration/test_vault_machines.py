@@ -238,7 +238,7 @@ def test_create_seal_and_erase_in_any_interleaving_leave_no_key(world: World, se
 
     def writer(number: int) -> None:
         chance = Random(seed + number)
-        start.wait(10)
+        start.wait(60)
         for _ in range(12):
             person = chance.choice(people)
             need = KeyNeed(tenant.name, person.subject, "content", f"20{chance.randint(10, 99)}-01")
@@ -252,7 +252,7 @@ def test_create_seal_and_erase_in_any_interleaving_leave_no_key(world: World, se
 
     def vandal(number: int) -> None:
         chance = Random(seed + number)
-        start.wait(10)
+        start.wait(60)
         with world.sql() as cursor:
             for _ in range(12):
                 subject = chance.choice(people).subject
@@ -268,7 +268,7 @@ def test_create_seal_and_erase_in_any_interleaving_leave_no_key(world: World, se
 
     def eraser(number: int) -> None:
         chance = Random(seed + number)
-        start.wait(10)
+        start.wait(60)
         for person in chance.sample(people, len(people)):
             threading.Event().wait(chance.random() * 0.03)
             world.apply(person.erasure())
@@ -278,7 +278,7 @@ def test_create_seal_and_erase_in_any_interleaving_leave_no_key(world: World, se
             pool.submit(work, n) for n, work in enumerate([writer, writer, writer, vandal, vandal, eraser])
         ]
         for job in jobs:
-            job.result(30)
+            job.result(120)
     with world.sql() as cursor:
         cursor.execute(
             """select count(*) from vault.keys k join vault.subjects s using (subject, tenant)

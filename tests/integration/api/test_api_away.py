@@ -35,7 +35,7 @@ from workers.registry import address_reader
 RED = "red-4711"
 GOOD: dict[str, Any] = {"purpose": "service", "content": {"type": "text", "text": "hallo"}}
 CLOSED_PORT = "127.0.0.1:9"
-LATE_S = 15.0
+LATE_S = 40.0
 """For what comes to the processor late: two hundred callers and the server share it."""
 
 

@@ -33,7 +33,7 @@ def stream(world: ApiWorld, token: str, **query: object) -> Any:
     request = Request(
         f"{world.url}/v1/events?{urlencode(query, doseq=True)}", headers={"Authorization": f"Bearer {token}"}
     )
-    return urlopen(request, timeout=30)
+    return urlopen(request, timeout=60)
 
 
 def read(world: ApiWorld, token: str, **query: object) -> list[Found]:

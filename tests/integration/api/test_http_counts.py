@@ -79,5 +79,5 @@ def test_a_stream_counts_when_it_begins(tenant: Tenant) -> None:
     asking = Request(
         f"{tenant.world.url}/v1/events", headers={"Authorization": f"Bearer {tenant.tokens['agent']}"}
     )
-    with urlopen(asking, timeout=30):
+    with urlopen(asking, timeout=60):
         assert requests("/v1/events", "GET", 200) == before + 1

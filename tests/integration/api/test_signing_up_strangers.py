@@ -76,7 +76,7 @@ def test_a_flood_of_sign_ups_from_many_sources_is_bounded_by_the_form(
         producer = AsyncProducer(world.bootstrap, client_id="test-strangers")
         follower = SettingsFollower(world.bootstrap)
         follower.start()
-        follower.wait_ready(20)
+        follower.wait_ready(60)
         source, replies = "", []
         parts = PublicParts(world.vault, Counted(producer), follower, TIMES, channel, lambda _: source)
         app = create_app("test", "0", [create_public_router(parts)], unavailable=UNAVAILABLE)

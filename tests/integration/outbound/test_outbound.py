@@ -91,9 +91,9 @@ def test_an_error_ends_the_message_or_is_tried_again(
 def test_over_the_throughput_all_arrive_in_order(
     kafka_server: KafkaServer, postgres_server: PostgresServer, tmp_path: Path
 ) -> None:
-    """The provider takes five a second, we send faster: 130429 is met, waited for, and nothing is lost or overtakes."""
+    """The provider takes two a second, we send faster: 130429 is met, waited for, and nothing is lost or overtakes."""
     dsn = postgres_server.fresh_database("sending")
-    world = SendingWorld(kafka_server.bootstrap, dsn, tmp_path, provider_rate_per_s=5.0)
+    world = SendingWorld(kafka_server.bootstrap, dsn, tmp_path, provider_rate_per_s=2.0)
     try:
         people = [world.somebody() for _ in range(6)]
         commands = [text_command(p.person, f"{n}") for n in range(4) for p in people]
@@ -216,7 +216,7 @@ def test_an_answer_that_comes_too_late_counts_as_none(
 ) -> None:
     """The provider takes the message after the HTTP limit: once is the end of it, or it is repeated after the wait."""
     anna = world.somebody()
-    world.provider.fault(next=1, delay_s=TIMES.http_s + 0.5)
+    world.provider.fault(next=1, delay_s=TIMES.http_s + 2.0)
     first, second = text_command(anna.person, "one", delivery=delivery), text_command(anna.person, "two")
     with world.outbound():
         world.send(first, second)

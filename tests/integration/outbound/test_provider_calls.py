@@ -27,8 +27,8 @@ from workers.outbound.provider import (
     ProviderCalls,
 )
 
-HTTP_S = 2.5
-LATE_S = 20.0
+HTTP_S = 5.0
+LATE_S = 30.0
 """How much later than at its limit a call may end on a busy machine."""
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 Behaviour = Callable[["Line"], Awaitable[None]]
@@ -391,7 +391,7 @@ def test_a_message_behind_a_courtesy_ends_as_any_other() -> None:
 
 def test_a_permit_that_runs_out_during_a_courtesy() -> None:
     """The message is surely not sent: nothing of it is written after the deadline."""
-    attempted, beside, sent = with_courtesy(says_nothing, left_s=HTTP_S / 2)
+    attempted, beside, sent = with_courtesy(says_nothing, left_s=0.9 * COURTESY_S)
     assert (attempted, len(beside), sent) == (NotSent("lapsed"), 1, [])
 
 
