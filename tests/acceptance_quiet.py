@@ -21,9 +21,9 @@ def log_ends(bootstrap: str) -> dict[Part, int]:
     """Where each partition of every topic ends now."""
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "reader", "enable.auto.commit": False})
     try:
-        known = consumer.list_topics(timeout=30).topics
+        known = consumer.list_topics(timeout=60).topics
         return {
-            (name, number): consumer.get_watermark_offsets(TopicPartition(name, number), timeout=30)[1]
+            (name, number): consumer.get_watermark_offsets(TopicPartition(name, number), timeout=60)[1]
             for name, topic in known.items()
             if not name.startswith("__")
             for number in topic.partitions
@@ -50,7 +50,7 @@ def behind(instance: RunningInstance, ends: dict[Part, int]) -> dict[str, int]:
     return {role: count for role, count in found.items() if count > 0}
 
 
-def await_quiet(instance: RunningInstance, limit_s: float = 180.0) -> dict[Part, int]:
+def await_quiet(instance: RunningInstance, limit_s: float = 300.0) -> dict[Part, int]:
     """Wait until no role has anything left to handle and nothing is written any more; where the topics end."""
     bootstrap = instance.ready["kafka"]
     ends, since_s = log_ends(bootstrap), time.monotonic()

@@ -80,7 +80,7 @@ class SignUpForm:
         }
         place = urlsplit(f"{self.url}/signups")
         connection = HTTPConnection(
-            place.hostname or "", place.port, timeout=20, source_address=(f"127.0.0.{next(self.sources)}", 0)
+            place.hostname or "", place.port, timeout=60, source_address=(f"127.0.0.{next(self.sources)}", 0)
         )
         connection.request("POST", place.path, orjson.dumps(body), {"Content-Type": "application/json"})
         answer = connection.getresponse()

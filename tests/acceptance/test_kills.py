@@ -19,8 +19,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from deploy.http_client import call
-from tests.acceptance_instance import RunningInstance, sample, until
+from tests.acceptance_instance import RunningInstance, call, sample, until
 from tests.acceptance_quiet import behind, log_ends
 
 SEED = 20261123
@@ -190,7 +189,7 @@ def ends_of(instance: RunningInstance, subject: str, accepted: list[str], silent
         there = len(received(items)) >= MESSAGES // PEOPLE
         return ends if there and set(ends.values()) <= final else None
 
-    found = until(f"all messages of one person (seed {SEED})", look, 120)
+    found = until(f"all messages of one person (seed {SEED})", look)
     assert found is not None
     return found
 
@@ -282,7 +281,7 @@ def test_a_stop_that_lies_unread_holds_newsletters_back(instance: RunningInstanc
     os.kill(pid, signal.SIGSTOP)
     try:
         instance.write(number, "STOP")
-        until("the gate knows", partial(behind_the_acts, instance.ready["vault_dsn"]), 60)
+        until("the gate knows", partial(behind_the_acts, instance.ready["vault_dsn"]))
         asked = instance.send(number, "Birnen", "newsletter")
         parked = partial(sample, instance, "outbound", "sealpost_parked_messages")
         until("it waits", lambda: parked(channel="whatsapp", why="vault_behind"))

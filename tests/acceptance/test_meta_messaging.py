@@ -13,12 +13,13 @@ from typing import Any
 
 import pytest
 
-from deploy.http_client import call
 from schemas.clock import now_ms
 from schemas.ids import random_id
 from tests.acceptance_instance import (
+    CLI_LIMIT_S,
     RunningInstance,
     TopicRecord,
+    call,
     post_raw,
     signature,
     topic_records,
@@ -86,7 +87,7 @@ def connect(instance: RunningInstance, channel: str, api_url: str) -> str:
     }  # fmt: skip
     command = [SEALPOST, "tenant", "connect", instance.ready["tenant"], channel]
     command += [word for option in options.items() for word in option]
-    done = subprocess.run(command, capture_output=True, timeout=60, check=True)
+    done = subprocess.run(command, capture_output=True, timeout=CLI_LIMIT_S, check=True)
     return done.stdout.decode().strip().removeprefix("webhook path: ")
 
 

@@ -17,7 +17,7 @@ TIMES_USED = 3
 SENDERS = 8
 LINES_MAX = 300
 BURST = 30_000
-FROZEN_MS = 15_000
+FROZEN_MS = 60_000
 """A page on which one click takes so long is frozen; the machine is busy with the flood itself."""
 STILL_MS = 1_500
 """Nothing new for so long, in the log and on the page: longer than a step takes."""
@@ -113,7 +113,7 @@ def test_a_burst_is_passed_over_visibly(instance: RunningInstance, browser: Brow
         page.route("**/as/admin/v1/events**", answer)
         page.reload()
         sandbox.sees("body[data-ready]", 1)
-        until("all are seen", lambda: sandbox.counts()["seen"] == BURST, 120)
+        until("all are seen", lambda: sandbox.counts()["seen"] == BURST)
         until("none waits", lambda: sandbox.counts()["waiting"] == 0)
         counts = sandbox.counts()
         told = page.locator(".events .mark").evaluate_all(

@@ -9,10 +9,9 @@ import pytest
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from deploy.http_client import call
 from schemas.clock import to_ms
 from schemas.constants import DAY_S
-from tests.acceptance_instance import SHORT_TIMES, RunningInstance, until
+from tests.acceptance_instance import SHORT_TIMES, RunningInstance, call, until
 
 OPT_IN = ["OptInRequested", "ConsentRequested", "ConfirmationSent", "OptInConfirmed", "ConsentGiven"]
 
