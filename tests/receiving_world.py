@@ -249,7 +249,7 @@ class Running:
         path: str,
         body: bytes = b"",
         headers: dict[str, str] | None = None,
-        timeout_s: float = 20,
+        timeout_s: float = 60,
     ) -> tuple[int, bytes]:
         """One request; status and body."""
         connection = http.client.HTTPConnection("127.0.0.1", self.role.port, timeout=timeout_s)
