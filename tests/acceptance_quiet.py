@@ -14,6 +14,8 @@ OUTBOUND_TOPICS = tuple(outbound(channel, bulk=bulk) for channel in CHANNELS for
 STILL_S = 1.5
 """How long nothing may be written before an instance counts as quiet: longer than a step, and than the second after which a
 status settles a call without outcome."""
+REPEATED_S = 6.0
+"""Longer than the longest gap between two tries of a simulated provider."""
 Part = tuple[str, int]
 
 
@@ -67,3 +69,19 @@ def await_quiet(instance: RunningInstance, limit_s: float = 300.0) -> dict[Part,
     except AssertionError as late:
         raise AssertionError(f"{late}; records left: {behind(instance, log_ends(bootstrap))}") from late
     return ends
+
+
+def await_still(instance: RunningInstance) -> None:
+    """Wait until nothing was written for longer than a provider waits before it repeats a webhook; a message that cannot go out
+    may stay where it is."""
+    bootstrap = instance.ready["kafka"]
+    ends, since_s = log_ends(bootstrap), time.monotonic()
+
+    def look() -> bool:
+        nonlocal ends, since_s
+        seen = log_ends(bootstrap)
+        if seen != ends:
+            ends, since_s = seen, time.monotonic()
+        return time.monotonic() - since_s >= REPEATED_S
+
+    until("nothing is written any more", look)
