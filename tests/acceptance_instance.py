@@ -26,10 +26,12 @@ SHORT_TIMES = {
     "SEALPOST_SESSION_S": "3",
     "SEALPOST_LEASE_S": "2",
     "SEALPOST_LEASE_OUTBOUND_S": "2",
-    "SEALPOST_HTTP_S": "5",
+    "SEALPOST_HTTP_S": "10",
     "SEALPOST_ECHO_S": "3",
     "SEALPOST_BACKUP_KEPT_DAYS": "2",
 }
+PATIENCE = {"SEALPOST_WEBHOOK_ANSWER_S": "10"}
+"""The receiver's longest: on a busy machine a webhook that will be taken is not refused before."""
 START_LIMIT_S = 240.0
 ANSWER_LIMIT_S = 60.0
 """Longest wait for an HTTP answer: what must come comes late on a busy machine."""
@@ -306,7 +308,7 @@ def running_instance(
     folder.mkdir(parents=True, exist_ok=True)
     data, ready_file, log = folder / "data", folder / "ready.json", folder / "up.log"
     ready_file.unlink(missing_ok=True)
-    environment = {**os.environ, **SHORT_TIMES, **(times or {})}
+    environment = {**os.environ, **SHORT_TIMES, **PATIENCE, **(times or {})}
     command = [str(Path(sys.executable).with_name("sealpost")), "up", "--data", str(data)]
     command += ["--ready-file", str(ready_file), *arguments]
     with log.open("ab") as output:

@@ -187,7 +187,8 @@ def ends_of(instance: RunningInstance, subject: str, accepted: list[str], silent
     final = {"submitted", "unknown"} if silent else {"sent", "delivered", "read", "unknown"}
 
     def look() -> dict[str, str] | None:
-        items = instance.api("GET", f"/v1/subjects/{subject}/messages?limit=500").body["items"]
+        answer = instance.api("GET", f"/v1/subjects/{subject}/messages?limit=500")
+        items = answer.body["items"] if answer.status == 200 else []
         statuses = {str(item["message_id"]): str(item["status"]) for item in items}
         ends = {message: statuses.get(message, "") for message in accepted}
         there = len(received(items)) >= MESSAGES // PEOPLE

@@ -35,7 +35,9 @@ def test_start_ja_stop_in_german(instance: RunningInstance) -> None:
     assert {consent["purpose"] for consent in consents} == {"newsletter"}, (
         "a step of the proof names another purpose"
     )
-    until("the subscription", lambda: instance.api("GET", f"/v1/subjects/{subject}").body["subscriptions"])
+    until(
+        "the subscription", lambda: instance.api("GET", f"/v1/subjects/{subject}").body.get("subscriptions")
+    )
 
     accepted = instance.send(number, "Neues aus dem Laden", "newsletter")
     instance.item(subject, accepted.body["message_id"], {"sent", "delivered", "read"})

@@ -22,8 +22,8 @@ from tests.embedded_fixtures import KafkaServer, PostgresServer
 from tests.step_world import World, await_until, expected_counts
 
 ROOT = Path(__file__).parents[2]
-SESSION_S = 80.0
-LIMIT_S = 75.0
+SESSION_S = 89.0
+LIMIT_S = 85.0
 """Below the session: who waits for the end of a dead member's session fails."""
 SHORT_SESSION_S = 6.0
 FEEDS = ("tests.step_role", "tests.faust_role")
