@@ -32,7 +32,7 @@ SHORT_TIMES = {
 }
 PATIENCE = {"SEALPOST_WEBHOOK_ANSWER_S": "10"}
 """The receiver's longest: on a busy machine a webhook that will be taken is not refused before."""
-START_LIMIT_S = 240.0
+START_LIMIT_S = 500.0
 ANSWER_LIMIT_S = 60.0
 """Longest wait for an HTTP answer: what must come comes late on a busy machine."""
 CLI_LIMIT_S = 180.0
