@@ -37,7 +37,7 @@ ANSWER_LIMIT_S = 60.0
 """Longest wait for an HTTP answer: what must come comes late on a busy machine."""
 CLI_LIMIT_S = 180.0
 """Longest run of a command: on a busy machine Python alone takes long to begin."""
-STOP_LIMIT_S = 120.0
+STOP_LIMIT_S = 240.0
 """Above the sum of what roles, then parts, may take until they are killed."""
 T = TypeVar("T")
 Sample = tuple[str, frozenset[tuple[str, str]]]
