@@ -33,7 +33,7 @@ def test_ten_thousand_events_do_not_freeze_the_page(instance: RunningInstance, b
         with ThreadPoolExecutor(SENDERS) as pool:
             numbers = [instance.new_number() for _ in range(PEOPLE)]
             written = [pool.submit(_writes_twice, instance, number) for number in numbers]
-            until("the list is full", lambda: sandbox.counts()["left"] > LINES_MAX, 300)
+            until("the list is full", lambda: sandbox.counts()["left"] > LINES_MAX, 600)
             early = _memory(measured)
             used, seen = 0, sandbox.counts()["seen"]
             page.set_default_timeout(FROZEN_MS)
@@ -85,7 +85,7 @@ def _seen_all(sandbox: SandboxPage, instance: RunningInstance) -> Reached:
         after = Reached(sum(log_ends(instance.ready["kafka"]).values()), sandbox.counts()["seen"])
         return after if before == after else None
 
-    found = until("log and page stand still", look, 300)
+    found = until("log and page stand still", look, 600)
     assert found is not None
     return found
 
