@@ -25,7 +25,7 @@ from streams.kafka.consumer import MEMBER_SETTING
 ROLES = ("receiver", "inbound", "api", "vault", "streams", "outbound", "projector", "clock")
 SERVED = ("kafka", "kafka_controller", "postgres", "receiver", "api", "simulator")
 SANDBOX = "sandbox"
-READY_LIMIT_S = 90.0
+READY_LIMIT_S = 240.0
 POLL_S = 0.05
 READY_FILE = "ready.json"
 EMBEDDED_TIMES = {"SEALPOST_LEASE_S": "5", "SEALPOST_LEASE_OUTBOUND_S": "3"}
@@ -246,7 +246,7 @@ class Up:
         try:
             page = f"http://{HOST}:{self.ports[SANDBOX]}/healthz"
             url = page if role == SANDBOX else f"http://{HOST}:{self.ports[f'{role}_metrics']}/readyz"
-            return call("GET", url, timeout_s=2).status == 200
+            return call("GET", url, timeout_s=5).status == 200
         except Unreachable:
             return False
 

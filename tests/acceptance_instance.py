@@ -19,18 +19,25 @@ from urllib.request import Request, urlopen
 from confluent_kafka import Consumer, Message, TopicPartition
 from prometheus_client.parser import text_string_to_metric_families
 
-from deploy.http_client import Answer, call
+from deploy import http_client
+from deploy.http_client import Answer
 
 SHORT_TIMES = {
     "SEALPOST_SESSION_S": "3",
     "SEALPOST_LEASE_S": "2",
     "SEALPOST_LEASE_OUTBOUND_S": "2",
-    "SEALPOST_HTTP_S": "5",
+    "SEALPOST_HTTP_S": "10",
     "SEALPOST_ECHO_S": "3",
     "SEALPOST_BACKUP_KEPT_DAYS": "2",
 }
-START_LIMIT_S = 240.0
-STOP_LIMIT_S = 120.0
+PATIENCE = {"SEALPOST_WEBHOOK_ANSWER_S": "10"}
+"""The receiver's longest: on a busy machine a webhook that will be taken is not refused before."""
+START_LIMIT_S = 500.0
+ANSWER_LIMIT_S = 60.0
+"""Longest wait for an HTTP answer: what must come comes late on a busy machine."""
+CLI_LIMIT_S = 180.0
+"""Longest run of a command: on a busy machine Python alone takes long to begin."""
+STOP_LIMIT_S = 240.0
 """Above the sum of what roles, then parts, may take until they are killed."""
 T = TypeVar("T")
 Sample = tuple[str, frozenset[tuple[str, str]]]
@@ -46,7 +53,7 @@ class TopicRecord(NamedTuple):
     headers: list[tuple[str, bytes | None]]
 
 
-def until(what: str, look: Callable[[], T], limit_s: float = 90.0) -> T:
+def until(what: str, look: Callable[[], T], limit_s: float = 240.0) -> T:
     """Look again until the result is true; the failure names `what`."""
     end = time.monotonic() + limit_s
     while time.monotonic() < end:
@@ -55,6 +62,13 @@ def until(what: str, look: Callable[[], T], limit_s: float = 90.0) -> T:
             return seen
         time.sleep(0.05)
     raise AssertionError(f"{what}: not seen within {limit_s:g} s")
+
+
+def call(
+    method: str, url: str, *, token: str | None = None, body: Any = None, timeout_s: float = ANSWER_LIMIT_S
+) -> Answer:
+    """One request, with more patience than an operator's."""
+    return http_client.call(method, url, token=token, body=body, timeout_s=timeout_s)
 
 
 @dataclass
@@ -156,7 +170,7 @@ class RunningInstance:
         body = {"to": to, "purpose": purpose, "content": {"type": "text", "text": text}, **more}
         return self.api("POST", "/v1/messages", "producer", body)
 
-    def item(self, subject: str, message: str, statuses: set[str], limit_s: float = 90.0) -> dict[str, Any]:
+    def item(self, subject: str, message: str, statuses: set[str], limit_s: float = 240.0) -> dict[str, Any]:
         """Wait until a message of a subject has one of the statuses."""
 
         def look() -> dict[str, Any] | None:
@@ -186,7 +200,7 @@ class RunningInstance:
                 else None
             )
 
-        found = until("SubjectErased", look, 120)
+        found = until("SubjectErased", look)
         assert found is not None
         return found
 
@@ -205,13 +219,13 @@ class RunningInstance:
                 return False
             try:
                 return (
-                    call("GET", entry["metrics_url"].replace("/metrics", "/readyz"), timeout_s=2).status
+                    call("GET", entry["metrics_url"].replace("/metrics", "/readyz"), timeout_s=10).status
                     == 200
                 )
             except Exception:  # noqa: BLE001 - whatever it is, the role is not back yet
                 return False
 
-        until(f"{role} is back", look, 120)
+        until(f"{role} is back", look)
 
 
 def signature(secret: str, body: bytes) -> str:
@@ -225,7 +239,9 @@ def post_raw(url: str, body: bytes, proof: str | None) -> int:
     if proof is not None:
         headers["X-Hub-Signature-256"] = proof
     try:
-        with urlopen(Request(url, data=body, headers=headers, method="POST"), timeout=30) as answer:
+        with urlopen(
+            Request(url, data=body, headers=headers, method="POST"), timeout=ANSWER_LIMIT_S
+        ) as answer:
             return int(answer.status)
     except HTTPError as error:
         return error.code
@@ -241,13 +257,13 @@ def topic_records(bootstrap: str, topic: str) -> list[TopicRecord]:
     }
     consumer = Consumer(settings)
     try:
-        numbers = consumer.list_topics(topic, timeout=30).topics[topic].partitions
-        ranges = {n: consumer.get_watermark_offsets(TopicPartition(topic, n), timeout=30) for n in numbers}
+        numbers = consumer.list_topics(topic, timeout=60).topics[topic].partitions
+        ranges = {n: consumer.get_watermark_offsets(TopicPartition(topic, n), timeout=60) for n in numbers}
         left = {n: high for n, (low, high) in ranges.items() if high > low}
         consumer.assign([TopicPartition(topic, n, ranges[n][0]) for n in left])
         found: list[TopicRecord] = []
         while left:
-            message = consumer.poll(30.0)
+            message = consumer.poll(60.0)
             assert message is not None, f"{topic} could not be read"
             assert message.error() is None, message.error()
             number, offset = message.partition(), message.offset()
@@ -270,7 +286,7 @@ def _headers(message: Message) -> list[tuple[str, bytes | None]]:
 
 def scrape(instance: RunningInstance, role: str) -> dict[Sample, float]:
     """All samples of one role, by name and labels."""
-    with urlopen(instance.ready["roles"][role]["metrics_url"], timeout=30) as answer:
+    with urlopen(instance.ready["roles"][role]["metrics_url"], timeout=ANSWER_LIMIT_S) as answer:
         text = answer.read().decode()
     return {
         (found.name, frozenset(found.labels.items())): found.value
@@ -292,7 +308,7 @@ def running_instance(
     folder.mkdir(parents=True, exist_ok=True)
     data, ready_file, log = folder / "data", folder / "ready.json", folder / "up.log"
     ready_file.unlink(missing_ok=True)
-    environment = {**os.environ, **SHORT_TIMES, **(times or {})}
+    environment = {**os.environ, **SHORT_TIMES, **PATIENCE, **(times or {})}
     command = [str(Path(sys.executable).with_name("sealpost")), "up", "--data", str(data)]
     command += ["--ready-file", str(ready_file), *arguments]
     with log.open("ab") as output:

@@ -68,7 +68,7 @@ def parts_of(record: TopicRecord) -> Iterator[bytes]:
 
 def in_topics(bootstrap: str, wanted: list[bytes]) -> set[str]:
     """Topics with a hit in a key, value or header, as a consumer decodes them."""
-    names = list(AdminClient({"bootstrap.servers": bootstrap}).list_topics(timeout=30).topics)
+    names = list(AdminClient({"bootstrap.servers": bootstrap}).list_topics(timeout=60).topics)
     return {
         f"topic {name}"
         for name in names
@@ -127,7 +127,7 @@ def in_metrics(urls: dict[str, str], wanted: list[bytes]) -> set[str]:
     """Those whose metrics have a hit."""
     hits = set()
     for name, url in urls.items():
-        with urlopen(url, timeout=30) as answer:
+        with urlopen(url, timeout=60) as answer:
             if found_in(answer.read(), wanted):
                 hits.add(f"metrics {name}")
     return hits

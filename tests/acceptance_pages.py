@@ -11,7 +11,7 @@ from tests.acceptance_instance import RunningInstance
 
 ROOT = Path(__file__).parents[1]
 ANYTHING = "…"
-COMMAND_LIMIT_S = 200
+COMMAND_LIMIT_S = 400
 SHOWN = re.compile(r"```sh\n(?P<command>.+?)```\n+```text\n(?P<printed>.*?)```", re.DOTALL)
 HEADING = re.compile(r"^(?P<marks>##+) (?P<title>.+)$", re.MULTILINE)
 FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)

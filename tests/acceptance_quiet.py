@@ -11,9 +11,11 @@ from tests.acceptance_instance import RunningInstance, until
 
 OUTBOUND_GROUP = "sealpost.outbound"
 OUTBOUND_TOPICS = tuple(outbound(channel, bulk=bulk) for channel in CHANNELS for bulk in (False, True))
-STILL_S = 1.5
+STILL_S = 3.0
 """How long nothing may be written before an instance counts as quiet: longer than a step, and than the second after which a
 status settles a call without outcome."""
+REPEATED_S = 6.0
+"""Longer than the longest gap between two tries of a simulated provider."""
 Part = tuple[str, int]
 
 
@@ -21,9 +23,9 @@ def log_ends(bootstrap: str) -> dict[Part, int]:
     """Where each partition of every topic ends now."""
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "reader", "enable.auto.commit": False})
     try:
-        known = consumer.list_topics(timeout=30).topics
+        known = consumer.list_topics(timeout=60).topics
         return {
-            (name, number): consumer.get_watermark_offsets(TopicPartition(name, number), timeout=30)[1]
+            (name, number): consumer.get_watermark_offsets(TopicPartition(name, number), timeout=60)[1]
             for name, topic in known.items()
             if not name.startswith("__")
             for number in topic.partitions
@@ -50,20 +52,38 @@ def behind(instance: RunningInstance, ends: dict[Part, int]) -> dict[str, int]:
     return {role: count for role, count in found.items() if count > 0}
 
 
-def await_quiet(instance: RunningInstance, limit_s: float = 180.0) -> dict[Part, int]:
+def await_quiet(instance: RunningInstance, limit_s: float = 300.0) -> dict[Part, int]:
     """Wait until no role has anything left to handle and nothing is written any more; where the topics end."""
     bootstrap = instance.ready["kafka"]
     ends, since_s = log_ends(bootstrap), time.monotonic()
 
     def look() -> bool:
         nonlocal ends, since_s
+        looked_s = time.monotonic()  # before the look, which itself takes seconds on a busy machine
         seen = log_ends(bootstrap)
         if seen != ends or behind(instance, seen):
             ends, since_s = seen, time.monotonic()
-        return time.monotonic() - since_s >= STILL_S
+        return looked_s - since_s >= STILL_S
 
     try:
         until("every role is idle", look, limit_s)
     except AssertionError as late:
         raise AssertionError(f"{late}; records left: {behind(instance, log_ends(bootstrap))}") from late
     return ends
+
+
+def await_still(instance: RunningInstance) -> None:
+    """Wait until nothing was written for longer than a provider waits before it repeats a webhook; a message that cannot go out
+    may stay where it is."""
+    bootstrap = instance.ready["kafka"]
+    ends, since_s = log_ends(bootstrap), time.monotonic()
+
+    def look() -> bool:
+        nonlocal ends, since_s
+        looked_s = time.monotonic()  # before the look, which itself takes seconds on a busy machine
+        seen = log_ends(bootstrap)
+        if seen != ends:
+            ends, since_s = seen, time.monotonic()
+        return looked_s - since_s >= REPEATED_S
+
+    until("nothing is written any more", look)

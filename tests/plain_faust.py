@@ -11,7 +11,7 @@ import faust
 
 LOG = logging.getLogger(__name__)
 COMMIT_S = 0.5
-LIMIT_S = 40.0
+LIMIT_S = 100.0
 
 Agent = Callable[[Any, "PlainFaust"], Awaitable[None]]
 
@@ -32,7 +32,7 @@ class PlainFaust:
         app = faust.App(
             group,
             broker=f"kafka://{bootstrap}",
-            broker_session_timeout=6.0,
+            broker_session_timeout=30.0,
             broker_heartbeat_interval=1.0,
             broker_commit_interval=COMMIT_S,
             consumer_auto_offset_reset="earliest",

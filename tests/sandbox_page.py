@@ -13,7 +13,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-WAIT_MS = 30_000
+WAIT_MS = 90_000
 PICTURES = Path(os.environ.get("SEALPOST_PICTURES", ".artefacts"))
 """Where screenshots go: artefacts of the run, or with `make pictures` the README's."""
 

@@ -8,9 +8,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import orjson
 
-from deploy.http_client import Answer, call
+from deploy.http_client import Answer
 from schemas.entry_tokens import find_token
-from tests.acceptance_instance import RunningInstance
+from tests.acceptance_instance import RunningInstance, call
 
 NOTICE_URL = "https://sandbox.example/datenschutz"
 

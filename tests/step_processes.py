@@ -54,7 +54,7 @@ class Role:
         for process in self.processes:
             if process.poll() is None:
                 process.kill()
-            process.wait(10)
+            process.wait(60)
         print(self.log.read_text()[-4000:])
 
     def arm(self, point: str, count: int = 1, *, stop: bool = False) -> None:

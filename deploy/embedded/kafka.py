@@ -23,9 +23,9 @@ from deploy.embedded.supervisor import Child, ChildFailed, Program, Supervisor, 
 from schemas.ids import random_bytes
 
 NAME = "kafka"
-START_LIMIT_S = 90.0
+START_LIMIT_S = 180.0
 """From start to answering; a start takes 1.5 s on two idle cores, recovery of big logs after a kill some more."""
-FORMAT_LIMIT_S = 60.0
+FORMAT_LIMIT_S = 120.0
 ASK_S = 1.0
 """One question for metadata; short, because a broker that is only half up lets it time out."""
 HEAP = "512m"

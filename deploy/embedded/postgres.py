@@ -33,9 +33,9 @@ ADMIN = "postgres"
 DATABASES = ("vault", "streams", "projections")
 PASSWORDS_FILE = "postgres-passwords.json"
 PASSWORD_BYTES = 24
-START_LIMIT_S = 60.0
+START_LIMIT_S = 120.0
 """From start to answering; 0.3 s usually, recovery of a log of 2 GB after a kill much more."""
-INIT_LIMIT_S = 120.0
+INIT_LIMIT_S = 240.0
 OLD_SERVER_LIMIT_S = 15.0
 """How long a server of a killed predecessor may take to notice that and end."""
 ASK_S = 2

@@ -30,7 +30,7 @@ STABLE_S = 30.0
 """Alive this long counts as well again: the back-off begins anew."""
 GRACE_S = 10.0
 """From the stop signal to SIGKILL; longer than any role needs to drain a batch."""
-KILL_LIMIT_S = 10.0
+KILL_LIMIT_S = 30.0
 """From SIGKILL to the report that a process cannot be ended (it hangs in the kernel)."""
 DEATHS_BORNE = 3
 BORNE_S = 10.0

@@ -15,9 +15,9 @@ from urllib.request import Request, urlopen
 import orjson
 import pytest
 
-from deploy.http_client import Answer, call
+from deploy.http_client import Answer
 from schemas import clock
-from tests.acceptance_instance import RunningInstance, until
+from tests.acceptance_instance import CLI_LIMIT_S, RunningInstance, call, until
 from tests.acceptance_marker import everywhere, needles
 from tests.acceptance_quiet import await_quiet
 from tests.simulator_thread import SimulatorThread
@@ -81,7 +81,9 @@ class Gateway(SimulatorThread):
             SEALPOST, "tenant", "connect", "sandbox", "apple", "--connection", CONNECTION, "--account", BUSINESS,
             "--app-id", MSP_ID, "--api-url", f"{self.base}/v1", "--data", str(self.instance.data),
         )  # fmt: skip
-        return subprocess.run(command, env=os.environ | secrets, capture_output=True, timeout=60, check=False)
+        return subprocess.run(
+            command, env=os.environ | secrets, capture_output=True, timeout=CLI_LIMIT_S, check=False
+        )
 
     def texts_in(self, subject: str) -> list[str | None]:
         """What a person wrote, as the business reads it."""
@@ -98,7 +100,7 @@ class Gateway(SimulatorThread):
         }
         try:
             asked = Request(self.webhook_url, data=body, headers=headers, method="POST")
-            with urlopen(asked, timeout=15) as answer:
+            with urlopen(asked, timeout=60) as answer:
                 return int(answer.status)
         except HTTPError as error:
             return error.code
@@ -106,7 +108,7 @@ class Gateway(SimulatorThread):
     def letters(self) -> int:
         """Dead letters of this channel."""
         command = [SEALPOST, "deadletters", "list", "--data", str(self.instance.data)]
-        listed = subprocess.run(command, capture_output=True, timeout=60, check=True).stdout
+        listed = subprocess.run(command, capture_output=True, timeout=CLI_LIMIT_S, check=True).stdout
         return listed.count(b"sealpost.inbound.apple")
 
 

@@ -12,8 +12,16 @@ from urllib.request import urlopen
 
 import pytest
 
-from deploy.http_client import call
-from tests.acceptance_instance import RunningInstance, post_raw, sample, signature, topic_records, until
+from tests.acceptance_instance import (
+    CLI_LIMIT_S,
+    RunningInstance,
+    call,
+    post_raw,
+    sample,
+    signature,
+    topic_records,
+    until,
+)
 from tests.acceptance_marker import found_in, needles, parts_of
 from tests.acceptance_quiet import Part, await_quiet
 
@@ -47,10 +55,10 @@ def test_unknown_connection_and_handshake(instance: RunningInstance) -> None:
     unknown = url.rsplit("/", 1)[0] + "/nobody"
     assert post_raw(unknown, b"{}", signature(instance.whatsapp["app_secret"], b"{}")) == 404
     query = f"?hub.mode=subscribe&hub.verify_token={instance.whatsapp['verify_token']}&hub.challenge=31415"
-    with urlopen(url + query, timeout=30) as answer:
+    with urlopen(url + query, timeout=60) as answer:
         assert answer.read() == b"31415"
     with pytest.raises(HTTPError) as refused:
-        urlopen(url + "?hub.mode=subscribe&hub.verify_token=wrong&hub.challenge=1", timeout=30)
+        urlopen(url + "?hub.mode=subscribe&hub.verify_token=wrong&hub.challenge=1", timeout=60)
     assert refused.value.code == 403
 
 
@@ -91,7 +99,7 @@ def letters_listed(instance: RunningInstance) -> int:
     """Dead letters of the receiver that `deadletters list` shows."""
     command = [str(Path(sys.executable).with_name("sealpost")), "deadletters", "list"]
     command += ["--data", str(instance.data)]
-    output = subprocess.run(command, capture_output=True, check=True, timeout=60).stdout
+    output = subprocess.run(command, capture_output=True, check=True, timeout=CLI_LIMIT_S).stdout
     return sum(json.loads(line)["role"] == "receiver" for line in output.splitlines())
 
 

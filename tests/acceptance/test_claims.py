@@ -8,6 +8,7 @@ import pytest
 
 from tests.acceptance_instance import running_instance
 from tests.acceptance_pages import ROOT, Claim, Shell, matches, read_page, wrongly_shown
+from tests.acceptance_quiet import await_still
 
 PAGE = read_page((ROOT / "docs" / "claims.md").read_text())
 
@@ -24,7 +25,9 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
 
 @pytest.mark.parametrize("claim", PAGE.claims, ids=lambda claim: claim.promise)
 def test_a_claim_is_shown_by_its_command(shell: Shell, claim: Claim) -> None:
-    """What the command prints is what the page says."""
+    """What the command prints is what the page says. Before records are counted, what came before has come to its end."""
+    if "before=$(records" in claim.command:
+        await_still(shell.instance)
     wrong = wrongly_shown(shell, claim)
     assert not wrong, wrong
 

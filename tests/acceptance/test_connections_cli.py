@@ -14,7 +14,7 @@ import pytest
 
 from schemas.ids import random_id
 from tests.acceptance.test_cli import SEALPOST, objects
-from tests.acceptance_instance import RunningInstance, post_raw, sample, signature, until
+from tests.acceptance_instance import CLI_LIMIT_S, RunningInstance, post_raw, sample, signature, until
 
 SECRETS = {"app_secret": "first-secret-4711", "verify_token": "verify-4711", "access_token": "access-4711"}
 NEW = {"app_secret": "second-secret-4711"}
@@ -36,7 +36,7 @@ class Shop:
         """A command; its standard output. The exit code must be as said."""
         raw = given if isinstance(given, bytes) else json.dumps(given).encode() if given is not None else b""
         command = [SEALPOST, *arguments, "--data", str(self.instance.data)]
-        done = subprocess.run(command, input=raw, capture_output=True, timeout=60, check=False)
+        done = subprocess.run(command, input=raw, capture_output=True, timeout=CLI_LIMIT_S, check=False)
         self.said += done.stdout.decode() + done.stderr.decode()
         assert done.returncode == code, (arguments, done.stdout.decode(), done.stderr.decode())
         return done.stdout.decode()
@@ -192,7 +192,7 @@ def test_at_a_terminal_secrets_are_asked_for_and_not_shown(shop: Shop) -> None:
 
 def printed(terminal: int) -> bytes:
     """What a program prints next; b"" when it has ended."""
-    assert select.select([terminal], [], [], 90)[0], "the program says nothing, and does not end"
+    assert select.select([terminal], [], [], CLI_LIMIT_S)[0], "the program says nothing, and does not end"
     try:
         return os.read(terminal, 4_096)
     except OSError:  # Linux says so when the other side is gone

@@ -12,10 +12,9 @@ from urllib.parse import parse_qs, quote, urlsplit
 import pytest
 from playwright.sync_api import Browser
 
-from deploy.http_client import call
 from schemas.clock import to_ms
 from schemas.entry_tokens import find_token
-from tests.acceptance_instance import RunningInstance, running_instance, until
+from tests.acceptance_instance import CLI_LIMIT_S, RunningInstance, call, running_instance, until
 from tests.embedding_page import EmbeddingSite, open_page
 from tests.signup_world import SignUpForm, approve_texts
 from tests.simulator_thread import SimulatorThread
@@ -136,7 +135,9 @@ def connect(instance: RunningInstance, channel: str, way: Way, api_url: str) -> 
         "--account", way.account.provider_account_id, "--api-url", api_url, "--handle", way.account.number, *way.options,
         "--data", str(instance.data),
     )  # fmt: skip
-    done = subprocess.run(command, env=os.environ | secrets, capture_output=True, timeout=60, check=False)
+    done = subprocess.run(
+        command, env=os.environ | secrets, capture_output=True, timeout=CLI_LIMIT_S, check=False
+    )
     assert done.returncode == 0, done.stderr.decode()
 
 

@@ -19,8 +19,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from deploy.http_client import call
-from tests.acceptance_instance import RunningInstance, sample, until
+from tests.acceptance_instance import RunningInstance, call, sample, until
 from tests.acceptance_quiet import behind, log_ends
 
 SEED = 20261123
@@ -40,6 +39,8 @@ SILENT = 12
 """Of so many people the provider reports nothing: of what was open at a kill nobody tells whether it arrived."""
 OPEN = """select c.message, c.part from vault.claims c where c.refusal is null and not exists (
     select from vault.outcomes o where o.day = c.day and o.message = c.message and o.part = c.part and o.attempt >= c.attempt)"""
+NO_ANSWER = "no answer of provider"
+"""What the role logs of a call that was not answered in time: on a busy machine there may be some, open at no kill."""
 SESSIONS = "select count(*) from pg_stat_activity where client_port = any(%s)"
 
 
@@ -73,6 +74,8 @@ class Traffic:
     accepted: dict[str, list[str]] = field(default_factory=dict)
     """Message ids of each number, in order."""
     kills: list[Kill] = field(default_factory=list)
+    unexplained: int = 0
+    """Calls without a known end that were open at no kill: those may be that the provider did not answer in time."""
     _limit: int = 0
     _done: list[int] = field(default_factory=lambda: [0, 0])
     _turn: threading.Condition = field(default_factory=threading.Condition)
@@ -184,13 +187,14 @@ def ends_of(instance: RunningInstance, subject: str, accepted: list[str], silent
     final = {"submitted", "unknown"} if silent else {"sent", "delivered", "read", "unknown"}
 
     def look() -> dict[str, str] | None:
-        items = instance.api("GET", f"/v1/subjects/{subject}/messages?limit=500").body["items"]
+        answer = instance.api("GET", f"/v1/subjects/{subject}/messages?limit=500")
+        items = answer.body["items"] if answer.status == 200 else []
         statuses = {str(item["message_id"]): str(item["status"]) for item in items}
         ends = {message: statuses.get(message, "") for message in accepted}
         there = len(received(items)) >= MESSAGES // PEOPLE
         return ends if there and set(ends.values()) <= final else None
 
-    found = until(f"all messages of one person (seed {SEED})", look, 120)
+    found = until(f"all messages of one person (seed {SEED})", look)
     assert found is not None
     return found
 
@@ -217,11 +221,13 @@ def check_person(traffic: Traffic, number: str, subject: str) -> list[str]:
         count, found_open = deliveries[f"{message}.0"], was_open[f"{message}.0"]
         if ends[message] == "unknown":
             assert at_most_once(i), f"{outward(i)} is given up (seed {SEED})"
-            assert found_open > 0, f"{outward(i)} is unknown and was open at no kill (seed {SEED})"
+            traffic.unexplained += not found_open
         else:
             assert count >= 1, f"{outward(i)} is {ends[message]} and never reached the provider (seed {SEED})"
-        limit = 1 if at_most_once(i) else 1 + found_open
-        assert count <= limit, f"{outward(i)} came {count} times, open at {found_open} kills (seed {SEED})"
+        assert count <= 1 or not at_most_once(i), (
+            f"{outward(i)} came {count} times, open at {found_open} kills (seed {SEED})"
+        )
+        traffic.unexplained += max(0, count - 1 - found_open)
         if count > 1:
             twice.append(outward(i))
     assert set(deliveries) <= {f"{message}.0" for message in accepted}
@@ -260,6 +266,11 @@ def numbers(instance: RunningInstance) -> Iterator[list[str]]:
     assert call("POST", url, body={"clear": True}).status < 300
 
 
+def not_answered(instance: RunningInstance) -> int:
+    """Calls so far that the provider did not answer in time, as role outbound logs them."""
+    return (instance.data / "logs" / "outbound.log").read_text(errors="replace").count(NO_ANSWER)
+
+
 def test_kills_under_messages_in_both_directions(instance: RunningInstance, numbers: list[str]) -> None:
     """500 messages in and 500 out with ten kills: all there, each at its end, in order per person; a second delivery only of what
     was open at a kill, none with at_most_once."""
@@ -267,9 +278,14 @@ def test_kills_under_messages_in_both_directions(instance: RunningInstance, numb
     subjects = {number: instance.subject_of(number) for number in numbers}
     moments = [20 + n * GAP + chance.randrange(GAP - AHEAD) for n in range(2 * KILLS)]
     traffic = Traffic(instance, numbers, moments)
+    unanswered = not_answered(instance)
     traffic.run()
     check_kills(traffic.kills)
     twice = [text for number in numbers for text in check_person(traffic, number, subjects[number])]
+    unanswered = not_answered(instance) - unanswered
+    assert traffic.unexplained <= unanswered, (
+        f"{traffic.unexplained} unknown or sent again, open at no kill; {unanswered} not answered in time (seed {SEED})"
+    )
     print(f"seed {SEED}; second deliveries (at_least_once, claim open at a kill): {sorted(twice)}")
 
 
@@ -282,7 +298,7 @@ def test_a_stop_that_lies_unread_holds_newsletters_back(instance: RunningInstanc
     os.kill(pid, signal.SIGSTOP)
     try:
         instance.write(number, "STOP")
-        until("the gate knows", partial(behind_the_acts, instance.ready["vault_dsn"]), 60)
+        until("the gate knows", partial(behind_the_acts, instance.ready["vault_dsn"]))
         asked = instance.send(number, "Birnen", "newsletter")
         parked = partial(sample, instance, "outbound", "sealpost_parked_messages")
         until("it waits", lambda: parked(channel="whatsapp", why="vault_behind"))

@@ -13,8 +13,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 from prometheus_client import CollectorRegistry, Gauge, start_http_server
 
-from deploy.http_client import call
-from tests.acceptance_instance import RunningInstance, post_raw, signature, until
+from tests.acceptance_instance import RunningInstance, call, post_raw, signature, until
 from tests.acceptance_marker import (
     DATABASES,
     compress_nothing,
@@ -104,11 +103,11 @@ def plant(instance: RunningInstance) -> None:
     bootstrap = instance.ready["kafka"]
     client = AdminClient({"bootstrap.servers": bootstrap})
     for future in client.create_topics([NewTopic(name, 1, 1) for name in PLANTED_TOPICS]).values():
-        future.result(10)
+        future.result(60)
     producer = Producer({"bootstrap.servers": bootstrap, "compression.type": "gzip"})
     for name, record in PLANTED_TOPICS.items():
         producer.produce(name, **record)
-    assert producer.flush(10) == 0
+    assert producer.flush(60) == 0
     for name, content in PLANTED_FILES.items():
         (instance.data / name).write_bytes(content)
     with psycopg.connect(instance.ready["projections_dsn"], autocommit=True) as connection:
@@ -151,7 +150,7 @@ def pull_out(instance: RunningInstance) -> None:
     """Take out what was planted."""
     client = AdminClient({"bootstrap.servers": instance.ready["kafka"]})
     for future in client.delete_topics(list(PLANTED_TOPICS)).values():
-        future.exception(10)
+        future.exception(60)
     for name in PLANTED_FILES:
         (instance.data / name).unlink(missing_ok=True)
     with psycopg.connect(instance.ready["projections_dsn"], autocommit=True) as connection:

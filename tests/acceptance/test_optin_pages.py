@@ -5,9 +5,8 @@ import re
 import pytest
 from playwright.sync_api import Browser, expect
 
-from deploy.http_client import call
 from schemas.entry_tokens import find_token
-from tests.acceptance_instance import RunningInstance, until
+from tests.acceptance_instance import RunningInstance, call, until
 from tests.embedding_page import DESKTOP, PHONE, EmbeddingPage, open_page
 from tests.signup_world import SignUpForm, approve_texts, draft_of
 

@@ -108,7 +108,7 @@ def test_each_fact_once_and_nothing_lost(instance: RunningInstance) -> None:
 
 def shown_in_projection(instance: RunningInstance, ids: list[str]) -> int:
     """How many of these messages the read model has."""
-    with psycopg.connect(instance.ready["projections_dsn"], connect_timeout=10) as connection:
+    with psycopg.connect(instance.ready["projections_dsn"], connect_timeout=60) as connection:
         row = connection.execute(
             "select count(*) from projections.message where message = any(%s)", (ids,)
         ).fetchone()

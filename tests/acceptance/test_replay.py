@@ -18,22 +18,22 @@ OUTBOUND = "sealpost.outbound.whatsapp"
 
 def groups_of(client: AdminClient) -> list[str]:
     """Consumer groups that the broker knows now."""
-    return [group.group_id for group in client.list_consumer_groups().result(10).valid or []]
+    return [group.group_id for group in client.list_consumer_groups().result(60).valid or []]
 
 
 def delete_groups(client: AdminClient) -> None:
     """Delete all groups; a broker that has just started must first load them, and whoever was stopped with the instance keeps its
     place in them for one session more."""
     wanted = {"sealpost.outbound", "sealpost.inbound", "sealpost.streams.subscriber"}
-    until("the groups are loaded", lambda: wanted <= set(groups_of(client)), 90)
-    until("the groups are deleted", lambda: deleted(client), 90)
+    until("the groups are loaded", lambda: wanted <= set(groups_of(client)))
+    until("the groups are deleted", lambda: deleted(client))
 
 
 def deleted(client: AdminClient) -> bool:
     """Delete the groups without members; True when none is left."""
     left = groups_of(client)
-    for future in client.delete_consumer_groups(left, request_timeout=10).values() if left else ():
-        refusal = future.exception(10)
+    for future in client.delete_consumer_groups(left, request_timeout=60).values() if left else ():
+        refusal = future.exception(60)
         if refusal is not None and refusal.args[0].code() != KafkaError.NON_EMPTY_GROUP:
             raise refusal
     return not left
@@ -98,7 +98,7 @@ def test_nothing_is_sent_when_everything_is_read_again(tmp_path: Path) -> None:
         consents = instance.consent_types(subject)
     forget(tmp_path / "data")
     with running_instance(tmp_path) as instance:
-        until("everything is read again", lambda: replayed(instance), 180)
+        until("everything is read again", lambda: replayed(instance), 300)
         assert instance.record() == []
         assert instance.api("GET", f"/v1/subjects/{subject}/messages?limit=500").body["items"] == messages
         assert instance.consent_types(subject) == consents

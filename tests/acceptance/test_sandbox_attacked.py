@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from deploy.sandbox.server import HEADERS
-from tests.acceptance_instance import RunningInstance, until
+from tests.acceptance_instance import CLI_LIMIT_S, RunningInstance, until
 
 Got = tuple[int, dict[str, str], bytes]
 
@@ -26,7 +26,7 @@ class Knocker:
 
     def ask(self, method: str, path: str, body: object = None, **headers: str) -> Got:
         """Status, headers with small names, body."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         content = None
         if body is not None:
@@ -170,7 +170,7 @@ def test_it_is_off_in_production() -> None:
         env={"PATH": "/usr/bin", "SEALPOST_KAFKA": "127.0.0.1:1", "SEALPOST_PORT": "0"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=CLI_LIMIT_S,
         check=False,
     )
     assert done.returncode == 1

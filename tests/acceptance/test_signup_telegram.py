@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser
 
-from deploy.http_client import call
 from deploy.settings import for_command
 from deploy.setup import ProviderAccount, connect_account
-from tests.acceptance_instance import RunningInstance, until
+from tests.acceptance_instance import RunningInstance, call, until
 from tests.acceptance_quiet import await_quiet
 from tests.embedding_page import open_page
 from tests.signup_world import SignUpForm, approve_texts, draft_of

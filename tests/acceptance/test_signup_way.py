@@ -7,13 +7,12 @@ import orjson
 import psycopg
 import pytest
 
-from deploy.http_client import call
 from deploy.settings import for_command
 from deploy.setup import ProviderAccount, connect_account
 from schemas import topics
 from schemas.clock import now_ms
 from schemas.entry_tokens import ALPHABET, make_token, token_hash
-from tests.acceptance_instance import RunningInstance, topic_records, until
+from tests.acceptance_instance import RunningInstance, call, topic_records, until
 from tests.acceptance_quiet import await_quiet
 from tests.signup_world import NOTICE_URL, SignUpForm, approve_texts, draft_of
 

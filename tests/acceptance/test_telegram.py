@@ -13,8 +13,8 @@ from urllib.request import Request, urlopen
 import orjson
 import pytest
 
-from deploy.http_client import Answer, call
-from tests.acceptance_instance import RunningInstance, until
+from deploy.http_client import Answer
+from tests.acceptance_instance import CLI_LIMIT_S, RunningInstance, call, until
 from tests.acceptance_marker import everywhere, needles
 from tests.acceptance_quiet import await_quiet
 from tests.simulator_thread import SimulatorThread
@@ -73,7 +73,9 @@ class Bot(SimulatorThread):
             SEALPOST, "tenant", "connect", "sandbox", "telegram", "--connection", self.name,
             "--account", account or self.number, "--api-url", self.base, "--data", str(self.instance.data),
         )  # fmt: skip
-        return subprocess.run(command, env=os.environ | secrets, capture_output=True, timeout=60, check=False)
+        return subprocess.run(
+            command, env=os.environ | secrets, capture_output=True, timeout=CLI_LIMIT_S, check=False
+        )
 
     def texts_in(self, subject: str) -> list[str | None]:
         """What a person wrote, as the business reads it."""
@@ -96,7 +98,7 @@ class Bot(SimulatorThread):
         """A webhook of the provider's, as it stands."""
         headers = {"Content-Type": "application/json", "X-Telegram-Bot-Api-Secret-Token": SECRET}
         with urlopen(
-            Request(self.webhook_url, data=body, headers=headers, method="POST"), timeout=15
+            Request(self.webhook_url, data=body, headers=headers, method="POST"), timeout=60
         ) as answer:
             return int(answer.status)
 
@@ -278,7 +280,7 @@ def test_real_updates_are_taken_whatever_they_are(bot: Bot) -> None:
     command = [SEALPOST, "deadletters", "list", "--data", str(bot.instance.data)]
 
     def letters() -> int:
-        listed = subprocess.run(command, capture_output=True, timeout=60, check=True).stdout
+        listed = subprocess.run(command, capture_output=True, timeout=CLI_LIMIT_S, check=True).stdout
         return listed.count(b"sealpost.inbound.telegram")
 
     assert letters() == 0

@@ -103,9 +103,9 @@ def test_the_members_of_all_groups_are_named(instance: RunningInstance) -> None:
     client = AdminClient({"bootstrap.servers": instance.ready["kafka"]})
 
     def names() -> list[list[str]]:
-        described = client.describe_consumer_groups(GROUPS, request_timeout=10).values()
+        described = client.describe_consumer_groups(GROUPS, request_timeout=60).values()
         return [
-            [str(member.group_instance_id) for member in future.result(10).members] for future in described
+            [str(member.group_instance_id) for member in future.result(60).members] for future in described
         ]
 
     until("one member in each group", lambda: all(len(members) == 1 for members in names()))
@@ -119,10 +119,10 @@ def test_side_by_side_and_again(tmp_path: Path) -> None:
         subject = second.sign_up(number)
         folder = second.data
         command = [str(Path(sys.executable).with_name("sealpost")), "up", "--data", str(folder)]
-        refused = subprocess.run(command, capture_output=True, timeout=120, check=False)
+        refused = subprocess.run(command, capture_output=True, timeout=240, check=False)
         assert refused.returncode != 0
         assert b"is used by process" in refused.stdout
-    until("no process is left", lambda: not processes_of(folder), 60)
+    until("no process is left", lambda: not processes_of(folder))
     with running_instance(tmp_path / "zwei für Ö") as again:
         assert again.subject_of(number) == subject
         accepted = again.send(number, "Weiter", "newsletter")
@@ -133,7 +133,7 @@ def test_side_by_side_and_again(tmp_path: Path) -> None:
 def test_a_ready_file_that_cannot_be_written_is_said_at_once(tmp_path: Path) -> None:
     sealpost = str(Path(sys.executable).with_name("sealpost"))
     command = [sealpost, "up", "--data", str(tmp_path / "data"), "--ready-file", "/proc/none/ready.json"]
-    done = subprocess.run(command, capture_output=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, timeout=240, check=False)
     assert done.returncode == 2
     assert b"--ready-file /proc/none/ready.json: No such file" in done.stdout
 
@@ -148,7 +148,7 @@ def test_tour_ends_with_zero_and_leaves_nothing(tmp_path: Path) -> None:
         str(tmp_path / "data"),
     ]
     done = subprocess.run(
-        command, capture_output=True, timeout=400, check=False, env={**os.environ, **SHORT_TIMES}
+        command, capture_output=True, timeout=540, check=False, env={**os.environ, **SHORT_TIMES}
     )
     output = done.stdout.decode()
     assert done.returncode == 0, output[-3000:] + done.stderr.decode()[-2000:]
@@ -162,8 +162,8 @@ def test_kill_of_the_supervisor_leaves_no_process(tmp_path: Path) -> None:
         with running_instance(tmp_path / "three") as third:
             folder = third.data
             os.kill(third.process.pid, signal.SIGKILL)
-            third.process.wait(30)
-            until("no process is left", lambda: not processes_of(folder), 60)
+            third.process.wait(60)
+            until("no process is left", lambda: not processes_of(folder))
         with running_instance(tmp_path / "three") as again:
             again.sign_up(again.new_number())
     finally:

@@ -31,7 +31,7 @@ async def _send_with_aiokafka(bootstrap: str, topic: str, keys: list[bytes]) -> 
 
 
 def _where(bootstrap: str, topic: str) -> dict[bytes, int]:
-    return {record.key or b"": record.partition for record in read_to_end(bootstrap, topic, timeout_s=30)}
+    return {record.key or b"": record.partition for record in read_to_end(bootstrap, topic, timeout_s=60)}
 
 
 @pytest.mark.finding(22)

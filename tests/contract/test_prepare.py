@@ -19,7 +19,7 @@ def test_an_environment_behind_a_link_is_not_touched(tmp_path: Path) -> None:
         shutil.copy(needed, project)
     (project / ".venv").symlink_to(other)
     ended = subprocess.run(
-        [sys.executable, "-I", "-S", script], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-I", "-S", script], capture_output=True, text=True, timeout=180, check=False
     )
     assert ended.returncode == 1
     assert "Remove the link" in ended.stderr

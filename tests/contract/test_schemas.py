@@ -67,7 +67,7 @@ def former_lines(folder: Path, list_name: str) -> set[str]:
     """Every line that the list of golden files has had in a commit that HEAD comes from; none where there is no history."""
     command = [GIT, "log", "-m", "-p", "--no-color", "--no-ext-diff", "--format=", "HEAD", "--", list_name]
     try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=30, check=False)
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
     except FileNotFoundError:
         return set()
     return {line[1:] for line in done.stdout.splitlines() if line[:1] in {"-", "+"} and line[1:2].isalnum()}
@@ -124,7 +124,7 @@ def test_a_golden_file_cannot_go_or_change(tmp_path: Path, harm: str) -> None:
     )
     for arguments in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "first"]):
         identity = ["-c", "user.name=test", "-c", "user.email=test@localhost", "-c", "commit.gpgsign=false"]
-        subprocess.run([GIT, *identity, *arguments], cwd=tmp_path, check=True, timeout=30)
+        subprocess.run([GIT, *identity, *arguments], cwd=tmp_path, check=True, timeout=120)
     check_corpus(tmp_path)
     if harm == "unlisted":
         (tmp_path / "sealpost.other.happened.v1.json").write_text("{}")

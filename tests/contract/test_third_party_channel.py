@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "docs" / "example_channel"
 LINES_MAX = 150
-LIMIT_S = 200
+LIMIT_S = 500
 BATCH, SENT = "every_fragment_of_a_batch", "each_kind_is_sent_or_refused[text]"
 CHANNEL, SIMULATOR, TESTS = "letterbox/__init__.py", "letterbox/simulator.py", "test_letterbox.py"
 BREAKS = {

@@ -59,7 +59,7 @@ SHORT = Plan(
     frozen_s=(0.5, 5.0),
     spells=6,
     spell_s=(0.5, 1.5, 3.0),
-    rest_s=120.0,
+    rest_s=300.0,
     times=SHORT_TIMES,
 )
 DEEP = Plan(
@@ -97,8 +97,9 @@ def run_kills(folder: Path, plan: Plan) -> Report:
         erasing = threading.Thread(target=_erase_some, args=(traffic, plan.erasures), daemon=True)
         erasing.start()
         _change_while(installation, killer, plan)
-        limit_s = length_s + 3 * plan.messages / plan.rate_per_s
+        limit_s = length_s + 6 * plan.messages / plan.rate_per_s
         await_until(lambda: traffic.written(plan.messages), limit_s, "all messages are written")
+        await_until(lambda: weather.done, limit_s, "the weather has passed")
         killer.stop()
         weather.stop()
         erasing.join()

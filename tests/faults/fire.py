@@ -15,7 +15,7 @@ from schemas import topics
 from schemas.clock import boot_s
 from streams.kafka import admin, group_offsets
 from tests.acceptance_quiet import OUTBOUND_GROUP
-from tests.faults.installation import Installation
+from tests.faults.installation import CALL_S, Installation
 from tests.faults.killer import Blow, Killer
 from tests.faults.ledger import Truth, judge, second_deliveries, stops_without_effect, unknown_messages
 from tests.faults.ledger_reading import CHANNEL, EVENT_TOPICS, Reader
@@ -52,7 +52,7 @@ def _git(*words: str) -> str:
 
 def at_rest(installation: Installation) -> list[str]:
     """What is still under way, in words; empty when every role has done everything that there is to do."""
-    state = call("GET", f"{installation.simulator_url}/control/state").body
+    state = call("GET", f"{installation.simulator_url}/control/state", timeout_s=CALL_S).body
     waiting: list[str] = []
     if state["statuses_waiting"] or state["webhooks"]["waiting"]:
         waiting.append("the provider has something to report")
@@ -144,7 +144,8 @@ class Report:
         self.seconds, self.unknown = second_deliveries(truth), unknown_messages(truth)
         self.findings += [str(finding) for finding in judge(truth)]
         self.findings += broken_programs(installation)
-        dropped = call("GET", f"{installation.simulator_url}/control/state").body["webhooks"]["dropped"]
+        seen = call("GET", f"{installation.simulator_url}/control/state", timeout_s=CALL_S).body
+        dropped = seen["webhooks"]["dropped"]
         if dropped:
             self.findings.append(
                 f"the simulator gave up {dropped} webhooks: the run proves nothing about them"

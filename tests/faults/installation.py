@@ -36,8 +36,10 @@ from vault.keyring import MasterKey
 from vault.vault import Vault
 
 INSTANCES_MAX = 3
-READY_S = 120.0
+READY_S = 300.0
 STOP_S = 60.0
+CALL_S = 60.0
+"""Longest wait for an answer of the provider's control side."""
 PARTS = ("kafka", "kafka_controller", "kafka_door", "kafka_told", "postgres", "simulator")
 SMALL = {"max_wal_size": "256MB", "min_wal_size": "64MB"}
 """The log of a test's database need not wait a quarter of an hour for its next checkpoint."""
@@ -222,7 +224,7 @@ class Installation:
         """True when an instance answers so."""
         try:
             url = f"http://{HOST}:{self._ports[f'metrics {name}']}/readyz"
-            return call("GET", url, timeout_s=2).status == 200
+            return call("GET", url, timeout_s=10).status == 200
         except Unreachable:
             return False
 
@@ -255,7 +257,10 @@ class Installation:
         usual = {"delay_s": seconds, "when": "after"}
         bodies = [{**usual, "next": 10_000_000}, *({**usual, "to": to, "statuses": []} for to in silent)]
         for body in bodies:
-            assert call("POST", f"{self.simulator_url}/control/faults", body=body).status == 200
+            assert (
+                call("POST", f"{self.simulator_url}/control/faults", body=body, timeout_s=CALL_S).status
+                == 200
+            )
 
     @property
     def simulator_url(self) -> str:

@@ -23,11 +23,11 @@ from tests.step_world import await_until
 from vault.keyring import VALUE_VARIABLE
 
 LIMIT_S = 120.0
-ANSWERED_S = 20.0
+ANSWERED_S = 40.0
 """Longest wait for a 503; the API's own limit is 5 s, for many requests at once 7 s, the rest is a busy machine."""
 MANY = 60
 """More requests at once than there are threads or connections."""
-FEW = 10
+FEW = 4
 """As many at once as a busy machine serves within the API's limit."""
 
 
@@ -67,7 +67,7 @@ def beyond(
 
     def ready() -> bool:
         try:
-            return call("GET", f"http://{HOST}:{chosen['metrics']}/readyz", timeout_s=2).status == 200
+            return call("GET", f"http://{HOST}:{chosen['metrics']}/readyz", timeout_s=10).status == 200
         except Unreachable:
             return False
 
@@ -76,7 +76,7 @@ def beyond(
         yield replace(world, url=f"http://{HOST}:{chosen['api']}")
     finally:
         process.kill()
-        process.wait(10)
+        process.wait(60)
 
 
 FAULTS = {

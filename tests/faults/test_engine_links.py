@@ -22,9 +22,10 @@ from tests.faults.proxy import Mode, Proxy, Way
 from tests.step_processes import await_idle, judge, total
 from tests.step_world import Counting, World, await_until
 
-LIMIT_S = 60.0
-WATCHDOG_S = 1.5
-"""How long the client waits for a server that has gone silent; the product's 45 s, shortened."""
+LIMIT_S = 120.0
+WATCHDOG_S = 4.0
+"""How long the client waits for a server that has gone silent; the product's 45 s, shortened, and yet more than a busy machine
+needs for a statement: whoever gives up early meets the fault while taking over, not in a step."""
 FIRST, MORE = 200, 100
 
 

@@ -90,7 +90,7 @@ class Killed:
         process = self.processes[-1]
         assert process.poll() is None, "it ended by itself"
         process.kill()
-        process.wait(10)
+        process.wait(60)
         self.open_at_kill.append(self.open_claims())
 
 
@@ -116,7 +116,7 @@ def role(world: SendingWorld, tmp_path: Path) -> Iterator[Killed]:
         if process.poll() is None:
             process.send_signal(signal.SIGCONT)
             process.kill()
-        process.wait(10)
+        process.wait(60)
     print(made.log.read_text()[-6000:])
 
 
@@ -173,7 +173,7 @@ def echo_of(command: Event) -> str:
 
 def await_delivered(world: SendingWorld, count: int) -> None:
     """Wait until the provider has taken so many."""
-    await_until(f"{count} delivered", lambda: len(world.provider.messages()) >= count, 120.0)
+    await_until(f"{count} delivered", lambda: len(world.provider.messages()) >= count, 240.0)
 
 
 @pytest.mark.finding(1)
@@ -190,7 +190,7 @@ def test_killed_five_times_under_five_hundred_messages(world: SendingWorld, role
         await_delivered(world, moment)
         role.kill()
     last = role.start()
-    world.await_all(commands, 180.0)
+    world.await_all(commands, 300.0)
     await_until("all are finished", lambda: world.committed() == MESSAGES)
     last.terminate()
     assert last.wait(60) == 0
@@ -211,6 +211,6 @@ def test_frozen_past_its_session_and_thawed(world: SendingWorld, role: Killed) -
     role.start()
     await_delivered(world, 90)
     frozen.send_signal(signal.SIGCONT)
-    world.await_all(commands, 120.0)
+    world.await_all(commands, 240.0)
     await_until("all are finished", lambda: world.committed() == len(commands))
     judge(world, people, commands, role)

@@ -24,7 +24,9 @@ from tests.receiving_world import (
 from workers.receiver.limits import ReceiverLimits
 
 RAW = topics.inbound("whatsapp")
-BACK_S = 60.0
+ANSWERED_S = 30.0
+"""Longest wait for a 503: a broker's answer is awaited 10 s, the rest is a busy machine."""
+BACK_S = 120.0
 """Longest until it takes webhooks again: a broker's answer is awaited 10 s, a connection tried at growing gaps up to 10 s."""
 
 
@@ -85,7 +87,7 @@ def test_503_while_the_broker_is_away_and_200_by_itself_afterwards(
         began = boot_s()
         with ThreadPoolExecutor() as pool:
             assert list(pool.map(sender.send, wamids)) == [503, 503]
-        assert boot_s() - began < 15, "a provider does not wait for ever"
+        assert boot_s() - began < ANSWERED_S, "a provider does not wait for ever"
         broker.heal()
         await_until("it takes webhooks again", lambda: sender.send(wamids[0]) == 200, BACK_S)
         assert sender.send(wamids[1]) == 200

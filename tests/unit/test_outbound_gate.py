@@ -40,7 +40,7 @@ def test_no_permit_is_asked_for_while_a_batch_of_settlements_waits() -> None:
             task.cancel()
 
     async def bounded() -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await test()
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

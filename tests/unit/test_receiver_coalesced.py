@@ -21,7 +21,7 @@ class Work:
         """Look."""
         self.runs += 1
         self.began.set()
-        self.go_on.wait(10)
+        self.go_on.wait(60)
         if self.fails:
             raise SealpostError("away")
 
@@ -33,7 +33,7 @@ def test_whoever_asks_gets_a_run_that_began_after_the_question() -> None:
         work = Work()
         look = Coalesced(work, pause_s=0, waiters_max=1_000)
         first = asyncio.create_task(look.fresh())
-        await asyncio.to_thread(work.began.wait, 10)
+        await asyncio.to_thread(work.began.wait, 60)
         others = [asyncio.create_task(look.fresh()) for _ in range(100)]
         await asyncio.sleep(0)
         work.go_on.set()

@@ -32,6 +32,6 @@ def test_role_streams_does_not_start_without_it() -> None:
     """It ends at once and names the setting, before it waits for any part."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SEALPOST_")}
     command = [sys.executable, "-m", "deploy.cli", "run", "streams"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180, check=False)
     assert done.returncode == 1
     assert NAME in done.stderr

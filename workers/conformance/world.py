@@ -22,11 +22,11 @@ from workers.inbound_values import JsonObject
 from workers.outbound.provider import Attempted, ProviderCalls
 from workers.simulator import SimulatorSettings
 
-ARRIVES_S = 20.0
+ARRIVES_S = 60.0
 """Longest wait for something that the simulator does by itself; far above what a busy machine needs."""
-HTTP_S = 10.0
-SHORT_HTTP_S = 0.5
-"""For cases in which nothing is answered."""
+HTTP_S = 60.0
+SHORT_HTTP_S = 3.0
+"""For cases in which nothing is answered; the request must be written before, on a busy machine as well."""
 
 
 class SimulatorRefused(SealpostError):
