@@ -25,7 +25,7 @@ from workers.simulator import SimulatorSettings
 ARRIVES_S = 60.0
 """Longest wait for something that the simulator does by itself; far above what a busy machine needs."""
 HTTP_S = 60.0
-SHORT_HTTP_S = 3.0
+SHORT_HTTP_S = 1.0
 """For cases in which nothing is answered; the request must be written before, on a busy machine as well."""
 
 
