@@ -1,6 +1,7 @@
 """When has a running instance done all there was to do?"""
 
 import time
+from collections.abc import Callable
 
 import psycopg
 from confluent_kafka import Consumer, TopicPartition
@@ -54,27 +55,27 @@ def behind(instance: RunningInstance, ends: dict[Part, int]) -> dict[str, int]:
 
 def await_quiet(instance: RunningInstance, limit_s: float = 300.0) -> dict[Part, int]:
     """Wait until no role has anything left to handle and nothing is written any more; where the topics end."""
-    bootstrap = instance.ready["kafka"]
-    ends, since_s = log_ends(bootstrap), time.monotonic()
-
-    def look() -> bool:
-        nonlocal ends, since_s
-        looked_s = time.monotonic()  # before the look, which itself takes seconds on a busy machine
-        seen = log_ends(bootstrap)
-        if seen != ends or behind(instance, seen):
-            ends, since_s = seen, time.monotonic()
-        return looked_s - since_s >= STILL_S
-
     try:
-        until("every role is idle", look, limit_s)
+        return _await_stillness(instance, "every role is idle", STILL_S, behind, limit_s)
     except AssertionError as late:
-        raise AssertionError(f"{late}; records left: {behind(instance, log_ends(bootstrap))}") from late
-    return ends
+        left = behind(instance, log_ends(instance.ready["kafka"]))
+        raise AssertionError(f"{late}; records left: {left}") from late
 
 
 def await_still(instance: RunningInstance) -> None:
     """Wait until nothing was written for longer than a provider waits before it repeats a webhook; a message that cannot go out
     may stay where it is."""
+    _await_stillness(instance, "nothing is written any more", REPEATED_S, lambda *_: {}, 240.0)
+
+
+def _await_stillness(
+    instance: RunningInstance,
+    what: str,
+    still_s: float,
+    left: Callable[[RunningInstance, dict[Part, int]], dict[str, int]],
+    limit_s: float,
+) -> dict[Part, int]:
+    """Wait until for so long nothing was written and nothing was left; where the topics end."""
     bootstrap = instance.ready["kafka"]
     ends, since_s = log_ends(bootstrap), time.monotonic()
 
@@ -82,8 +83,9 @@ def await_still(instance: RunningInstance) -> None:
         nonlocal ends, since_s
         looked_s = time.monotonic()  # before the look, which itself takes seconds on a busy machine
         seen = log_ends(bootstrap)
-        if seen != ends:
+        if seen != ends or left(instance, seen):
             ends, since_s = seen, time.monotonic()
-        return looked_s - since_s >= REPEATED_S
+        return looked_s - since_s >= still_s
 
-    until("nothing is written any more", look)
+    until(what, look, limit_s)
+    return ends

@@ -1,6 +1,7 @@
 """Routes of the command API."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -138,10 +139,8 @@ def _add_tenants(router: APIRouter, parts: CommandParts, gate: Gate) -> None:
         return models.TenantAnswer(tenant=body.id, tokens=registrar.first_tokens(body.id) or None)
 
     def issue_now(tenant: str, body: models.TokenRequest) -> models.TokenAnswer:
-        try:
+        with _registered():
             token = registrar.issue_token(tenant, body.role, replace=body.replace)
-        except UnknownTenantId:
-            raise Refusal("not_found") from None
         return models.TokenAnswer(tenant=tenant, role=body.role, token=token)
 
     @router.post(
@@ -175,25 +174,30 @@ def _add_tenants(router: APIRouter, parts: CommandParts, gate: Gate) -> None:
         return await run_in_threadpool(issue_now, tenant, body)
 
 
+@contextmanager
+def _registered() -> Iterator[None]:
+    """Who asks for a tenant that there is not is told so."""
+    try:
+        yield
+    except UnknownTenantId:
+        raise Refusal("not_found") from None
+
+
 def _add_agreements(router: APIRouter, parts: CommandParts, gate: Gate) -> None:
     producer = FromThread(Counted(parts.producer))
     registrar = Registrar(parts.vault, producer, parts.public_url)
     administers = [Depends(gate.of_installation())]
 
     def sign_now(tenant: str, body: models.DpaRequest) -> models.DpaAnswer:
-        try:
+        with _registered():
             registrar.sign_dpa(tenant, body.version, body.signed_at)
-        except UnknownTenantId:
-            raise Refusal("not_found") from None
         if not registrar.await_dpa(tenant, signed=True, limit_s=DPA_APPLIED_S):
             raise Refusal("unavailable", "The agreement is on record; the vault has not applied it yet.")
         return models.DpaAnswer(tenant=tenant, dpa="signed")
 
     def end_now(tenant: str) -> models.DpaAnswer:
-        try:
+        with _registered():
             registrar.end_dpa(tenant)
-        except UnknownTenantId:
-            raise Refusal("not_found") from None
         return models.DpaAnswer(tenant=tenant, dpa="ended")
 
     @router.post(
